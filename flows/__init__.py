@@ -1,0 +1,1 @@
+"""What runs: the Prefect flows and the `remaster` command. Orchestration only; no pixel is touched in here."""

@@ -1,0 +1,300 @@
+"""The `remaster` command: parses, starts the flow, prints. Prefect and Ray are imported only where they are needed.
+
+Exit codes: 0 all good, 1 failed, 2 wrong usage, 3 finished with exceptions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flows import environment
+
+GOOD, FAILED, USAGE, EXCEPTIONS = 0, 1, 2, 3
+_EXIT = {"completed": GOOD, "failed": FAILED, "exceptions": EXCEPTIONS, "stopped": EXCEPTIONS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parsed = parser().parse_args(arguments)
+    environment.prepare("CRITICAL" if not parsed.verbose else "INFO")
+    from tasks.errors import UsageError
+    from vsr_model.errors import ModelError
+
+    try:
+        command: Callable[[argparse.Namespace], int] = parsed.command
+        return command(parsed)
+    except (UsageError, ModelError) as error:
+        print(f"remaster: {error}", file=sys.stderr)
+        return USAGE
+    except Exception as error:
+        from tasks.errors import RemasterError
+
+        if not isinstance(error, RemasterError):
+            raise
+        print(f"remaster: {error}", file=sys.stderr)
+        return FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="remaster", description="Turn a library of videos into a library of upscaled masters."
+    )
+    top.add_argument("--verbose", action="store_true", help="show Prefect's log lines too")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "remaster a file, a folder or an s3:// prefix")
+    run.add_argument("library", metavar="LIBRARY", help="file, folder (recursive) or s3://bucket/prefix")
+    run.add_argument("output", metavar="OUTPUT", help="folder or s3://bucket/prefix for the masters")
+    _add_store(run, "where segments and records are kept (default: OUTPUT/.remaster)")
+    _add_profile(run)
+    _add_workers(run)
+    run.add_argument("--only", metavar="GLOB", default="", help="only titles whose names match, e.g. 'season1/*.mkv'")
+    run.add_argument("--force", action="store_true", help="redo shards that are done already")
+
+    plan = _command(commands, "plan", _plan, "show what a run would do, without doing it")
+    plan.add_argument("library", metavar="LIBRARY")
+    plan.add_argument("--output", metavar="OUTPUT", default="", help="as for run; settles where masters would go")
+    _add_store(plan, "where frame tables are kept (default: a folder for the time of the command)")
+    _add_profile(plan)
+
+    status = _command(commands, "status", _status, "how a run stands, read from its store alone")
+    status.add_argument("run", metavar="RUN", nargs="?", default="", help="id of the run (default: the latest)")
+    _add_store(status, "the run's store (default: where this user's run of that id was)")
+
+    rerun = _command(commands, "rerun", _rerun, "do a run again: only what is missing or failed is worked on")
+    rerun.add_argument("run", metavar="RUN", help="id of the run")
+    _add_store(rerun, "the run's store (default: where this user's run of that id was)")
+    _add_workers(rerun)
+
+    _command(commands, "models", _models, "list the networks")
+
+    probe = _command(commands, "probe", _probe, "say what a video file is")
+    probe.add_argument("file", metavar="FILE")
+    probe.add_argument("--json", action="store_true", help="as JSON")
+    return top
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def _add_store(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--store", metavar="URI", default=os.environ.get("REMASTER_STORE", ""), help=text)
+
+
+def _add_profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", metavar="TOML", help="file of settings; the options below win over it")
+    command.add_argument("--model", metavar="NAME", help="network by name (`remaster models`) or a weights file")
+    command.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
+    command.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="any setting, e.g. master.codec=ffv1"
+    )
+
+
+def _add_workers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", metavar="N", type=int, default=0, help="actors (default: one a GPU, or one)")
+    command.add_argument(
+        "--ray-address", metavar="ADDRESS", default=os.environ.get("RAY_ADDRESS", ""), help="of a Ray cluster to join"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from flows.run import Run, new_run_id
+    from tasks.store import normalise
+
+    library, output = normalise(options.library), normalise(options.output)
+    run = Run(
+        id=new_run_id(),
+        library=library,
+        output=output,
+        store=normalise(options.store or f"{output}/.remaster"),
+        profile=_profile(options),
+        workers=_worker_count(options),
+        ray_address=options.ray_address,
+        only=options.only,
+        force=options.force,
+    )
+    return _execute(run)
+
+
+def _rerun(options: argparse.Namespace) -> int:
+    from flows.run import new_run_id
+
+    before = _files(options.run, options.store).read_run()
+    changes: dict[str, Any] = {"id": new_run_id(), "rerun_of": before.id, "force": False}
+    if options.workers:
+        changes["workers"] = _worker_count(options)
+    if options.ray_address:
+        changes["ray_address"] = options.ray_address
+    return _execute(before.model_copy(update=changes))
+
+
+def _execute(run: Any) -> int:
+    """Run the library flow with a display, and print where everything is."""
+    from vsr_model.registry import find
+
+    _require_scale(find(run.profile.model).info, run.profile.scale)
+    from flows.execute import execute
+
+    verdict, report = execute(run)
+    say = sys.stdout if verdict.state == "completed" else sys.stderr
+    print(f"{verdict.state}: {verdict.message}", file=say)
+    print(f"masters: {run.output}\nreport:  {report}\nrun:     {run.id}  (store {run.store})")
+    return _EXIT[verdict.state]
+
+
+def _plan(options: argparse.Namespace) -> int:
+    import tempfile
+
+    from tasks.errors import RemasterError
+    from tasks.plan import plan_title
+    from tasks.scan import scan
+    from tasks.store import Store, normalise
+
+    profile = _profile(options)
+    library = normalise(options.library)
+    refused = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store(normalise(options.store or scratch))
+        for title in scan(library, normalise(options.output or scratch), profile):
+            if not title.refused:
+                try:
+                    plan = plan_title(title, profile, store)
+                except RemasterError as error:
+                    print(f"{title.name}\n  refused: {error}")
+                    refused += 1
+                    continue
+                print(f"{title.name}  ->  {title.master}\n  {len(plan.timeline)} frames in {len(plan.shards)} shards")
+                for shard in plan.shards:
+                    warm = f", {shard.warm_up} warm-up frames" if shard.warm_up else ""
+                    print(f"    [{shard.start},{shard.stop})  starts at {shard.cut}{warm}")
+            else:
+                print(f"{title.name}\n  refused: {title.refused}")
+                refused += 1
+            for remark in title.remarks:
+                print(f"  note: {remark}")
+    return EXCEPTIONS if refused else GOOD
+
+
+def _status(options: argparse.Namespace) -> int:
+    from flows.status import describe
+
+    files = _files(options.run, options.store)
+    print(describe(files))
+    verdict = files.read_verdict()
+    return GOOD if verdict is None else _EXIT[verdict.state]
+
+
+def _models(options: argparse.Namespace) -> int:
+    from vsr_model.registry import models
+
+    for entry in models():
+        info = entry.info
+        scales = ", ".join(f"x{scale}" for scale in info.scales)
+        state = f"  (not installed: {entry.missing})" if entry.missing else ""
+        print(f"{info.name:<12} {scales:<28} {info.summary}{state}")
+    print("any single-image network file that spandrel can load: --model path/to/file.safetensors")
+    return GOOD
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from tasks.media.probe import probe
+    from tasks.records import to_json
+    from tasks.sources import open_source
+    from tasks.store import normalise
+
+    uri = normalise(options.file)
+    with open_source(uri, options.file) as source:
+        found = probe(source)
+    if options.json:
+        print(to_json(found).decode())
+        return GOOD
+    print(f"{options.file}: {found.container}, {found.duration:.2f} s, {found.chapters} chapters")
+    for stream in found.streams:
+        chosen = "  <- the picture" if stream.index == found.stream else ""
+        print(f"  {stream.index} {stream.type:<10} {stream.codec:<12} {stream.language:<4} {stream.detail}{chosen}")
+    colour = found.colour
+    guessed = " (assumed from its size)" if colour.assumed else ""
+    print(
+        f"  frames  {found.frames or 'unknown until planned'}, {float(found.frame_rate):.3f}/s, ticks {found.time_base} s"
+    )
+    swing = "full" if colour.full_range else "limited"
+    tags = f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}"
+    print(f"  colour  {tags}, {swing} range, {found.layout.depth} bits{guessed}")
+    if found.unsupported:
+        print(f"  not handled: {found.unsupported}")
+        return FAILED
+    return GOOD
+
+
+def _profile(options: argparse.Namespace) -> Any:
+    from tasks.errors import UsageError
+    from tasks.profile import read_profile
+
+    overrides: dict[str, Any] = {"model": options.model, "scale": options.scale}
+    for setting in options.set:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: write it as NAME=VALUE, for instance master.codec=ffv1.")
+        overrides[name.strip()] = _literal(value.strip())
+    profile = read_profile(options.profile, overrides)
+    from vsr_model.registry import find
+
+    _require_scale(find(profile.model).info, profile.scale)
+    return profile
+
+
+def _require_scale(info: Any, scale: int) -> None:
+    from tasks.errors import UsageError
+
+    if scale not in info.scales:
+        can = ", ".join(str(s) for s in info.scales)
+        raise UsageError(f"scale {scale}: {info.name} produces {can}. Choose one of these, or another model.")
+
+
+def _literal(text: str) -> Any:
+    """A value as TOML reads it; anything that is not TOML is a string."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _worker_count(options: argparse.Namespace) -> int:
+    from tasks.errors import UsageError
+
+    if options.workers < 0:
+        raise UsageError(f"--workers {options.workers}: ask for at least one, or leave it out.")
+    return int(options.workers)
+
+
+def _files(run_id: str, store: str) -> Any:
+    from flows.known import find_store
+    from flows.run import RunFiles, list_runs
+    from tasks.errors import UsageError
+    from tasks.store import Store, normalise
+
+    place = Store(normalise(store)) if store else find_store(run_id)
+    runs = list_runs(place)
+    wanted = run_id or (runs[-1] if runs else "")
+    if wanted not in runs:
+        known = f"It knows {', '.join(runs[-5:])}." if runs else "It knows none."
+        raise UsageError(f"run {wanted or 'latest'}: store {place.root} does not know it. {known}")
+    return RunFiles(place, wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

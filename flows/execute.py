@@ -1,0 +1,37 @@
+"""Running the library flow from a terminal: server, display, Ctrl-C. The flow itself is in `library`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from flows.known import note_run
+from flows.library import remaster_library
+from flows.progress import showing
+from flows.run import Run, RunFiles, Verdict
+from flows.stopping import draining_on_interrupt
+from tasks.errors import RemasterError
+from tasks.store import Store
+
+
+def execute(run: Run) -> tuple[Verdict, str]:
+    """Run a library to its end; returns the verdict and the report's URI.
+
+    Raises:
+        RemasterError: the library could not be scanned, or the store or output cannot be used.
+    """
+    store = Store(run.store)
+    store.check_writable()
+    note_run(run.id, run.store)
+    with draining_on_interrupt(), showing(live=sys.stderr.isatty()):
+        state: Any = remaster_library(run, return_state=True)
+    files = RunFiles(store, run.id)
+    verdict = files.read_verdict()
+    if verdict is None:
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, RemasterError):
+            raise error
+        raise RemasterError(f"run {run.id} ended as {state.name}: {error or state.message}") from (
+            error if isinstance(error, BaseException) else None
+        )
+    return verdict, store.uri(f"runs/{run.id}/report.html")

@@ -1,0 +1,136 @@
+"""The flow of a whole library: scan it, run every title's own flow, report, and end in an honest state."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+
+from flows.progress import current_progress
+from flows.run import Outcome, Run, RunFiles, Verdict
+from flows.stopping import is_draining
+from flows.title import pool_settings, remaster_title
+from tasks.errors import UsageError
+from tasks.pool.pool import worker_pool
+from tasks.records import Title
+from tasks.report import report_page
+from tasks.scan import matching, scan
+from tasks.store import Store
+
+# Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
+_TITLES_AT_ONCE = 3
+_NAMED = 10
+
+
+@flow(name="remaster library", flow_run_name="{run.id}", log_prints=False)
+def remaster_library(run: Run) -> State[Any]:
+    """Remaster a library.
+
+    Ends Completed; or Failed, in a state called "Exceptions" if some titles are done, with a message that names those
+    that are not. Everything it knows is also in the run's files on the store.
+
+    Args:
+        run: what is asked for.
+    """
+    files = RunFiles(Store(run.store), run.id)
+    files.write_run(run)
+    titles = _scan(run)
+    files.write_titles(titles)
+    progress = current_progress()
+    progress.expect([title.name for title in titles])
+    with worker_pool(pool_settings(run)), ThreadPoolExecutor(_TITLES_AT_ONCE) as titles_at_once:
+        # A copied context each, so that every title's flow knows this one as its parent.
+        flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in _by_cost(titles)]
+        ended = {outcome.title: outcome for outcome in (future.result() for future in flows)}
+    outcomes = [ended[title.name] for title in titles]
+    verdict = _verdict(outcomes)
+    files.write_verdict(verdict)
+    _report(run, outcomes, verdict)
+    if verdict.state == "completed":
+        return Completed(message=verdict.message)
+    if verdict.state == "stopped":
+        return Cancelled(message=verdict.message)
+    return Failed(name="Exceptions" if verdict.state == "exceptions" else "Failed", message=verdict.message)
+
+
+def _run_title(run: Run, title: Title) -> Outcome:
+    """Run a title's flow; a title that ends badly, however badly, does not end the library."""
+    files = RunFiles(Store(run.store), run.id)
+    state = remaster_title(run, title.name, return_state=True)
+    outcome = files.read_outcome(title)
+    if outcome is None:
+        error = state.result(raise_on_failure=False)
+        reason = f"{title.name}: {error or state.message or state.name}"
+        outcome = Outcome(title=title.name, state="failed", reason=reason)
+        files.write_outcome(title, outcome)
+        current_progress().end(outcome)
+    return outcome
+
+
+def _scan(run: Run) -> list[Title]:
+    titles: list[Title] = _scan_task.with_options(task_run_name=f"scan {run.library}")(run)
+    return titles
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _scan_task(run: Run) -> list[Title]:
+    Store(run.store).check_writable()
+    Store(run.output).check_writable()
+    titles = matching(scan(run.library, run.output, run.profile), run.only)
+    if not titles:
+        raise UsageError(f"{run.library}: no title matches {run.only!r}.")
+    return titles
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="report")
+def _report(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
+    page = report_page(run.model_dump(), [o.model_dump() for o in outcomes], verdict.model_dump())
+    uri = RunFiles(Store(run.store), run.id).write_report(page)
+    rows = [
+        {
+            "title": o.title,
+            "state": o.state,
+            "frames": o.frames,
+            "shards": o.shards,
+            "cached": o.cached,
+            "seconds": o.seconds,
+            "master": o.master,
+            "reason": o.reason,
+        }
+        for o in outcomes
+    ]
+    key = f"run-{run.id}"
+    create_table_artifact(rows, key=key, description=verdict.message)
+    create_link_artifact(uri if "://" in uri else f"file://{uri}", key=f"{key}-report", link_text="report")
+    return uri
+
+
+def _verdict(outcomes: list[Outcome]) -> Verdict:
+    bad = [o for o in outcomes if o.state != "done"]
+    good = len(outcomes) - len(bad)
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    if not bad:
+        return Verdict(state="completed", message=f"all {good} titles done", finished=finished)
+    named = "; ".join(o.reason for o in bad[:_NAMED]) + (f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")
+    message = f"{len(bad)} of {len(outcomes)} titles are not done: {named}"
+    any_master = good > 0 or any(o.state == "check" for o in bad)
+    if is_draining():
+        return Verdict(state="stopped", message=message, finished=finished)
+    return Verdict(state="exceptions" if any_master else "failed", message=message, finished=finished)
+
+
+def _by_cost(titles: list[Title]) -> list[Title]:
+    """Longest first, so that the end of a run is not one long title on one worker."""
+
+    def cost(title: Title) -> float:
+        probe = title.probe
+        return -probe.duration * probe.height * probe.width if probe else 0.0
+
+    return sorted(titles, key=cost)

@@ -1,0 +1,90 @@
+"""Prefect's cached results, kept in the run's own store and never trusted further than the bytes they speak of.
+
+Prefect asks this block for the result filed under a task's cache key, which is the content key of a shard or master.
+It gets one only if the segment or master is there with the hash that the result names: anything else is a miss.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from typing import Any
+
+from prefect.filesystems import WritableFileSystem
+from prefect.results import ResultRecord  # type: ignore[attr-defined]
+from pydantic import PrivateAttr
+
+from tasks.records import MasterRecord, Record, from_json
+from tasks.store import Digest, Store
+
+
+class StoreResults(WritableFileSystem):
+    """Result storage on a store. Credentials stay in the environment: the saved block holds only the root's URI."""
+
+    _block_type_name = "Remaster store results"
+    _block_type_slug = "remaster-store-results"
+    _description = "Results of shards and masters, beside the segments they speak of."
+
+    root: str
+    # Prefect reads twice on a hit (is it there? what is it?): the bytes are proven once.
+    _proven: dict[str, bytes] = PrivateAttr(default_factory=dict)
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]
+        """The result filed under `path`.
+
+        Raises:
+            FileNotFoundError: there is none, or what it speaks of is gone or changed.
+        """
+        with self._lock:
+            known = self._proven.pop(path, None)
+        if known is not None:
+            return known
+        store = Store(self.root)
+        content = store.read(_place(path))
+        if not _still_true(path, content, store):
+            raise FileNotFoundError(f"the result {path} speaks of bytes that are gone or changed")
+        with self._lock:
+            self._proven[path] = content
+        return content
+
+    def write_path(self, path: str, content: bytes, **_: Any) -> None:  # type: ignore[override]
+        """File a result under `path`."""
+        with self._lock:
+            self._proven.pop(path, None)
+        Store(self.root).write(_place(path), content)
+
+
+def results_block(root: str) -> str:
+    """Register the block for a store with the Prefect server; returns the name to give to `result_storage`."""
+    name = "store-" + "".join(c if c.isalnum() else "-" for c in root.lower()).strip("-")[-80:]
+    StoreResults(root=root).save(name, overwrite=True)
+    return f"{StoreResults._block_type_slug}/{name}"
+
+
+def shard_cache_key(key: str) -> str:
+    """Prefect's cache key of a shard."""
+    return f"shard-{key}"
+
+
+def master_cache_key(key: str) -> str:
+    """Prefect's cache key of a master."""
+    return f"master-{key}"
+
+
+def _place(path: str) -> str:
+    return f"results/{posixpath.basename(path)}"
+
+
+def _still_true(path: str, content: bytes, store: Store) -> bool:
+    kind, _, key = posixpath.basename(path).partition("-")
+    record_of_prefect: ResultRecord[Any] = ResultRecord.deserialize(content)
+    result = record_of_prefect.result
+    if kind == "shard":
+        record = from_json(Record, str(result))
+        return record.key == key and store.matches(f"segments/{key[:2]}/{key}.mkv", Digest(record.sha256, record.size))
+    if kind == "master":
+        master = from_json(MasterRecord, str(result))
+        folder, leaf = posixpath.split(master.uri)
+        return master.key == key and Store(folder).matches(leaf, Digest(master.sha256, master.size))
+    return True

@@ -1,0 +1,220 @@
+"""A run as data on the store: what was asked, how each title ended, and every attempt of every shard.
+
+All of it can be read without Prefect and without Ray.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.profile import Profile
+from tasks.records import Shard, Title
+from tasks.store import Store
+from tasks.tables import (
+    LedgerRow,
+    ledger_table,
+    read_ledger_table,
+    read_shards_table,
+    read_titles_table,
+    shards_table,
+    titles_table,
+)
+
+_LEDGER_ROWS, _LEDGER_SECONDS = 500, 10.0
+
+
+class Run(BaseModel):
+    """What was asked for: enough to do it again.
+
+    Attributes:
+        id: names the run; sorts by time.
+        library, output, store: normalised URIs.
+        profile: complete, with defaults filled in.
+        workers, ray_address: see `tasks.pool.pool.PoolSettings`.
+        only: glob of title names; others are left alone. Empty: all.
+        force: redo shards that are done.
+        rerun_of: id of the run this one repeats.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    library: str
+    output: str
+    store: str
+    profile: Profile
+    workers: int = 0
+    ray_address: str = ""
+    only: str = ""
+    force: bool = False
+    rerun_of: str = ""
+
+
+class Outcome(BaseModel):
+    """How a title ended.
+
+    Attributes:
+        state: "done"; "check" (mastered, but the check found something); "failed"; "refused".
+        reason: why, and what to do; empty when done.
+        master: URI; empty if there is none.
+        frames, shards: of the title; cached: shards that needed no work.
+        failed_shards: names and reasons.
+        checks: contract, whether it holds, what was seen.
+        remarks: what an operator should know although nothing failed.
+        seconds: wall time.
+        preview: base64 JPEG of source and master side by side.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    state: Literal["done", "check", "failed", "refused"]
+    reason: str = ""
+    master: str = ""
+    frames: int = 0
+    shards: int = 0
+    cached: int = 0
+    failed_shards: tuple[tuple[str, str], ...] = ()
+    checks: tuple[tuple[str, bool, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+    seconds: float = 0.0
+    preview: str = ""
+
+
+class Verdict(BaseModel):
+    """How a run ended: Prefect's state in one word, and a sentence that names what failed."""
+
+    state: Literal["completed", "exceptions", "failed", "stopped"]
+    message: str
+    finished: str
+
+
+def new_run_id() -> str:
+    """An id such as `20260131-094501-k3f9`."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def place(run_id: str, *parts: str) -> str:
+    """Store key of something that belongs to a run."""
+    return "/".join(("runs", run_id, *parts))
+
+
+class RunFiles:
+    """Reads and writes a run's files. Thread-safe."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._id = run_id
+
+    def write_run(self, run: Run) -> None:
+        """Note what was asked for."""
+        self._store.write(place(self._id, "run.json"), run.model_dump_json(indent=1).encode())
+
+    def read_run(self) -> Run:
+        """What was asked for. Raises FileNotFoundError if the store knows no such run."""
+        return Run.model_validate_json(self._store.read(place(self._id, "run.json")))
+
+    def write_titles(self, titles: list[Title]) -> None:
+        """Note what the library holds."""
+        self._store.write(place(self._id, "titles.parquet"), titles_table(titles))
+
+    def read_titles(self) -> list[Title]:
+        """What the library holds; empty before the scan has ended."""
+        try:
+            return read_titles_table(self._store.read(place(self._id, "titles.parquet")))
+        except FileNotFoundError:
+            return []
+
+    def write_shards(self, title: Title, shards: tuple[Shard, ...]) -> None:
+        """Note how a title is cut."""
+        self._store.write(place(self._id, "shards.parquet", f"{title.id}.parquet"), shards_table(shards))
+
+    def read_shards(self) -> list[Shard]:
+        """Every shard planned so far."""
+        files = self._store.list(place(self._id, "shards.parquet"))
+        return [shard for file in files for shard in read_shards_table(self._store.read(file))]
+
+    def write_outcome(self, title: Title, outcome: Outcome) -> None:
+        """Note how a title ended."""
+        self._store.write(place(self._id, "outcomes", f"{title.id}.json"), outcome.model_dump_json(indent=1).encode())
+
+    def read_outcome(self, title: Title) -> Outcome | None:
+        """How a title ended; None if it has not."""
+        try:
+            return Outcome.model_validate_json(self._store.read(place(self._id, "outcomes", f"{title.id}.json")))
+        except FileNotFoundError:
+            return None
+
+    def read_outcomes(self) -> list[Outcome]:
+        """How titles ended so far, in order of name."""
+        files = self._store.list(place(self._id, "outcomes"))
+        found = [Outcome.model_validate_json(self._store.read(file)) for file in files]
+        return sorted(found, key=lambda outcome: outcome.title)
+
+    def write_verdict(self, verdict: Verdict) -> None:
+        """Note how the run ended."""
+        self._store.write(place(self._id, "verdict.json"), verdict.model_dump_json(indent=1).encode())
+
+    def read_verdict(self) -> Verdict | None:
+        """How the run ended; None while it goes on, or if it was cut off."""
+        try:
+            return Verdict.model_validate_json(self._store.read(place(self._id, "verdict.json")))
+        except FileNotFoundError:
+            return None
+
+    def write_report(self, page: str) -> str:
+        """Keep the report; returns its URI."""
+        key = place(self._id, "report.html")
+        self._store.write(key, page.encode())
+        return self._store.uri(key)
+
+    def read_ledger(self) -> list[LedgerRow]:
+        """Every attempt noted so far, in order of time."""
+        files = self._store.list(place(self._id, "ledger.parquet"))
+        rows = [row for file in files for row in read_ledger_table(self._store.read(file))]
+        return sorted(rows, key=lambda row: row.time)
+
+
+class Ledger:
+    """Collects attempts and files them as Parquet now and then. Thread-safe; use as a context manager."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._id = run_id
+        self._rows: list[LedgerRow] = []
+        self._filed = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, row: LedgerRow) -> None:
+        """Note an attempt."""
+        with self._lock:
+            self._rows.append(row)
+            due = len(self._rows) >= _LEDGER_ROWS or time.monotonic() - self._filed > _LEDGER_SECONDS
+        if due:
+            self.file()
+
+    def file(self) -> None:
+        """Write what has been noted since the last time."""
+        with self._lock:
+            rows, self._rows = self._rows, []
+            self._filed = time.monotonic()
+        if rows:
+            name = f"{int(rows[0].time * 1e6)}-{secrets.token_hex(4)}.parquet"
+            self._store.write(place(self._id, "ledger.parquet", name), ledger_table(rows))
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file()
+
+
+def list_runs(store: Store) -> list[str]:
+    """Ids of the runs a store knows, oldest first."""
+    return sorted({key.split("/")[1] for key in store.list("runs") if key.endswith("/run.json")})

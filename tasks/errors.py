@@ -1,0 +1,80 @@
+"""Everything that can go wrong outside the networks, and whether trying again can help.
+
+RemasterError
+├── PermanentError             trying again gives the same answer; Prefect does not retry it
+│   ├── UsageError             the command, a profile or a path is wrong (exit code 2)
+│   ├── SourceError            a source cannot be read, or is not what its name says
+│   ├── UnsupportedSource      readable, but not handled: the message names the reason and the way round it
+│   ├── SourceChanged          the source's bytes differ from those the plan was made from
+│   ├── CheckFailed            a master or segment does not keep the media contract
+│   └── Quarantined            a shard that took down too many workers
+└── TransientError             worth another attempt
+    ├── StoreError             the object store or disk did not do what it was asked
+    │   └── StoreFull          no space left
+    ├── WorkerLost             an actor or its node died, or stopped answering
+    └── OutOfMemory            the device ran out of memory
+
+A message says what happened, to which title and shard, and what to do next. `vsr_model.errors` has the networks' own
+tree; all of it is permanent.
+"""
+
+from __future__ import annotations
+
+from vsr_model.errors import ModelError
+
+
+class RemasterError(Exception):
+    """Base of the project's errors."""
+
+
+class PermanentError(RemasterError):
+    """Trying again gives the same answer."""
+
+
+class UsageError(PermanentError):
+    """The command, a profile or a path is wrong."""
+
+
+class SourceError(PermanentError):
+    """A source cannot be read, or is not what its name says."""
+
+
+class UnsupportedSource(PermanentError):
+    """A source is readable but of a kind that is not handled."""
+
+
+class SourceChanged(PermanentError):
+    """The source's bytes differ from those the plan was made from."""
+
+
+class CheckFailed(PermanentError):
+    """A master or segment does not keep the media contract."""
+
+
+class Quarantined(PermanentError):
+    """A shard took down too many workers."""
+
+
+class TransientError(RemasterError):
+    """Worth another attempt."""
+
+
+class StoreError(TransientError):
+    """The object store or disk did not do what it was asked."""
+
+
+class StoreFull(StoreError):
+    """No space left."""
+
+
+class WorkerLost(TransientError):
+    """An actor or its node died, or stopped answering."""
+
+
+class OutOfMemory(TransientError):
+    """The device ran out of memory."""
+
+
+def is_permanent(error: BaseException) -> bool:
+    """True if trying again cannot help."""
+    return isinstance(error, PermanentError | ModelError)

@@ -1,0 +1,109 @@
+"""Stage 4: join a title's segments in order, encode, add everything else the source carries, and publish atomically."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+
+from tasks.media.encode import ENCODE_VERSION, Container
+from tasks.media.master import MASTER_VERSION, Picture, write_master
+from tasks.media.segment import read_segment
+from tasks.plan import Plan
+from tasks.profile import Profile
+from tasks.records import MasterRecord, Record, content_key, from_json, to_json
+from tasks.sources import open_source
+from tasks.store import Digest, Store
+
+
+def master_key(plan: Plan, profile: Profile, records: list[Record], output: Store) -> str:
+    """Content hash of everything that decides a master's bytes, and of where it goes."""
+    title = plan.title
+    return content_key(
+        {
+            "source": plan.fingerprint,
+            "segments": [record.sha256 for record in records],
+            "master": profile.master,
+            "container": title.container,
+            "place": output.uri(title.master),
+            "versions": [ENCODE_VERSION, MASTER_VERSION],
+        }
+    )
+
+
+def published_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
+    """The record of a master that is published and whose bytes are still what was written, or None."""
+    try:
+        record = from_json(MasterRecord, store.read(_record_place(key)))
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = record.key == key and output.matches(plan.title.master, Digest(record.sha256, record.size))
+    return record if whole else None
+
+
+def finish_title(
+    plan: Plan,
+    profile: Profile,
+    records: list[Record],
+    store: Store,
+    output: Store,
+    progress: Callable[[int], None],
+) -> MasterRecord:
+    """Write and publish a title's master.
+
+    Args:
+        plan: of the title.
+        profile: for the encoder.
+        records: one a shard, in order.
+        store: where the segments are.
+        output: where the master goes, under `plan.title.master`; it appears there whole or not at all.
+        progress: called with the number of frames encoded so far.
+
+    Raises:
+        SourceError: the source or a segment is damaged.
+        StoreError: the disk is full, or the output cannot be written.
+    """
+    began = time.perf_counter()
+    title, probe = plan.title, plan.title.probe
+    assert probe is not None
+    key = master_key(plan, profile, records, output)
+    picture = Picture(
+        probe.height * profile.scale, probe.width * profile.scale, plan.layout, plan.colour, plan.timeline
+    )
+    container: Container = title.container  # type: ignore[assignment]
+    with output.temporary_folder() as folder, open_source(title.uri, title.name) as source:
+        path = str(Path(folder) / f"master.{container}")
+        frames = _frames(plan, store, progress)
+        contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
+        digest = output.put_file(path, title.master, move=True)
+    record = MasterRecord(
+        key=key,
+        uri=output.uri(title.master),
+        sha256=digest.sha256,
+        size=digest.size,
+        frames=len(plan.timeline),
+        picture=contents.picture,
+        copied=contents.copied,
+        seconds=round(time.perf_counter() - began, 3),
+    )
+    store.write(_record_place(key), to_json(record))
+    return record
+
+
+def _frames(plan: Plan, store: Store, progress: Callable[[int], None]) -> Iterator[av.VideoFrame]:
+    """Every frame of the title, segment after segment."""
+    done = 0
+    for shard in plan.shards:
+        with open_source(store.uri(shard.segment), f"segment of {shard.name}") as segment:
+            for frame in read_segment(segment, plan.layout, shard.start, shard.stop):
+                yield frame
+                done += 1
+                if done % 24 == 0:
+                    progress(done)
+    progress(done)
+
+
+def _record_place(key: str) -> str:
+    return f"masters/{key[:2]}/{key}.json"

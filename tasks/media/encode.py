@@ -1,0 +1,203 @@
+"""The master's picture codecs: what each can hold, how it is set up so that it is exact, and deterministic.
+
+Thread counts that could change a bitstream are pinned, so a master does not depend on the machine that encoded it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import av
+import av.container
+import av.error
+import av.video.stream
+
+from tasks.errors import UnsupportedSource
+from tasks.media.colour import Colour
+from tasks.media.pixels import Layout
+
+Codec = Literal["h264", "h265", "av1", "prores", "ffv1"]
+Container = Literal["mp4", "mov", "mkv"]
+# Bumped when the same frames and settings give another picture stream.
+ENCODE_VERSION = 1
+MUXER = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How the picture of a master is encoded.
+
+    Attributes:
+        codec: "h265" unless asked otherwise.
+        quality: constant rate factor, lower is better (h264 0..51, h265 0..51, av1 0..63; prores: 0 proxy .. 5 4444xq;
+            ffv1 is lossless and has none). None takes a visually transparent default.
+        preset: the encoder's own speed preset; None takes its default.
+        bit_depth: of the master; 0 means 10, or the source's if that is deeper.
+        chroma: "source" keeps the source's subsampling as far as the codec can.
+        options: further encoder options, passed on as they are.
+    """
+
+    codec: Codec = "h265"
+    quality: int | None = None
+    preset: str | None = None
+    bit_depth: int = 0
+    chroma: Literal["source", "420", "422", "444"] = "source"
+    options: tuple[tuple[str, str], ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    name: str
+    containers: tuple[Container, ...]
+    depths: tuple[int, ...]
+    chroma: tuple[str, ...]
+    gray: bool
+    quality_option: str
+    quality: int | None
+    fixed: tuple[tuple[str, str], ...]
+    threads: int  # pinned where the count changes the bitstream; 0: one a core
+
+
+_ENCODERS: dict[str, _Encoder] = {
+    "h264": _Encoder("libx264", ("mp4", "mov", "mkv"), (8, 10), ("420", "422", "444"), True, "crf", 16, (), 8),
+    "h265": _Encoder(
+        "libx265", ("mp4", "mov", "mkv"), (8, 10, 12), ("420", "422", "444"), True, "crf", 16,
+        (("x265-params", "frame-threads=3:info=0:log-level=error"),), 0,
+    ),
+    "av1": _Encoder("libsvtav1", ("mp4", "mkv"), (8, 10), ("420",), False, "crf", 20, (), 0),
+    "prores": _Encoder("prores_ks", ("mov", "mkv"), (10, 12), ("422", "444"), False, "profile", 3, (), 0),
+    "ffv1": _Encoder(
+        "ffv1", ("mkv", "mp4", "mov"), (8, 9, 10, 12, 14, 16), ("420", "422", "444", "411", "440", "410"), True, "",
+        None, (("level", "3"), ("slicecrc", "1"), ("slices", "16"), ("g", "1")), 0,
+    ),
+}  # fmt: skip
+_CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
+
+
+def containers_for(codec: Codec) -> tuple[Container, ...]:
+    """The containers a codec may go into, the natural one first."""
+    return _ENCODERS[codec].containers
+
+
+def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layout:
+    """The layout of a master: the source's family and subsampling as far as the codec can, never less depth.
+
+    RGB becomes 4:4:4 (only FFV1 keeps it RGB); 4:1:1, 4:4:0 and 4:1:0 become 4:2:2, 4:4:4 and 4:2:0.
+
+    Raises:
+        UnsupportedSource: the codec cannot hold the source's depth.
+    """
+    encoder = _ENCODERS[settings.codec]
+    wanted = settings.bit_depth or max(10, source.depth)
+    depth = next((d for d in encoder.depths if d >= wanted), 0)
+    if depth < source.depth:
+        raise UnsupportedSource(
+            f"{label}: has {source.depth} bits a sample and {settings.codec} masters would hold"
+            f" {depth or max(encoder.depths)}; choose another master.codec (h265 holds 12, ffv1 16) or raise"
+            " master.bit_depth."
+        )
+    if source.family == "gray" and encoder.gray and settings.chroma == "source":
+        return Layout("gray", depth)
+    if source.family == "rgb" and settings.codec == "ffv1" and settings.chroma == "source":
+        return Layout("rgb", max(depth, 10))  # FFV1 has no planar 8-bit RGB
+    native = next(n for n, shift in _CHROMA.items() if shift == (source.chroma_x, source.chroma_y))
+    if source.family == "gray":
+        native = "420"
+    name = native if settings.chroma == "source" else settings.chroma
+    if name not in encoder.chroma:
+        name = {"411": "422", "440": "444", "410": "420"}.get(name, name)
+    if name not in encoder.chroma:
+        name = encoder.chroma[0]
+    return Layout("yuv", depth, *_CHROMA[name])
+
+
+def master_colour(source: Colour, layout: Layout) -> Colour:
+    """The colour of a master: the source's, except that RGB turned into YUV needs a matrix (BT.709)."""
+    if source.matrix == 0 and layout.family != "rgb":
+        return Colour(1, source.primaries, source.transfer, False, "left", source.assumed)
+    return source
+
+
+def add_picture(
+    container: av.container.OutputContainer,
+    settings: EncodeSettings,
+    height: int,
+    width: int,
+    layout: Layout,
+    colour: Colour,
+    time_base: Fraction,
+    frame_rate: Fraction,
+    sample_aspect: Fraction,
+) -> av.video.stream.VideoStream:
+    """Add the encoder's stream to an output container.
+
+    Args:
+        height, width: of the master, in samples.
+        layout: of the frames that will be encoded.
+        colour: written to the stream and, by the muxer, to the container.
+        time_base: of the timestamps that will be given, in seconds.
+        frame_rate: average; steers rate control only.
+        sample_aspect: pixel width over height.
+    """
+    encoder = _ENCODERS[settings.codec]
+    options = dict(encoder.fixed) | dict(settings.options)
+    quality = settings.quality if settings.quality is not None else encoder.quality
+    if encoder.quality_option and quality is not None:
+        if settings.codec == "prores" and settings.quality is None and (layout.chroma_x, layout.chroma_y) == (0, 0):
+            quality = 4
+        options.setdefault(encoder.quality_option, str(quality))
+    if settings.preset is not None:
+        options.setdefault("preset", settings.preset)
+    stream = container.add_stream(encoder.name, rate=frame_rate or 25, options=options)
+    assert isinstance(stream, av.video.stream.VideoStream)
+    context = stream.codec_context
+    stream.height, stream.width, stream.pix_fmt = height, width, layout.pix_fmt
+    context.time_base = stream.time_base = time_base
+    context.sample_aspect_ratio = sample_aspect
+    context.color_range = 2 if colour.full_range else 1
+    context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
+    context.thread_count = encoder.threads
+    context.flags |= av.codec.context.Flags.bitexact
+    if settings.codec == "h265" and container.format.name in {"mp4", "mov"}:
+        context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
+    return stream
+
+
+def require_encodable(settings: EncodeSettings, height: int, width: int, layout: Layout, label: str) -> None:
+    """Find out before any work whether the encoder takes this picture.
+
+    Raises:
+        UnsupportedSource: it does not; the message says what would.
+    """
+    encoder = _ENCODERS[settings.codec]
+    step_x, step_y = (1 << layout.chroma_x, 1 << layout.chroma_y) if settings.codec != "ffv1" else (1, 1)
+    if settings.codec == "av1":
+        step_x = step_y = 2
+    if width % step_x or height % step_y:
+        raise UnsupportedSource(
+            f"{label}: its master would be {width}x{height}, and {settings.codec} with this chroma needs multiples of"
+            f' {step_x}x{step_y}. Choose an even scale, master.codec = "ffv1" or master.chroma = "444".'
+        )
+    context = av.CodecContext.create(encoder.name, "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.height, context.width, context.pix_fmt = height, width, layout.pix_fmt
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = dict(encoder.fixed) | dict(settings.options)
+    if settings.preset is not None:
+        context.options |= {"preset": settings.preset}
+    try:
+        context.open()
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnsupportedSource(
+            f"{label}: {settings.codec} cannot encode its master of {width}x{height} {layout.pix_fmt} ({error})."
+            ' Choose another scale or master.codec ("ffv1" takes any size).'
+        ) from error
+
+
+def movie_timescale(time_bases: list[Fraction]) -> int:
+    """Ticks a second in which every stream's start offset is a whole number, for QuickTime's edit lists."""
+    scale = math.lcm(*(t.denominator for t in time_bases if t))
+    return scale if scale < 1 << 31 else 90_000

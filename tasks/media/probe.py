@@ -1,0 +1,192 @@
+"""What a source is: its picture stream, its colour, every other stream. Reads headers and decodes one frame.
+
+Refuses only what no later stage could read; `unsupported` says why a readable source is not handled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.container
+import av.error
+import av.stream
+import av.video.stream
+
+from tasks.errors import SourceError
+from tasks.media.colour import Colour, colour_of
+from tasks.media.pixels import Layout, layout_of
+from tasks.media.source import Source, open_input, source_errors, video_stream
+
+_HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
+_INTERLACED = {2: "top field first", 3: "bottom field first", 4: "top field first", 5: "bottom field first"}
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream of a source as its container describes it."""
+
+    index: int
+    type: str
+    codec: str
+    time_base: Fraction
+    language: str
+    disposition: int
+    metadata: dict[str, str]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a source is.
+
+    Attributes:
+        container: FFmpeg's names of the format, comma separated.
+        stream: index of the picture stream among all streams.
+        codec: decoder name of the picture stream.
+        height, width: of a decoded frame, in samples, before any rotation.
+        pix_fmt: as decoded.
+        time_base: of the picture stream's timestamps, in seconds.
+        frame_rate: average, 0 when unknown.
+        frames: as the header says, 0 when it does not.
+        duration: seconds, 0.0 when the header does not say.
+        sample_aspect: pixel width over height (1 when unknown).
+        display_matrix: nine integers of a rotation matrix, or None.
+        layout, colour: of the picture.
+        field_order: FFmpeg's field order number (0 unknown, 1 progressive).
+        streams: every stream, the picture's included.
+        chapters: number of chapters.
+        unsupported: why this source is not handled, and what to do; empty when it is.
+    """
+
+    container: str
+    stream: int
+    codec: str
+    height: int
+    width: int
+    pix_fmt: str
+    time_base: Fraction
+    frame_rate: Fraction
+    frames: int
+    duration: float
+    sample_aspect: Fraction
+    display_matrix: tuple[int, ...] | None
+    layout: Layout
+    colour: Colour
+    field_order: int
+    streams: tuple[StreamInfo, ...]
+    chapters: int
+    unsupported: str
+
+
+def probe(source: Source) -> Probe:
+    """Describe a source.
+
+    Raises:
+        SourceError: not a video, no picture stream, or its first frame cannot be decoded.
+        UnsupportedSource: its pixel format is not handled.
+    """
+    with open_input(source) as container:
+        stream = _picture_stream(container, source)
+        first = _first_frame(container, stream, source)
+        context = stream.codec_context
+        layout = layout_of(first.format.name, source.label)
+        colour = colour_of(
+            int(context.colorspace), int(context.color_primaries), int(context.color_trc),
+            2 if first.format.name.startswith("yuvj") else int(context.color_range), layout, first.height,
+        )  # fmt: skip
+        assert stream.time_base is not None
+        return Probe(
+            container=container.format.name,
+            stream=stream.index,
+            codec=context.name,
+            height=first.height,
+            width=first.width,
+            pix_fmt=first.format.name,
+            time_base=stream.time_base,
+            frame_rate=stream.average_rate or Fraction(0),
+            frames=stream.frames,
+            duration=(container.duration or 0) / 1e6,
+            sample_aspect=context.sample_aspect_ratio or Fraction(1),
+            display_matrix=_display_matrix(first),
+            layout=layout,
+            colour=colour,
+            field_order=int(context.field_order),
+            streams=tuple(_describe(s) for s in container.streams),
+            chapters=len(container.chapters()),
+            unsupported=_unsupported(first, source.label),
+        )
+
+
+def field_order_name(number: int) -> str:
+    """Words for an interlaced field order, or '' for progressive and unknown."""
+    return _INTERLACED.get(number, "")
+
+
+def _picture_stream(container: av.container.InputContainer, source: Source) -> av.video.stream.VideoStream:
+    """The stream to remaster: not cover art, the longest, then the default one, then the largest, then the first."""
+    pictures = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not pictures:
+        held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise SourceError(f"{source.label}: has no video stream (it holds {held}); remove it from the library.")
+
+    def rank(stream: av.video.stream.VideoStream) -> tuple[Any, ...]:
+        length = float((stream.duration or 0) * (stream.time_base or 0))
+        # Companion streams of one programme differ by a frame or so in length.
+        default = bool(stream.disposition & av.stream.Disposition.default)
+        return (round(length), default, stream.codec_context.width * stream.codec_context.height, -stream.index)
+
+    return max(pictures, key=rank)
+
+
+def _first_frame(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, source: Source
+) -> av.VideoFrame:
+    with source_errors(source, "reading its first frame"):
+        for packet in container.demux(video_stream(container, stream.index)):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue  # a broadcast capture may start in mid-GOP: nothing decodes before its first key frame
+            if frames:
+                return frames[0]
+    raise SourceError(f"{source.label}: holds no decodable picture; fetch a good copy of the file.")
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    side: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side is None:
+        return None
+    raw = bytes(side)
+    return tuple(int.from_bytes(raw[i : i + 4], "little", signed=True) for i in range(0, 36, 4))
+
+
+def _unsupported(frame: av.VideoFrame, label: str) -> str:
+    hdr = _HDR_TRANSFERS.get(int(frame.color_trc))
+    if hdr:
+        return (
+            f"{label}: is HDR ({hdr}), which is not handled yet, and must not be upscaled as if it were SDR. Leave it"
+            " out of the library, or supply an SDR grade."
+        )
+    return ""
+
+
+def _describe(stream: Any) -> StreamInfo:
+    context = stream.codec_context
+    detail = ""
+    if stream.type == "video" and context is not None:
+        detail = f"{context.width}x{context.height} {context.pix_fmt}"
+    elif stream.type == "audio" and context is not None:
+        detail = f"{context.sample_rate} Hz {context.layout.name}"
+    return StreamInfo(
+        index=stream.index,
+        type=stream.type,
+        codec=context.name if context is not None else (stream.name or stream.type),
+        time_base=stream.time_base or Fraction(0),
+        language=stream.language or "",
+        disposition=int(stream.disposition),
+        metadata=dict(stream.metadata),
+        detail=detail,
+    )

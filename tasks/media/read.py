@@ -1,0 +1,100 @@
+"""Frame-exact reading of a range of a source: seek near, decode, drop, and prove that the frames are the planned ones.
+
+A seek may land late, or on a frame whose references are gone (open groups of pictures, broken indexes, broadcast
+streams). Every frame is therefore held against the timestamp and checksum of the title's frame table; on a mismatch
+the reader starts again from further back, in the end from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import av.error
+import numpy as np
+
+from tasks.errors import SourceChanged
+from tasks.media.pixels import Layout, Planes, checksum, to_planes
+from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.timeline import Timeline
+
+# How many key frames further back to try before decoding from the beginning.
+_SEEK_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames of a title, and how to find and recognise them.
+
+    Attributes:
+        start: frame number of the first one.
+        pts, checksum: of each frame, from the frame table.
+        seeks: timestamps of key frames at or before the first one, nearest first.
+    """
+
+    start: int
+    pts: tuple[int, ...]
+    checksum: tuple[int, ...]
+    seeks: tuple[int, ...]
+
+
+def window(timeline: Timeline, start: int, stop: int) -> Window:
+    """The window of frames [start, stop) of a title."""
+    keys = np.flatnonzero(timeline.key[: start + 1])[::-1][:_SEEK_ATTEMPTS]
+    return Window(
+        start=start,
+        pts=tuple(timeline.pts[start:stop].tolist()),
+        checksum=tuple(timeline.checksum[start:stop].tolist()),
+        # Frame 0 is where the file begins: no seek needed.
+        seeks=tuple(int(timeline.pts[k]) for k in keys if k > 0),
+    )
+
+
+def read_window(source: Source, stream_index: int, layout: Layout, wanted: Window) -> Iterator[Planes]:
+    """Decode exactly the frames of a window, in order.
+
+    Raises:
+        SourceError: damaged, or unreadable.
+        SourceChanged: decoding from the very beginning does not give the planned frames either.
+    """
+    done = 0
+    for seek in (*wanted.seeks, None):
+        for planes in _from(source, stream_index, layout, wanted, seek, done):
+            done += 1
+            yield planes
+        if done == len(wanted.pts):
+            return
+    raise SourceChanged(
+        f"{source.label}: frame {wanted.start + done} is not the frame that was planned: the file changed, or another"
+        " version of FFmpeg decodes it differently. Run again to plan it afresh; if that does not help, use the same"
+        " version of `av` on every node."
+    )
+
+
+def _from(
+    source: Source, stream_index: int, layout: Layout, wanted: Window, seek: int | None, done: int
+) -> Iterator[Planes]:
+    """The wanted frames from number `done` on, as far as they are right when decoding starts at `seek`."""
+    with open_input(source) as container, source_errors(source, "decoding it"):
+        stream = video_stream(container, stream_index)
+        if seek is not None:
+            try:
+                container.seek(seek, stream=stream, backward=True)
+            except av.error.FFmpegError:
+                return
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue  # what it breaks shows in the checksums
+            for frame in frames:
+                if frame.pts is None or frame.pts < wanted.pts[done]:
+                    continue
+                planes = to_planes(frame, layout)
+                if frame.pts != wanted.pts[done] or checksum(planes) != wanted.checksum[done]:
+                    return
+                done += 1
+                yield planes
+                if done == len(wanted.pts):
+                    return

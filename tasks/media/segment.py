@@ -1,0 +1,99 @@
+"""Segments: the lossless intermediate files (FFV1 in Matroska) that shards become. Written by workers, read at finish.
+
+A segment knows frame numbers, not times: frame n of the title has timestamp n milliseconds, which Matroska holds
+exactly; the master takes its times from the title's frame table. The files are bit-exact: the same frames give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+
+import av
+import av.container
+import av.video.stream
+
+from tasks.errors import SourceError
+from tasks.media.pixels import Layout, Planes, to_frame
+from tasks.media.source import Source, open_input, source_errors, video_stream
+
+# Bumped when the bytes of a segment change for the same frames.
+SEGMENT_VERSION = 1
+_TICK = Fraction(1, 1000)
+# Slices are FFV1's unit of parallel coding and of damage control; the count is fixed so that it does not depend on the
+# machine. Below this size a picture is a single slice.
+_SLICES, _SLICED_PIXELS = 16, 128 * 128
+
+
+class SegmentWriter:
+    """Writes one segment; use as a context manager. Not thread-safe."""
+
+    def __init__(self, path: str, height: int, width: int, layout: Layout, first_frame: int, threads: int = 0) -> None:
+        """Open the file.
+
+        Args:
+            path: a local file to create.
+            height, width: of the frames to come.
+            layout: of their planes.
+            first_frame: frame number in the title of the first one.
+            threads: for coding; 0 takes one a core.
+        """
+        self._layout = layout
+        self._next = first_frame
+        self._container = av.open(f"file:{path}", "w", format="matroska", options={"fflags": "+bitexact"})
+        slices = _SLICES if height * width >= _SLICED_PIXELS else 1
+        self._stream: av.video.stream.VideoStream = self._container.add_stream(
+            "ffv1", options={"level": "3", "slicecrc": "1", "slices": str(slices), "g": "1"}
+        )
+        self._stream.height, self._stream.width = height, width
+        self._stream.pix_fmt = layout.pix_fmt
+        self._stream.codec_context.time_base = _TICK
+        self._stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        self._stream.codec_context.thread_count = threads
+        self._stream.codec_context.thread_type = "SLICE"
+
+    def write(self, planes: Planes) -> None:
+        """Append a frame."""
+        frame = to_frame(planes, self._layout)
+        frame.pts, frame.time_base = self._next, _TICK
+        self._next += 1
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def __enter__(self) -> SegmentWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._container.close()
+
+
+def read_segment(source: Source, layout: Layout, start: int, stop: int) -> Iterator[av.VideoFrame]:
+    """Decode a segment and prove that it holds frames [start, stop) of the title.
+
+    Raises:
+        SourceError: damaged, or not holding exactly those frames.
+    """
+    expected = start
+    with open_input(source) as container, source_errors(source, "decoding a segment"):
+        stream = video_stream(container, 0)
+        for frame in container.decode(stream):
+            assert frame.time_base is not None and frame.pts is not None
+            if frame.pts * frame.time_base != expected * _TICK or frame.format.name != layout.pix_fmt:
+                raise SourceError(
+                    f"{source.label}: holds frame {frame.pts} where {expected} was due; delete it and rerun."
+                )
+            expected += 1
+            yield frame
+    if expected != stop:
+        raise SourceError(f"{source.label}: ends at frame {expected}, not {stop}; delete it and rerun.")

@@ -1,0 +1,75 @@
+"""Opening a source or a segment with PyAV, with errors a person can act on. Knows nothing of where the bytes live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import av
+import av.container
+import av.error
+import av.video.stream
+
+from tasks.errors import SourceError
+
+# PyAV logs every demuxer remark to Python's logging, which takes the GIL inside decoder threads.
+av.logging.set_level(None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video to read: `place` is a local path or a seekable binary file, `label` is what a person calls it."""
+
+    place: str | BinaryIO
+    label: str
+
+
+@contextmanager
+def open_input(source: Source) -> Iterator[av.container.InputContainer]:
+    """Open a container for reading.
+
+    Raises:
+        SourceError: missing, unreadable, empty, or not a container FFmpeg knows.
+    """
+    place = source.place
+    # The prefix keeps FFmpeg from reading a name such as "concat:x.mp4" as a protocol.
+    target = f"file:{place}" if isinstance(place, str) else place
+    if not isinstance(place, str):
+        place.seek(0)
+    try:
+        container = av.open(target, "r")
+    except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
+        raise SourceError(
+            f"{source.label}: cannot be opened as a video ({_reason(error)}). Check that the file is complete and is"
+            " really a video, then run again."
+        ) from error
+    with container:
+        yield container
+
+
+@contextmanager
+def source_errors(source: Source, doing: str) -> Iterator[None]:
+    """Turn FFmpeg's errors into `SourceError`s that name the source and what was being done."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise SourceError(
+            f"{source.label}: damaged while {doing} ({_reason(error)}). Fetch a good copy of the file, then run again."
+        ) from error
+
+
+def video_stream(container: av.container.InputContainer, index: int) -> av.video.stream.VideoStream:
+    """The video stream at `index`, set up for exact decoding on all cores."""
+    stream = container.streams[index]
+    assert isinstance(stream, av.video.stream.VideoStream)
+    stream.thread_type = "AUTO"
+    # MPEG-2 and MPEG-4 inverse transforms differ by a code between CPUs unless the exact ones are asked for.
+    stream.codec_context.flags |= av.codec.context.Flags.bitexact
+    return stream
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)

@@ -1,0 +1,204 @@
+"""The frame table of a title, from one full decode: when each frame is shown, and how to know it again.
+
+Everything later leans on this table: shards are ranges of its rows, a worker proves with its checksums that it decoded
+exactly those frames, masters take their timestamps from it. Says nothing of how shards are cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import av.container
+import av.error
+import av.filter
+import av.packet
+import av.video.stream
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import SourceError, UnsupportedSource
+from tasks.media.pixels import Layout, checksum, layout_of, to_planes
+from tasks.media.source import Source, open_input, source_errors, video_stream
+
+# Bumped when a table made by older code must not be reused.
+TIMELINE_VERSION = 1
+
+PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED = range(4)
+_FIELD_CODES = {"progressive": PROGRESSIVE, "tff": TOP_FIRST, "bff": BOTTOM_FIRST, "undetermined": UNDETERMINED}
+# A title shorter than its header by more than this share (and more than a second) was cut off.
+_TRUNCATED_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One row a frame, in the order shown; all arrays have the same length.
+
+    Attributes:
+        pts: int64, presentation time in the stream's time base, strictly increasing.
+        duration: int64, in the same units, 0 when unknown.
+        checksum: uint32, of the decoded picture (`pixels.checksum`).
+        key: bool, the decoder can start here.
+        scene: float32, FFmpeg's scene-change score 0..100 of this frame against the one before.
+        flagged: bool, coded as interlaced.
+        fields: uint8, what the picture itself looks like (PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED).
+    """
+
+    pts: npt.NDArray[np.int64]
+    duration: npt.NDArray[np.int64]
+    checksum: npt.NDArray[np.uint32]
+    key: npt.NDArray[np.bool_]
+    scene: npt.NDArray[np.float32]
+    flagged: npt.NDArray[np.bool_]
+    fields: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+def read_timeline(source: Source, stream_index: int) -> Timeline:
+    """Decode a title once.
+
+    Raises:
+        SourceError: damaged, truncated, or without usable timestamps.
+        UnsupportedSource: the picture changes size or format in mid-stream.
+    """
+    with open_input(source) as container:
+        stream = video_stream(container, stream_index)
+        collector = _Collector(source, stream)
+        end_seconds, packets = 0.0, 0
+        with source_errors(source, "decoding it"):
+            for packet in container.demux():
+                end_seconds = max(end_seconds, _end_of(packet))
+                if packet.stream.index == stream_index:  # the flushing packet has no index of its own
+                    packets += packet.size > 0
+                    for frame in _decode(packet, collector, source):
+                        collector.add(frame)
+        timeline = collector.finish()
+        _require_whole(source, container, stream, packets, end_seconds)
+    return timeline
+
+
+def _decode(packet: av.packet.Packet[Any], collector: _Collector, source: Source) -> list[av.VideoFrame]:
+    try:
+        return list(packet.decode())
+    except av.error.InvalidDataError as error:
+        if not collector.pts:
+            return []  # a capture that starts in mid-GOP: nothing decodes before its first key frame
+        at = float((packet.pts or 0) * packet.time_base)
+        raise SourceError(
+            f"{source.label}: damaged at {at:.2f} s (a frame cannot be decoded). Fetch a good copy, or cut the damaged"
+            " part out, then run again."
+        ) from error
+
+
+class _Collector:
+    """Gathers the table's rows; scene and field detection run in one filter graph beside it."""
+
+    def __init__(self, source: Source, stream: av.video.stream.VideoStream) -> None:
+        self._source = source
+        self._stream = stream
+        self._layout: Layout | None = None
+        self._first: tuple[int, int, str] | None = None
+        self._graph: av.filter.Graph | None = None
+        self._scores: dict[int, tuple[float, int]] = {}
+        self.pts: list[int] = []
+        self._rows: list[tuple[int, int, bool, bool]] = []
+
+    def add(self, frame: av.VideoFrame) -> None:
+        shape = (frame.width, frame.height, frame.format.name)
+        if self._first is None:
+            self._first = shape
+            self._layout = layout_of(frame.format.name, self._source.label)
+            self._graph = self._detectors()
+        if shape != self._first:
+            raise UnsupportedSource(
+                f"{self._source.label}: changes from {self._first} to {shape} at frame {len(self.pts)}; split the file"
+                " there and remaster the parts."
+            )
+        if frame.pts is None:
+            raise SourceError(
+                f"{self._source.label}: frame {len(self.pts)} has no timestamp; remux the file (for instance"
+                " `ffmpeg -fflags +genpts -i IN -c copy OUT.mkv`), then run again."
+            )
+        if self.pts and frame.pts <= self.pts[-1]:
+            raise SourceError(
+                f"{self._source.label}: timestamps go back at frame {len(self.pts)} ({self.pts[-1]} then {frame.pts});"
+                " remux the file (for instance `ffmpeg -fflags +genpts -i IN -c copy OUT.mkv`), then run again."
+            )
+        assert self._layout is not None and self._graph is not None
+        self.pts.append(frame.pts)
+        planes = to_planes(frame, self._layout)
+        self._rows.append((frame.duration or 0, checksum(planes), frame.key_frame, frame.interlaced_frame))
+        self._graph.push(frame)
+        self._pull()
+
+    def finish(self) -> Timeline:
+        if self._graph is None:
+            raise SourceError(f"{self._source.label}: holds no decodable picture; fetch a good copy of the file.")
+        self._graph.push(None)
+        self._pull()
+        detected = [self._scores.get(pts, (0.0, UNDETERMINED)) for pts in self.pts]
+        duration, sums, key, flagged = zip(*self._rows, strict=True)
+        return Timeline(
+            pts=np.array(self.pts, np.int64),
+            duration=np.array(duration, np.int64),
+            checksum=np.array(sums, np.uint32),
+            key=np.array(key, np.bool_),
+            scene=np.array([score for score, _ in detected], np.float32),
+            flagged=np.array(flagged, np.bool_),
+            fields=np.array([fields for _, fields in detected], np.uint8),
+        )
+
+    def _detectors(self) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        graph.link_nodes(
+            graph.add_buffer(template=self._stream),
+            graph.add("idet"),
+            graph.add("scdet", "threshold=100"),  # only the score is wanted, not FFmpeg's own verdict
+            graph.add("buffersink"),
+        )
+        graph.configure()
+        return graph
+
+    def _pull(self) -> None:
+        assert self._graph is not None
+        while True:
+            try:
+                seen = self._graph.pull()
+            except (BlockingIOError, av.error.EOFError):
+                return
+            assert seen.pts is not None
+            notes = seen.metadata
+            score = float(notes.get("lavfi.scd.score", 0.0))
+            fields = _FIELD_CODES.get(notes.get("lavfi.idet.multiple.current_frame", ""), UNDETERMINED)
+            self._scores[seen.pts] = (score, fields)
+
+
+def _end_of(packet: av.packet.Packet[Any]) -> float:
+    if packet.pts is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
+def _require_whole(
+    source: Source,
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    packets: int,
+    end_seconds: float,
+) -> None:
+    """Refuse a file that ends before its own header says it should."""
+    if packets < stream.frames:
+        raise SourceError(
+            f"{source.label}: truncated: it holds {packets} of the {stream.frames} frames its header promises. Fetch a"
+            " whole copy, then run again."
+        )
+    promised = (container.duration or 0) / 1e6
+    held = end_seconds - max((container.start_time or 0) / 1e6, 0.0)
+    if promised and promised - held > max(1.0, _TRUNCATED_SHARE * promised) and "matroska" in container.format.name:
+        raise SourceError(
+            f"{source.label}: truncated: it holds {held:.1f} s of the {promised:.1f} s its header promises. Fetch a"
+            " whole copy, then run again."
+        )

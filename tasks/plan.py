@@ -1,0 +1,243 @@
+"""Stage 2: decode a title once, refuse what cannot be remastered well, and cut it into shards.
+
+Cuts fall on shot changes where they can (a temporal network starts afresh there anyway) and on equal lengths where a
+shot is too long; only the latter need warm-up frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from tasks.errors import UnsupportedSource
+from tasks.media.colour import COLOUR_VERSION, Colour
+from tasks.media.encode import master_colour, master_layout, require_encodable
+from tasks.media.pixels import Layout
+from tasks.media.probe import Probe, field_order_name
+from tasks.media.read import window
+from tasks.media.segment import SEGMENT_VERSION
+from tasks.media.timeline import BOTTOM_FIRST, PROGRESSIVE, TIMELINE_VERSION, TOP_FIRST, Timeline, read_timeline
+from tasks.pool.worker import UPSCALE_VERSION
+from tasks.profile import Profile, ShardSettings
+from tasks.records import Shard, Title, Work, content_key
+from tasks.sources import open_source
+from tasks.store import Store, fingerprint
+from tasks.tables import read_timeline_table, timeline_table
+from vsr_model.contract import ModelInfo, ModelRef
+from vsr_model.registry import find
+
+# Bumped when titles would be cut or judged differently.
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done to a title.
+
+    Attributes:
+        title: which one.
+        fingerprint: of the source's bytes.
+        timeline: its frame table.
+        cuts: frame numbers at which a shot begins, the first frame not counted.
+        layout, colour: of the master (and its segments).
+        model: network and settings.
+        shards: in order, together every frame exactly once.
+        work: the workers' orders, one a shard.
+    """
+
+    title: Title
+    fingerprint: str
+    timeline: Timeline
+    cuts: tuple[int, ...]
+    layout: Layout
+    colour: Colour
+    model: ModelRef
+    shards: tuple[Shard, ...]
+    work: tuple[Work, ...]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A shard to be: frames [start, stop), its warm-up, and why it starts there."""
+
+    start: int
+    stop: int
+    warm_up: int
+    cut: Literal["start", "shot", "length"]
+
+
+def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
+    """Plan one title. The frame table is kept in the store, so a title is decoded for planning only once.
+
+    Raises:
+        SourceError: damaged or truncated.
+        UnsupportedSource: interlaced, changing size, or not encodable as asked.
+        UnknownModel, UnsupportedScale, WeightsError: see `vsr_model`.
+    """
+    assert title.probe is not None
+    entry = find(profile.model)
+    info, model = entry.info, model_reference(entry.reference(), profile)
+    source_print = _fingerprint(title, store)
+    timeline = _timeline(title, source_print, store)
+    require_progressive(title.probe, timeline, title.name)
+    settings = profile.master.encoding()
+    layout = master_layout(settings, title.probe.layout, title.name)
+    colour = master_colour(title.probe.colour, layout)
+    height, width = title.probe.height * profile.scale, title.probe.width * profile.scale
+    require_encodable(settings, height, width, layout, title.name)
+    cuts = shot_cuts(timeline, profile.shards.cut_score)
+    base = Plan(title, source_print, timeline, cuts, layout, colour, model, (), ())
+    shards = tuple(_shards(base, profile, info))
+    return replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
+
+
+def model_reference(reference: ModelRef, profile: Profile) -> ModelRef:
+    """The network's reference with the profile's settings that change its arithmetic."""
+    settings = {"precision": profile.precision, "tile": profile.tile}
+    return replace(reference, settings=tuple(sorted({**dict(reference.settings), **settings}.items())))
+
+
+def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:
+    """Frames at which a shot begins, except the first frame."""
+    return tuple(i for i in np.flatnonzero(timeline.scene > score).tolist() if i > 0)
+
+
+def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, warm_up: int) -> Iterator[Span]:
+    """Cut `frames` frames into shards.
+
+    The last shot change within reach ends a shard; a shot longer than a shard is cut in equal parts.
+
+    Args:
+        frames: of the title, at least 1.
+        cuts: frames at which shots begin.
+        settings: longest and shortest shard.
+        warm_up: frames the network needs to settle; never reaches back over a shot change.
+    """
+    start, reason = 0, "start"
+    shortest = min(settings.shortest, settings.frames)
+    while start < frames:
+        limit = start + settings.frames
+        if limit >= frames:
+            stop, next_reason = frames, "end"
+        else:
+            reachable = [c for c in cuts if start + shortest <= c <= limit and frames - c >= shortest]
+            if reachable:
+                stop, next_reason = reachable[-1], "shot"
+            else:
+                end = min((c for c in cuts if c > limit and frames - c >= shortest), default=frames)
+                parts = -(-(end - start) // settings.frames)
+                stop, next_reason = start + -(-(end - start) // parts), "length"
+        shot = max((c for c in cuts if c <= start), default=0)
+        yield Span(start, stop, min(warm_up, start - shot), reason)  # type: ignore[arg-type]
+        start, reason = stop, next_reason
+
+
+def require_progressive(probe: Probe, timeline: Timeline, label: str) -> None:
+    """Refuse interlaced pictures: upscaling combs makes them permanent.
+
+    Raises:
+        UnsupportedSource: most frames are flagged or look interlaced.
+    """
+    looks = np.bincount(timeline.fields, minlength=4)
+    combed, clean = int(looks[TOP_FIRST] + looks[BOTTOM_FIRST]), int(looks[PROGRESSIVE])
+    flagged = int(timeline.flagged.sum())
+    if combed > max(clean, len(timeline) // 10) or (flagged > len(timeline) // 2 and clean <= combed):
+        order = field_order_name(probe.field_order) or ("top" if looks[1] >= looks[2] else "bottom") + " field first"
+        raise UnsupportedSource(
+            f"{label}: is interlaced ({order}; {combed} of {len(timeline)} frames look combed, {flagged} are flagged),"
+            " which is not handled yet. Deinterlace it first, for instance with `ffmpeg -i IN -vf bwdif -c:v ffv1"
+            " -c:a copy OUT.mkv`."
+        )
+
+
+def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
+    probe, pts = plan.title.probe, plan.timeline.pts
+    assert probe is not None
+    for index, span in enumerate(cut_spans(len(plan.timeline), plan.cuts, profile.shards, info.warm_up)):
+        seeks = window(plan.timeline, span.start - span.warm_up, span.stop).seeks
+        shard = Shard(
+            title=plan.title.name,
+            index=index,
+            start=span.start,
+            stop=span.stop,
+            warm_up=span.warm_up,
+            cut=span.cut,
+            first_pts=int(pts[span.start]),
+            last_pts=int(pts[span.stop - 1]),
+            seek_pts=seeks[0] if seeks else int(pts[0]),
+            cost=round(probe.height * probe.width * (span.stop - span.start + span.warm_up) / 1e6, 3),
+            key="",
+        )
+        yield replace(shard, key=shard_key(plan, profile, shard))
+
+
+def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
+    """Content hash of everything that decides a shard's pixels: same key, same bytes. Names and paths are not in it."""
+    probe, model = plan.title.probe, plan.model
+    assert probe is not None
+    return content_key(
+        {
+            "source": plan.fingerprint,
+            "stream": probe.stream,
+            "frames": [shard.start, shard.stop],
+            "warm_up": shard.warm_up,
+            "cuts": [c for c in plan.cuts if shard.start - shard.warm_up < c < shard.stop],
+            "cadence": "progressive",
+            "colour": probe.colour,
+            # A weights file is its contents, wherever it lies.
+            "model": replace(model, name="") if "/" in model.name or "\\" in model.name else model,
+            "scale": profile.scale,
+            "seed": profile.seed,
+            "segment": [plan.layout, plan.colour],
+            "versions": [TIMELINE_VERSION, COLOUR_VERSION, UPSCALE_VERSION, SEGMENT_VERSION],
+        }
+    )
+
+
+def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
+    probe = plan.title.probe
+    assert probe is not None
+    first = shard.start - shard.warm_up
+    return Work(
+        shard=shard,
+        source=plan.title.uri,
+        stream=probe.stream,
+        height=probe.height,
+        width=probe.width,
+        layout=probe.layout,
+        colour=probe.colour,
+        window=window(plan.timeline, first, shard.stop),
+        cuts=tuple(c for c in plan.cuts if first < c < shard.stop),
+        scale=profile.scale,
+        seed=profile.seed,
+        target_layout=plan.layout,
+        target_colour=plan.colour,
+        store=store.root,
+    )
+
+
+def _fingerprint(title: Title, store: Store) -> str:
+    """The source's fingerprint; remembered by place, size and stamp so that a big file is hashed once."""
+    key = f"fingerprints/{content_key({'uri': title.uri, 'size': title.size, 'stamp': title.stamp})}"
+    try:
+        return store.read(key).decode()
+    except FileNotFoundError:
+        found = fingerprint(title.uri)
+        store.write(key, found.encode())
+        return found
+
+
+def _timeline(title: Title, source_print: str, store: Store) -> Timeline:
+    assert title.probe is not None
+    key = content_key({"source": source_print, "stream": title.probe.stream, "version": TIMELINE_VERSION})
+    place = f"timelines/{key}.parquet"
+    try:
+        return read_timeline_table(store.read(place))
+    except FileNotFoundError:
+        with open_source(title.uri, title.name) as source:
+            timeline = read_timeline(source, title.probe.stream)
+        store.write(place, timeline_table(timeline))
+        return timeline

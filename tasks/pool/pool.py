@@ -1,0 +1,318 @@
+"""The lease pool: Ray actors with one network each, one a GPU, handed out one shard at a time.
+
+Ray restarts a dead actor; whether its shard is tried again is decided above (Prefect's retries), after this pool has
+counted the death: a shard that takes down three actors is quarantined, an actor that dies four times without finishing
+anything is not leased again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost
+from tasks.pool.worker import ShardWorker, WorkerSettings
+from tasks.records import Record, Work, from_json, to_json
+
+_LOG = logging.getLogger("remaster.pool")
+_DEATHS_PER_SHARD = 3
+_DEATHS_PER_ACTOR = 4
+_POLL_SECONDS = 0.5
+_START_SECONDS = 600.0
+_RESTART_SECONDS = 180.0
+# Frames never enter Ray's object store: only orders and records do.
+_OBJECT_STORE_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """What a pool is made of.
+
+    Attributes:
+        worker: what each actor loads.
+        workers: how many actors; 0: one a GPU, or one where there is none.
+        ray_address: of a cluster to join; empty starts Ray on this machine.
+    """
+
+    worker: WorkerSettings
+    workers: int = 0
+    ray_address: str = ""
+
+
+@dataclass
+class _Slot:
+    """One actor and what it has been through."""
+
+    actor: Any
+    number: int
+    deaths: int = 0
+    suspect: bool = False
+
+
+@dataclass
+class _Health:
+    """Deaths so far, by shard key."""
+
+    by_shard: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class WorkerPool:
+    """Leases workers. Thread-safe; use `worker_pool` to get one."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        """Start the actors and wait until each has loaded its network.
+
+        Raises:
+            UsageError: the Ray cluster does not answer, or has not the GPUs asked for.
+            ModelError: the network cannot be loaded.
+        """
+        self._settings = settings
+        self._owns_ray = _connect(settings)
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = int(resources.get("GPU", 0))
+        self.size = settings.workers or gpus or 1
+        if gpus and self.size > gpus:
+            raise UsageError(f"{self.size} workers asked for and the cluster has {gpus} GPUs; ask for at most {gpus}.")
+        self._idle: queue.Queue[_Slot] = queue.Queue()
+        self._health = _Health()
+        self._leased = 0
+        self._closed = threading.Event()
+        options = {
+            "num_gpus": 1 if gpus else 0,
+            "num_cpus": 0 if gpus else 1,
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "concurrency_groups": {"watch": 1},
+        }
+        actor_class: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
+        # Ray gives an actor one arithmetic thread a CPU it reserves; a worker wants its share of its machine.
+        share = max(1, (os.cpu_count() or 1) // self.size)
+        worker = replace(settings.worker, threads=settings.worker.threads or share)
+        slots = [_Slot(actor_class.remote(worker), number) for number in range(self.size)]
+        self._usable = len(slots)
+        for slot in slots:
+            self._await_ready(slot)
+            self._idle.put(slot)
+
+    def run(self, work: Work, progress: Callable[[int], None]) -> Record:
+        """Lease a worker, run a shard on it, give it back. Blocks until a worker is free.
+
+        Args:
+            work: the order.
+            progress: called now and then with the number of frames written so far.
+
+        Raises:
+            WorkerLost: the worker or its node died under the shard; worth another attempt.
+            Quarantined: that happened three times to this shard.
+            RemasterError, ModelError: what the worker itself raised.
+        """
+        slot = self._lease()
+        try:
+            return self._run_on(slot, work, progress)
+        finally:
+            self._give_back(slot)
+
+    def close(self) -> None:
+        """Let running shards go, free the GPUs, and leave or stop Ray."""
+        self._closed.set()
+        while not self._idle.empty():
+            ray.kill(self._idle.get_nowait().actor)
+        if self._owns_ray:
+            ray.shutdown()
+
+    def _lease(self) -> _Slot:
+        while not self._closed.is_set():
+            if self._usable == 0:
+                break
+            try:
+                slot = self._idle.get(timeout=1.0)
+            except queue.Empty:
+                continue
+            if not slot.suspect or self._revive(slot):
+                return slot
+        raise PermanentError(
+            "no worker is left: each died several times without finishing a shard. See Ray's logs (under /tmp/ray) for"
+            " why; not enough memory is the usual reason."
+            if not self._closed.is_set()
+            else "the run is stopping"
+        )
+
+    def _give_back(self, slot: _Slot) -> None:
+        if slot.deaths >= _DEATHS_PER_ACTOR:
+            self._usable -= 1
+            _LOG.error("worker %d died %d times without finishing a shard and is retired", slot.number, slot.deaths)
+            ray.kill(slot.actor)
+        else:
+            self._idle.put(slot)
+
+    def _run_on(self, slot: _Slot, work: Work, progress: Callable[[int], None]) -> Record:
+        answer = slot.actor.upscale.remote(to_json(work))
+        try:
+            while not ray.wait([answer], timeout=_POLL_SECONDS)[0]:
+                progress(self._frames_done(slot))
+            record = from_json(Record, ray.get(answer))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, BaseException):
+                raise error.cause from None
+            raise
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
+            raise self._bury(slot, work, error) from error
+        slot.deaths = 0
+        return record
+
+    def _bury(self, slot: _Slot, work: Work, error: BaseException) -> Exception:
+        """Count a death and say what it means for the shard."""
+        slot.deaths += 1
+        slot.suspect = True
+        with self._health.lock:
+            self._health.by_shard[work.shard.key] += 1
+            deaths = self._health.by_shard[work.shard.key]
+        what = f"shard {work.shard.name}: worker {slot.number} died under it ({type(error).__name__})"
+        _LOG.warning("%s; death %d of this shard", what, deaths)
+        if deaths >= _DEATHS_PER_SHARD:
+            return Quarantined(
+                f"{what}, the {deaths}rd worker it took down; it is set aside. Try a smaller `tile`, or look in Ray's"
+                " logs for what killed the workers, then `remaster rerun`."
+            )
+        return WorkerLost(f"{what}; it is tried again elsewhere.")
+
+    def _frames_done(self, slot: _Slot) -> int:
+        try:
+            return int(ray.get(slot.actor.done_frames.remote(), timeout=5.0))
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+            return 0
+
+    def _revive(self, slot: _Slot) -> bool:
+        """True once a restarted actor answers; a slot whose actor does not is retired."""
+        try:
+            ray.get(slot.actor.ready.remote(), timeout=_RESTART_SECONDS)
+        except ray.exceptions.RayError as error:
+            _LOG.error("worker %d does not come back (%s) and is retired", slot.number, type(error).__name__)
+            self._usable -= 1
+            return False
+        slot.suspect = False
+        return True
+
+    def _await_ready(self, slot: _Slot) -> None:
+        try:
+            ray.get(slot.actor.ready.remote(), timeout=_START_SECONDS)
+        except ray.exceptions.GetTimeoutError as error:
+            raise UsageError(
+                f"no place for worker {slot.number} was found in {_START_SECONDS:.0f} s: the Ray cluster is full or too"
+                " small. Ask for fewer --workers, or wait for other jobs to end."
+            ) from error
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            raise (cause if isinstance(cause, Exception) else UsageError(f"a worker cannot start: {error}")) from error
+
+
+class _Actor:
+    """A `ShardWorker` in a Ray actor; records cross as JSON so that nothing is unpickled on either side."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._worker: ShardWorker | None = None
+        # A constructor that raises makes Ray restart the actor for ever: keep the error for `ready` to raise.
+        try:
+            self._worker = ShardWorker(settings)
+        except Exception as error:
+            self._broken = error
+
+    @ray.method(concurrency_group="watch")
+    def ready(self) -> str:
+        """The worker's name, once its network is loaded; raises what kept it from loading."""
+        if self._worker is None:
+            raise self._broken
+        return self._worker.name
+
+    @ray.method(concurrency_group="watch")
+    def done_frames(self) -> int:
+        """Frames of the shard in hand that are written so far."""
+        return self._worker.done_frames if self._worker else 0
+
+    def upscale(self, work: bytes) -> bytes:
+        """Run one shard."""
+        assert self._worker is not None
+        return to_json(self._worker.upscale(from_json(Work, work)))
+
+
+class SharedPool:
+    """One pool for everybody in this process who asks for the same settings; it starts with the first shard."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._pool: WorkerPool | None = None
+        self.users = 0
+
+    def run(self, work: Work, progress: Callable[[int], None]) -> Record:
+        """See `WorkerPool.run`; raises what starting the pool raises too."""
+        return self.start().run(work, progress)
+
+    def start(self) -> WorkerPool:
+        """The pool, started if it was not."""
+        with self._lock:
+            self._pool = self._pool or WorkerPool(self._settings)
+            return self._pool
+
+    def close(self) -> None:
+        """Stop the workers, if there are any."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+
+
+_shared: dict[PoolSettings, SharedPool] = {}
+_shared_lock = threading.Lock()
+
+
+@contextmanager
+def worker_pool(settings: PoolSettings) -> Iterator[SharedPool]:
+    """The pool of these settings: kept until the last of those who use it leaves the block."""
+    with _shared_lock:
+        pool = _shared.setdefault(settings, SharedPool(settings))
+        pool.users += 1
+    try:
+        yield pool
+    finally:
+        with _shared_lock:
+            pool.users -= 1
+            last = pool.users == 0
+            if last:
+                del _shared[settings]
+        if last:
+            pool.close()
+
+
+def _connect(settings: PoolSettings) -> bool:
+    """Join or start Ray; True if this process started it."""
+    if ray.is_initialized():
+        return False
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    if settings.ray_address:
+        try:
+            ray.init(address=settings.ray_address, **quiet)
+        except ConnectionError as error:
+            raise UsageError(f"no Ray cluster answers at {settings.ray_address} ({error}).") from error
+        return True
+    began = time.perf_counter()
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, settings.workers),
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        **quiet,
+    )
+    _LOG.debug("Ray started in %.1f s", time.perf_counter() - began)
+    return True

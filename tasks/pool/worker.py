@@ -1,0 +1,337 @@
+"""Turning one shard into one segment: decode, upscale and write at the same time, then commit.
+
+Plain Python: no Ray and no Prefect, so it can be run and timed by itself. Three threads hand over through bounded
+queues, so memory depends on the size of a frame and not on the length of a shard or title.
+
+Shape suffixes: T frames, 3 channels, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from tasks.errors import OutOfMemory
+from tasks.media.colour import to_planes, to_rgb
+from tasks.media.pixels import Planes
+from tasks.media.read import read_window
+from tasks.media.segment import SegmentWriter
+from tasks.records import Record, Work, to_json
+from tasks.sources import open_source
+from tasks.store import Store
+from vsr_model import registry
+from vsr_model.contract import Placement, Resettable, Upscaler
+from vsr_model.tiling import TiledUpscaler
+
+# Bumped when the same frames would be upscaled to others for a reason no other version covers.
+UPSCALE_VERSION = 1
+# Frames converted and pushed at a time, bounded by output pixels so that large pictures do not pile up.
+_CHUNK_FRAMES, _CHUNK_PIXELS = 8, 32 << 20
+_TILE_OVERLAP = 16
+_FIDELITY_EVERY = 8
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker loads once.
+
+    Attributes:
+        model: registry name or path of a weights file.
+        precision: "auto", "float32", "bfloat16" or "float16".
+        tile: side of a tile in source pixels; 0: whole frames.
+        threads: for arithmetic and for codecs on the CPU; 0: torch's and FFmpeg's own choice.
+    """
+
+    model: str
+    precision: str = "auto"
+    tile: int = 0
+    threads: int = 0
+
+
+class ShardWorker:
+    """Holds one network on one device and runs shards through it, one at a time."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self._settings = settings
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._upscaler = self._load()
+        self._done_frames = 0
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{self._device.type}"
+
+    @property
+    def done_frames(self) -> int:
+        """Frames of the shard in hand that are written so far."""
+        return self._done_frames
+
+    def upscale(self, work: Work) -> Record:
+        """Produce and commit one shard.
+
+        Raises:
+            SourceError, SourceChanged: the source is not what was planned.
+            StoreError: the store cannot be read or written.
+            OutOfMemory: the device's memory does not suffice.
+        """
+        self._done_frames = 0
+        began = time.perf_counter()
+        store = Store(work.store)
+        with store.temporary_folder() as folder, _memory_errors(work):
+            path = str(Path(folder) / "segment.mkv")
+            seconds, fidelity, least_alike = self._produce(work, path)
+            digest = store.put_file(path, work.shard.segment, move=True)
+        seconds["total"] = time.perf_counter() - began
+        record = Record(
+            key=work.shard.key,
+            sha256=digest.sha256,
+            size=digest.size,
+            frames=work.shard.stop - work.shard.start,
+            fidelity=round(fidelity, 3),
+            least_alike=least_alike,
+            seconds={name: round(value, 4) for name, value in seconds.items()},
+            worker=self.name,
+        )
+        store.write(work.shard.record, to_json(record))
+        return record
+
+    def _load(self) -> Upscaler:
+        placement = Placement(device=str(self._device), dtype=self._settings.precision)
+        upscaler = registry.load(self._settings.model, placement)
+        if self._settings.tile and upscaler.info.tiling:
+            return TiledUpscaler(upscaler, self._settings.tile, min(_TILE_OVERLAP, self._settings.tile // 5))
+        return upscaler
+
+    def _produce(self, work: Work, path: str) -> tuple[dict[str, float], float, int]:
+        """Write the segment file; returns busy seconds a stage, the lowest fidelity and its frame."""
+        busy = {"decode": 0.0, "model": 0.0, "write": 0.0}
+        chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // (work.height * work.width * work.scale**2)))
+        with open_source(work.source, work.shard.name) as source, _Stages(capacity=2 * chunk) as stages:
+            decoded = stages.produce(_timed(read_window(source, work.stream, work.layout, work.window), busy, "decode"))
+            finished = stages.consume(lambda frames: self._write(work, path, frames, busy))
+            gauge = _Fidelity(work)
+            for planes in self._run(work, decoded, chunk, gauge, busy):
+                finished(planes)
+        return busy, gauge.lowest, gauge.frame
+
+    @torch.inference_mode()
+    def _run(
+        self, work: Work, decoded: Iterator[Planes], chunk: int, gauge: _Fidelity, busy: dict[str, float]
+    ) -> Iterator[Planes]:
+        """Planes in, upscaled planes out, warm-up frames dropped."""
+        stream = self._upscaler.stream(work.height, work.width, work.scale, work.seed, work.window.start)
+        position = work.window.start  # title's number of the next frame to come out
+        fed = work.window.start
+
+        def emit(out_T3HW: torch.Tensor) -> Iterator[Planes]:
+            nonlocal position
+            unwanted = min(max(work.shard.start - position, 0), out_T3HW.shape[0])
+            position += unwanted
+            gauge.skip_to(position)
+            wanted_T3HW = out_T3HW[unwanted:]
+            if wanted_T3HW.shape[0]:
+                gauge.compare(wanted_T3HW)
+                planes = to_planes(wanted_T3HW, work.target_layout, work.target_colour, position)
+                position += len(planes)
+                yield from planes
+
+        for batch in _batches(decoded, chunk, work.window.start, work.cuts):
+            began = time.perf_counter()
+            if fed in work.cuts and isinstance(stream, Resettable):
+                stream.reset()
+            source_T3HW = to_rgb(batch, work.layout, work.colour, self._device)
+            gauge.remember(source_T3HW, fed)
+            fed += len(batch)
+            finished = list(emit(stream.push(source_T3HW)))
+            busy["model"] += time.perf_counter() - began
+            yield from finished
+        began = time.perf_counter()
+        finished = list(emit(stream.finish()))
+        busy["model"] += time.perf_counter() - began
+        yield from finished
+
+    def _write(self, work: Work, path: str, frames: Iterator[Planes], busy: dict[str, float]) -> None:
+        height, width = work.height * work.scale, work.width * work.scale
+        threads = self._settings.threads
+        with SegmentWriter(path, height, width, work.target_layout, work.shard.start, threads) as writer:
+            for planes in frames:
+                began = time.perf_counter()
+                writer.write(planes)
+                self._done_frames += 1
+                busy["write"] += time.perf_counter() - began
+
+
+class _Fidelity:
+    """Lowest PSNR of output frames, averaged down to the source's size, against the source; a sample of frames.
+
+    Catches a network that went wrong (black, shifted, garbled frames) for the price of a reduction; it does not judge
+    beauty.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._sources: dict[int, torch.Tensor] = {}
+        self._position = work.window.start
+        self.lowest = math.inf
+        self.frame = work.shard.start
+
+    def _sampled(self, frame: int) -> bool:
+        shard = self._work.shard
+        return frame >= shard.start and ((frame - shard.start) % _FIDELITY_EVERY == 0 or frame == shard.stop - 1)
+
+    def remember(self, source_T3HW: torch.Tensor, first: int) -> None:
+        for t in range(source_T3HW.shape[0]):
+            if self._sampled(first + t):
+                self._sources[first + t] = source_T3HW[t]
+
+    def skip_to(self, frame: int) -> None:
+        self._position = frame
+
+    def compare(self, out_T3HW: torch.Tensor) -> None:
+        for t in range(out_T3HW.shape[0]):
+            source_3HW = self._sources.pop(self._position + t, None)
+            if source_3HW is not None:
+                reduced = F.avg_pool2d(out_T3HW[t].float(), self._work.scale)
+                error = float((reduced - source_3HW).square().mean())
+                psnr = min(-10.0 * math.log10(max(error, 1e-12)), 120.0) if math.isfinite(error) else 0.0
+                if psnr < self.lowest:
+                    self.lowest, self.frame = psnr, self._position + t
+
+
+class _Stages:
+    """Two helper threads around the caller: one that produces into a bounded queue, one that consumes from one.
+
+    The first error of any of the three ends them all and is raised in the caller.
+    """
+
+    _END = object()
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._threads: list[threading.Thread] = []
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._output: queue.Queue[object] = queue.Queue(capacity)
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self._put(self._output, self._END)
+        else:
+            self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def produce(self, items: Iterator[Planes]) -> Iterator[Planes]:
+        """Run an iterator in a thread; iterate over what it gives here."""
+        source: queue.Queue[object] = queue.Queue(self._capacity)
+
+        def fill() -> None:
+            for item in items:
+                if not self._put(source, item):
+                    return
+            self._put(source, self._END)
+
+        self._start(fill)
+        while (item := self._get(source)) is not self._END:
+            yield item  # type: ignore[misc]
+
+    def consume(self, sink: Callable[[Iterator[Planes]], None]) -> Callable[[Planes], None]:
+        """Run a function over an iterator in a thread; returns how to feed it."""
+
+        def drain() -> Iterator[Planes]:
+            while (item := self._get(self._output)) is not self._END:
+                yield item  # type: ignore[misc]
+
+        def feed(planes: Planes) -> None:
+            if not self._put(self._output, planes):
+                self._raise()
+
+        self._start(lambda: sink(drain()))
+        return feed
+
+    def _start(self, body: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                body()
+            except _Stopped:
+                pass
+            except BaseException as error:
+                self._error = self._error or error
+                self._stop.set()
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _put(self, where: queue.Queue[object], item: object) -> bool:
+        while not self._stop.is_set():
+            try:
+                where.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def _get(self, where: queue.Queue[object]) -> object:
+        while True:
+            try:
+                return where.get(timeout=0.1)
+            except queue.Empty:
+                if self._stop.is_set():
+                    self._raise()
+
+    def _raise(self) -> None:
+        raise self._error if threading.current_thread() not in self._threads and self._error else _Stopped
+
+
+class _Stopped(Exception):
+    """Ends a helper thread after another one failed."""
+
+
+def _timed(items: Iterator[Planes], busy: dict[str, float], stage: str) -> Iterator[Planes]:
+    while True:
+        began = time.perf_counter()
+        item = next(items, None)
+        busy[stage] += time.perf_counter() - began
+        if item is None:
+            return
+        yield item
+
+
+def _batches(items: Iterator[Planes], size: int, first: int, cuts: tuple[int, ...]) -> Iterator[list[Planes]]:
+    """Groups of at most `size` consecutive frames that never span the beginning of a shot."""
+    batch: list[Planes] = []
+    for position, item in enumerate(items, first):
+        if batch and (len(batch) == size or position in cuts):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _memory_errors(work: Work) -> Iterator[None]:
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise OutOfMemory(
+            f"shard {work.shard.name}: the GPU ran out of memory at {work.width}x{work.height} x{work.scale}. Set a"
+            " smaller `tile` in the profile (for instance tile = 256)."
+        ) from error

@@ -1,0 +1,32 @@
+"""The before/after picture of a title, from the middle of its middle shard. For people; judges nothing."""
+
+from __future__ import annotations
+
+import torch
+
+from tasks.media.colour import to_rgb
+from tasks.media.pixels import to_planes
+from tasks.media.preview import side_by_side
+from tasks.media.read import read_window, window
+from tasks.media.segment import read_segment
+from tasks.plan import Plan
+from tasks.sources import open_source
+from tasks.store import Store
+
+
+def preview_title(plan: Plan, store: Store) -> bytes:
+    """Source and master of one frame side by side, as JPEG bytes."""
+    probe = plan.title.probe
+    assert probe is not None
+    shard = plan.shards[len(plan.shards) // 2]
+    frame = (shard.start + shard.stop) // 2
+    device = torch.device("cpu")
+    with open_source(plan.title.uri, plan.title.name) as source:
+        wanted = window(plan.timeline, frame, frame + 1)
+        before = list(read_window(source, probe.stream, probe.layout, wanted))
+    with open_source(store.uri(shard.segment), f"segment of {shard.name}") as source:
+        frames = read_segment(source, plan.layout, shard.start, shard.stop)
+        after = next(to_planes(f, plan.layout) for number, f in enumerate(frames, shard.start) if number == frame)
+    return side_by_side(
+        to_rgb(before, probe.layout, probe.colour, device)[0], to_rgb([after], plan.layout, plan.colour, device)[0]
+    )

@@ -1,0 +1,139 @@
+"""Profiles: named, validated sets of settings, read from TOML. Knows the settings, not how they are carried out."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import UsageError
+from tasks.media.encode import EncodeSettings
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardSettings(_Section):
+    """How titles are cut into shards."""
+
+    frames: int = Field(240, ge=1, le=100_000, description="Longest shard, in frames.")
+    shortest: int = Field(16, ge=1, description="Shots shorter than this are joined with their neighbour.")
+    cut_score: float = Field(10.0, gt=0, le=100, description="Scene-change score (0..100) above which a shot ends.")
+
+
+class MasterSettings(_Section):
+    """What the masters are."""
+
+    codec: Literal["h264", "h265", "av1", "prores", "ffv1"] = Field("h265", description="Picture codec.")
+    container: Literal["auto", "mp4", "mov", "mkv"] = Field(
+        "auto", description="auto: the source's own kind, or the first that holds everything the source carries."
+    )
+    quality: int | None = Field(None, ge=0, le=63, description="Rate factor, lower is better; unset: transparent.")
+    preset: str | None = Field(None, description="The encoder's own speed preset.")
+    bit_depth: Literal[0, 8, 10, 12, 14, 16] = Field(0, description="0: ten bits, or the source's if that is more.")
+    chroma: Literal["source", "420", "422", "444"] = Field("source", description="Chroma subsampling.")
+    options: dict[str, str] = Field(default_factory=dict, description="Further options for the encoder, as they are.")
+
+    def encoding(self) -> EncodeSettings:
+        """The same, as the encoder takes it."""
+        return EncodeSettings(
+            codec=self.codec,
+            quality=self.quality,
+            preset=self.preset,
+            bit_depth=self.bit_depth,
+            chroma=self.chroma,
+            options=tuple(sorted(self.options.items())),
+        )
+
+
+class CheckSettings(_Section):
+    """When a finished shard is not good enough."""
+
+    fidelity: float = Field(
+        18.0, ge=0, description="Lowest PSNR, in dB, of the master reduced to the source's size against the source."
+    )
+
+
+class RetrySettings(_Section):
+    """What happens when a shard fails."""
+
+    attempts: int = Field(4, ge=1, le=100, description="Attempts in all, for errors that another attempt may cure.")
+    delay: float = Field(2.0, ge=0, description="Seconds before the second attempt; doubles each time, with jitter.")
+
+
+class Profile(_Section):
+    """Everything that decides what a master looks like, and how hard to try."""
+
+    model: str = Field("lanczos", description="A network by name, or the path of a weights file.")
+    scale: int = Field(4, ge=1, le=4, description="Factor on width and height.")
+    seed: int = Field(0, ge=0, description="Base of every random draw.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="The network's arithmetic."
+    )
+    tile: int = Field(0, ge=0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames.")
+    shards: ShardSettings = Field(default_factory=ShardSettings)
+    master: MasterSettings = Field(default_factory=MasterSettings)
+    check: CheckSettings = Field(default_factory=CheckSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+
+
+def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
+    """A profile from a TOML file (or the defaults) with single settings replaced.
+
+    Args:
+        path: of the TOML file, or None.
+        overrides: dotted names to values, e.g. `{"master.codec": "ffv1"}`; None values are left out.
+
+    Raises:
+        UsageError: no such file, not TOML, an unknown setting (the nearest known one is named), or a bad value.
+    """
+    settings: dict[str, Any] = {}
+    if path is not None:
+        try:
+            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"profile {path}: cannot be read ({error.strerror}).") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"profile {path}: is not valid TOML ({error}).") from error
+    for name, value in overrides.items():
+        if value is None:
+            continue
+        *sections, key = name.split(".")
+        place = settings
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
+    try:
+        return Profile.model_validate(settings)
+    except ValidationError as error:
+        origin = f"profile {path}" if path else "settings"
+        raise UsageError("\n".join(f"{origin}: {_explain(problem)}" for problem in error.errors())) from error
+
+
+def setting_names(model: type[BaseModel] = Profile, prefix: str = "") -> list[str]:
+    """Every setting by its dotted name."""
+    names = []
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where} = {problem['input']!r}: {problem['msg']}."
+    known = setting_names()
+    sections = sorted({name.split(".")[0] for name in known})
+    near = difflib.get_close_matches(where, known + sections, 1, 0.5) or [
+        name for name in known if name.rsplit(".", 1)[-1] == where.rsplit(".", 1)[-1]
+    ]
+    hint = f"did you mean {near[0]}?" if near else f"known settings: {', '.join(known)}."
+    return f"unknown setting {where}; {hint}"

@@ -1,0 +1,224 @@
+"""The nouns of the product as plain data: title, shard, what a worker is asked and what it answers.
+
+All of it is small, frozen and turns to JSON and back without loss (`to_json`, `from_json`); frames never are in here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter
+
+from tasks.media.colour import Colour
+from tasks.media.master import Copied
+from tasks.media.pixels import Layout
+from tasks.media.probe import Probe
+from tasks.media.read import Window
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Title:
+    """One source video of a library.
+
+    Attributes:
+        name: its path within the library: what a person calls it.
+        uri: where its bytes are.
+        size: bytes.
+        stamp: changes when the bytes may have changed (modification time or ETag).
+        probe: what it is; None if it could not be read.
+        container: of its master; empty if refused.
+        refused: why it will not be remastered and what to do; empty if it will be.
+        remarks: what the master will not hold exactly.
+    """
+
+    name: str
+    uri: str
+    size: int
+    stamp: str
+    probe: Probe | None = None
+    container: str = ""
+    refused: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """A short name without odd characters, for keys."""
+        return hashlib.blake2b(self.name.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+    @property
+    def master(self) -> str:
+        """The master's path within the output."""
+        folder, slash, leaf = self.name.rpartition("/")
+        stem, dot, _ = leaf.rpartition(".")
+        return f"{folder}{slash}{stem if dot and stem else leaf}.{self.container}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A contiguous range of a title's frames: the unit of work, retry and caching.
+
+    Attributes:
+        title: the title's name.
+        index: 0, 1, ... in the title.
+        start, stop: frames [start, stop).
+        warm_up: frames before `start` to feed and throw away.
+        cut: why it starts where it does: "start" of the title, "shot" change, or "length".
+        first_pts, last_pts: of its own frames.
+        seek_pts: of the nearest key frame at or before the first frame to decode.
+        cost: estimated work, in source megapixels times frames, warm-up included.
+        key: content hash of everything that decides its pixels.
+    """
+
+    title: str
+    index: int
+    start: int
+    stop: int
+    warm_up: int
+    cut: Literal["start", "shot", "length"]
+    first_pts: int
+    last_pts: int
+    seek_pts: int
+    cost: float
+    key: str
+
+    @property
+    def name(self) -> str:
+        """What a person calls it, e.g. `dog.mp4 [120,240)`."""
+        return f"{self.title} [{self.start},{self.stop})"
+
+    @property
+    def segment(self) -> str:
+        """Store key of its segment."""
+        return f"segments/{self.key[:2]}/{self.key}.mkv"
+
+    @property
+    def record(self) -> str:
+        """Store key of its record."""
+        return f"records/{self.key[:2]}/{self.key}.json"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker is asked to do: everything it needs to turn one range of a source into one segment.
+
+    Attributes:
+        shard: which one.
+        source: URI of the title.
+        stream: index of the picture stream.
+        height, width: of a source frame.
+        layout, colour: of the source's planes.
+        window: frames to decode, warm-up first.
+        cuts: frame numbers within the window at which a shot begins.
+        scale: factor on width and height.
+        seed: base of every random draw.
+        target_layout, target_colour: of the segment's planes.
+        store: root URI of the store.
+    """
+
+    shard: Shard
+    source: str
+    stream: int
+    height: int
+    width: int
+    layout: Layout
+    colour: Colour
+    window: Window
+    cuts: tuple[int, ...]
+    scale: int
+    seed: int
+    target_layout: Layout
+    target_colour: Colour
+    store: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Proof that a shard is done; written last, so it is the commit mark.
+
+    Attributes:
+        key: of the shard.
+        sha256, size: of the segment.
+        frames: in the segment.
+        fidelity: lowest PSNR in dB over sampled frames of the reduced output against the source.
+        least_alike: frame number where that was.
+        seconds: wall time in the worker: "decode", "model" and "write" overlap, "total" does not add up from them.
+        worker: who made it.
+        rung: step of the degrade ladder it was made on (0: as asked).
+    """
+
+    key: str
+    sha256: str
+    size: int
+    frames: int
+    fidelity: float
+    least_alike: int
+    seconds: dict[str, float]
+    worker: str
+    rung: int = 0
+
+
+@dataclass(frozen=True)
+class MasterRecord:
+    """Proof that a master is published.
+
+    Attributes:
+        key: content hash of everything that decides its bytes.
+        uri: where it is.
+        sha256, size: of the file.
+        frames: in its picture stream.
+        picture: index of the picture stream.
+        copied: what became of each other stream of the source.
+        seconds: wall time of making it.
+    """
+
+    key: str
+    uri: str
+    sha256: str
+    size: int
+    frames: int
+    picture: int
+    copied: tuple[Copied, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict on a master: each contract with whether it holds and what was seen."""
+
+    passed: bool
+    lines: tuple[tuple[str, bool, str], ...] = field(default=())
+
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
+
+
+def to_json(value: Any) -> bytes:
+    """A record as JSON."""
+    return _adapter(type(value)).dump_json(value, indent=1)
+
+
+def from_json(kind: type[T], data: bytes | str) -> T:
+    """A record from its JSON.
+
+    Raises:
+        ValueError: not that kind of record.
+    """
+    return _adapter(kind).validate_json(data)  # type: ignore[no-any-return]
+
+
+def content_key(parts: dict[str, Any]) -> str:
+    """blake2b-256 hex over a canonical JSON of `parts` (dataclasses allowed)."""
+    plain = _adapter(dict[str, Any]).dump_python(parts, mode="json")
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(canonical.encode(), digest_size=32).hexdigest()

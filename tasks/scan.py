@@ -1,0 +1,158 @@
+"""Stage 1: list a library and find out what each of its files is. A bad file becomes a refused title, never a crash."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.errors import PermanentError, RemasterError, UsageError
+from tasks.media.master import choose_container
+from tasks.media.probe import Probe, probe
+from tasks.media.source import Source
+from tasks.profile import Profile
+from tasks.records import Title
+from tasks.sources import open_source
+from tasks.store import filesystem, is_remote, join, stat
+
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".asf", ".avc", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265",
+    ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".mxf", ".nut", ".obu", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})
+# fmt: on
+_PROBERS = 8
+
+
+def scan(library: str, output: str, profile: Profile) -> list[Title]:
+    """Every title of a library, in order of name.
+
+    Args:
+        library: normalised URI of a file, folder or prefix.
+        output: normalised URI under which the masters will be.
+        profile: decides what the masters' containers can be.
+
+    Raises:
+        UsageError: the library does not exist or holds no video, or the output lies inside it.
+        StoreError: the library's store does not answer.
+    """
+    found = sorted(list_library(library))
+    if not found:
+        raise UsageError(f"{library}: holds no video file. Known endings: {' '.join(sorted(VIDEO_SUFFIXES))}.")
+    if any(uri != library for _, uri in found) and _inside(output, library):
+        raise UsageError(
+            f"output {output} lies inside the library {library}: the next run would take masters for sources. Choose a"
+            " folder beside it."
+        )
+    with ThreadPoolExecutor(_PROBERS) as pool:
+        titles = list(pool.map(lambda entry: examine(entry[0], entry[1], profile), found))
+    return _refuse_collisions(titles, output)
+
+
+def matching(titles: list[Title], glob: str) -> list[Title]:
+    """The titles whose names match a shell pattern; all of them for an empty one."""
+    return [title for title in titles if not glob or fnmatch.fnmatchcase(title.name, glob)]
+
+
+def list_library(library: str) -> Iterator[tuple[str, str]]:
+    """Name and URI of every file with a video's ending; hidden files and folders are passed over."""
+    if is_remote(library):
+        yield from _list_remote(library)
+    elif Path(library).is_file():
+        yield posixpath.basename(library), library
+    elif Path(library).is_dir():
+        yield from _list_folder(Path(library), "", frozenset())
+    else:
+        raise UsageError(f"{library}: no such file or folder. Check the path (quote names with spaces).")
+
+
+def examine(name: str, uri: str, profile: Profile) -> Title:
+    """One title: probed, or refused with the reason."""
+    readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    title = Title(name=readable, uri=uri, size=0, stamp="")
+    if readable != name:
+        return replace(title, uri=readable, refused=f"{readable}: its name is not valid UTF-8; rename the file.")
+    try:
+        status = stat(uri)
+        title = replace(title, size=status.size, stamp=status.stamp)
+        if status.size == 0:
+            return replace(title, refused=f"{name}: is empty (0 bytes). Fetch it again, or remove it from the library.")
+        with open_source(uri, name) as source:
+            found = probe(source)
+            return _with_probe(title, found, source, profile)
+    except (PermanentError, FileNotFoundError, PermissionError) as error:
+        return replace(title, refused=str(error) if isinstance(error, RemasterError) else f"{name}: {error.strerror}.")
+
+
+def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) -> Title:
+    if found.unsupported:
+        return replace(title, probe=found, refused=found.unsupported)
+    container, remarks = choose_container(found, source, profile.master.encoding(), profile.master.container)
+    return replace(title, probe=found, container=container, remarks=tuple(remarks))
+
+
+def _list_folder(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, str]]:
+    real = str(folder.resolve())
+    if real in above:
+        return  # a symbolic link that leads back up
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        if entry.name.startswith("."):
+            continue
+        name = prefix + entry.name
+        if entry.is_dir():
+            yield from _list_folder(Path(entry.path), f"{name}/", above | {real})
+        elif posixpath.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
+            # A dangling link is listed: it becomes a refused title, not a silent gap.
+            yield name, entry.path
+
+
+def _list_remote(library: str) -> Iterator[tuple[str, str]]:
+    fs, root = filesystem(library)
+    if fs.isfile(root):
+        yield posixpath.basename(library), library
+        return
+    for path in fs.find(root):
+        name = path[len(root) :].lstrip("/")
+        parts = name.split("/")
+        hidden = any(part.startswith(".") and part not in {".", ".."} for part in parts)
+        if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES and not hidden:
+            yield name, f"{library.rstrip('/')}/{name}"
+
+
+def _refuse_collisions(titles: list[Title], output: str) -> list[Title]:
+    """Refuse titles whose master would overwrite a source, climb out of the output, or fall on another's master."""
+    claims: dict[str, list[str]] = defaultdict(list)
+    for title in titles:
+        if not title.refused:
+            claims[title.master].append(title.name)
+    return [title if title.refused else replace(title, refused=_collision(title, claims, output)) for title in titles]
+
+
+def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:
+    rivals = [name for name in claims[title.master] if name != title.name]
+    if rivals:
+        return (
+            f"{title.name}: would write the same master ({title.master}) as {', '.join(rivals)}. Rename one of them, or"
+            " set master.container so that they differ."
+        )
+    try:
+        place = join(output, title.master)
+    except UsageError as error:
+        return f"{title.name}: its name cannot be used under the output ({error})"
+    if place == title.uri:
+        return f"{title.name}: its master would overwrite the source {title.uri}. Choose another output folder."
+    return ""
+
+
+def _inside(inner: str, outer: str) -> bool:
+    if is_remote(inner) != is_remote(outer):
+        return False
+    if not is_remote(inner):
+        inner, outer = str(Path(inner).resolve()), str(Path(outer).resolve())
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")

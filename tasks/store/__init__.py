@@ -1,0 +1,28 @@
+"""Where everything is kept: a local folder or an S3 prefix behind one small set of operations.
+
+    uri          names of files and folders, and opening them to read
+    store        the work root: atomic writes, write-once records, big files committed whole, hashes
+    fingerprint  what identifies a source: its content, and a cheap stamp of it
+    backend      what a kind of storage offers; `local` and `s3` are the two there are
+
+It knows bytes and their names. It knows neither Prefect, Ray, PyAV nor torch, nor what a title, shard or segment is.
+Every error is one of `tasks.errors`, or FileNotFoundError where a file is simply not there.
+"""
+
+from tasks.store.digest import Digest
+from tasks.store.fingerprint import SourceStat, fingerprint, stat
+from tasks.store.store import Store
+from tasks.store.uri import filesystem, is_remote, join, normalise, open_read
+
+__all__ = [
+    "Digest",
+    "SourceStat",
+    "Store",
+    "filesystem",
+    "fingerprint",
+    "is_remote",
+    "join",
+    "normalise",
+    "open_read",
+    "stat",
+]

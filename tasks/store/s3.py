@@ -1,0 +1,197 @@
+"""Objects on S3: conditional writes, uploads that leave nothing behind when they fail, and lists.
+
+Knows nothing of stores and keys, nor how requests are repeated (`tasks.store.s3_client`). A bucket should have a
+lifecycle rule that ends unfinished multipart uploads: one whose process is killed cannot end its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tasks.errors import RemasterError, StoreError
+from tasks.store.backend import S3, TEMPORARY
+from tasks.store.digest import Digest
+from tasks.store.s3_client import Client, client
+from tasks.store.s3_errors import ConditionFailed
+
+log = logging.getLogger(__name__)
+
+# Bytes of one part of an upload (S3 wants 5 MiB to 5 GiB, and 10,000 parts at most) and how many are on their way at
+# once. An upload holds PARALLEL + 1 parts in memory: 80 MiB, more only for files beyond 156 GiB.
+PART = 16 * 2**20
+MOST_PARTS = 10_000
+PARALLEL = 4
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """The fsspec file system and the path in it."""
+    return client(), uri.removeprefix(S3)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix(S3).partition("/")
+    return bucket, key
+
+
+def stat(uri: str) -> tuple[int, str]:
+    """Size in bytes, and the entity tag with the time of the last change."""
+    head = client().head(*_split(uri))
+    return head["ContentLength"], f"{head.get('ETag', '')} {head['LastModified'].isoformat()}"
+
+
+def open_read(uri: str) -> BinaryIO:
+    """The object, fetched in ranges as they are read."""
+    file: BinaryIO = client().open(uri, "rb")
+    return file
+
+
+def read(uri: str) -> bytes:
+    """The whole object."""
+    data: bytes = client().cat_file(uri)
+    return data
+
+
+def list_files(uri: str) -> list[str]:
+    """Keys below a prefix, relative to it, without temporaries."""
+    prefix = uri.removeprefix(S3) + "/"
+    names = (name.removeprefix(prefix) for name in client().find(uri) if name.startswith(prefix))
+    # Tools that show folders make empty objects whose keys end in a slash.
+    return [name for name in names if not name.endswith("/") and f"/{TEMPORARY}" not in f"/{name}"]
+
+
+def delete(uri: str) -> None:
+    """Remove an object that may not be there."""
+    bucket, key = _split(uri)
+    client().call_s3("delete_object", Bucket=bucket, Key=key)
+
+
+def write(uri: str, data: bytes) -> None:
+    """Make or replace an object, in one request."""
+    bucket, key = _split(uri)
+    client().call_s3("put_object", Bucket=bucket, Key=key, Body=data, ContentMD5=_md5(data))
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Make an object unless it is there; True if this call made it.
+
+    On a server that ignores If-None-Match, one that is there is still not replaced, but of two calls at the same moment
+    both may answer True; the later one's bytes stay.
+    """
+    fs, (bucket, key) = client(), _split(uri)
+    if _find(fs, bucket, key):
+        return False
+    # An answer can get lost after the object was made, and the repeated request then be refused. And a server may
+    # ignore the condition. So what counts is whose object is there, which is written on it.
+    writer = uuid.uuid4().hex
+    request = {"Bucket": bucket, "Key": key, "Body": data, "ContentMD5": _md5(data), "Metadata": {"writer": writer}}
+    with suppress(ConditionFailed):
+        fs.call_s3("put_object", IfNoneMatch="*", **request)
+    return _is_by(_find(fs, bucket, key), writer)
+
+
+def _find(fs: Client, bucket: str, key: str) -> dict[str, Any] | None:
+    try:
+        return fs.head(bucket, key)
+    except FileNotFoundError:
+        return None
+
+
+def _is_by(head: dict[str, Any] | None, writer: str) -> bool:
+    # Servers differ in the upper and lower case of metadata's names.
+    return head is not None and writer in head.get("Metadata", {}).values()
+
+
+def put_file(source: Path, uri: str, *, move: bool) -> Digest:
+    """Make or replace an object from a local file, which is removed afterwards if `move`.
+
+    The server checks each part against its MD5, and the size of the whole is checked at the end.
+    """
+    fs, (bucket, key) = client(), _split(uri)
+    with source.open("rb") as file:
+        size = source.stat().st_size
+        if size <= PART:
+            data = file.read()
+            write(uri, data)
+            digest = Digest(hashlib.sha256(data).hexdigest(), len(data))
+        else:
+            digest = _upload(fs, bucket, key, file, max(PART, -(-size // MOST_PARTS)))
+    arrived = fs.head(bucket, key)["ContentLength"]
+    if arrived != digest.size:
+        raise StoreError(f"{uri}: {digest.size} bytes were sent, and {arrived} are there.")
+    if move:
+        source.unlink()
+    return digest
+
+
+def _upload(fs: Client, bucket: str, key: str, file: BinaryIO, part_size: int) -> Digest:
+    writer = uuid.uuid4().hex
+    place = {"Bucket": bucket, "Key": key}
+    upload = fs.call_s3("create_multipart_upload", **place, Metadata={"writer": writer})
+    place["UploadId"] = upload["UploadId"]
+    sha256, size = hashlib.sha256(), 0
+    parts: list[dict[str, Any]] = []
+    try:
+        with ThreadPoolExecutor(PARALLEL, "upload") as pool:
+            on_their_way: deque[Future[dict[str, Any]]] = deque()
+            for number, block in enumerate(_blocks(file, part_size), 1):
+                sha256.update(block)
+                size += len(block)
+                if len(on_their_way) == PARALLEL:
+                    parts.append(on_their_way.popleft().result())
+                on_their_way.append(pool.submit(_send_part, fs, place, number, block))
+            parts.extend(part.result() for part in on_their_way)
+        _complete(fs, place, parts, writer)
+    # Also when the user or the scheduler interrupts: parts of an upload cost money and no list of files shows them.
+    except BaseException:
+        _abort(fs, place)
+        raise
+    return Digest(sha256.hexdigest(), size)
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while block := file.read(size):
+        yield block
+
+
+def _send_part(fs: Client, place: dict[str, str], number: int, block: bytes) -> dict[str, Any]:
+    answer = fs.call_s3("upload_part", **place, PartNumber=number, Body=block, ContentMD5=_md5(block))
+    return {"PartNumber": number, "ETag": answer["ETag"]}
+
+
+def _complete(fs: Client, place: dict[str, str], parts: list[dict[str, Any]], writer: str) -> None:
+    try:
+        fs.call_s3("complete_multipart_upload", **place, MultipartUpload={"Parts": parts})
+    except FileNotFoundError as error:
+        # The upload is gone: completed by a request whose answer got lost, or ended by somebody else.
+        if not _is_by(_find(fs, place["Bucket"], place["Key"]), writer):
+            raise StoreError(f"{S3}{place['Bucket']}/{place['Key']}: the upload was ended by somebody else.") from error
+
+
+def _abort(fs: Client, place: dict[str, str]) -> None:
+    try:
+        fs.call_s3("abort_multipart_upload", **place)
+    except FileNotFoundError:
+        pass
+    except RemasterError as error:
+        log.warning("an unfinished upload to %s%s/%s stays behind: %s", S3, place["Bucket"], place["Key"], error)
+
+
+def check_writable(uri: str) -> None:
+    """Make an object below the prefix, and remove it again."""
+    probe = f"{uri}/{TEMPORARY}{uuid.uuid4().hex}"
+    write(probe, b"probe")
+    delete(probe)
+
+
+def _md5(data: bytes) -> str:
+    """What Content-MD5 wants; a server refuses a body that does not match it."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

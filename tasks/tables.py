@@ -1,0 +1,211 @@
+"""The product's Parquet tables: their schemas, and rows to tables and back. Knows no store and no Prefect.
+
+titles    one row a file of the library          runs/RUN/titles.parquet
+shards    one row a shard                        runs/RUN/shards.parquet/  (one file a title)
+ledger    one row a finished attempt of a shard  runs/RUN/ledger.parquet/  (files as the run goes on)
+timeline  one row a frame of a title             timelines/KEY.parquet
+
+A folder of files with one schema is one table to any Parquet tool. Column units are in docs/tables.md.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.media.probe import Probe
+from tasks.media.timeline import Timeline
+from tasks.records import Shard, Title, from_json, to_json
+
+TITLES = pa.schema(
+    [
+        ("name", pa.string()),
+        ("uri", pa.string()),
+        ("size", pa.int64()),
+        ("stamp", pa.string()),
+        ("container", pa.string()),
+        ("refused", pa.string()),
+        ("remarks", pa.list_(pa.string())),
+        ("master", pa.string()),
+        ("codec", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("pix_fmt", pa.string()),
+        ("frame_rate", pa.float64()),
+        ("duration", pa.float64()),
+        ("probe", pa.string()),
+    ]
+)
+SHARDS = pa.schema(
+    [
+        ("title", pa.dictionary(pa.int32(), pa.string())),
+        ("index", pa.int32()),
+        ("start", pa.int64()),
+        ("stop", pa.int64()),
+        ("warm_up", pa.int32()),
+        ("cut", pa.dictionary(pa.int32(), pa.string())),
+        ("first_pts", pa.int64()),
+        ("last_pts", pa.int64()),
+        ("seek_pts", pa.int64()),
+        ("cost", pa.float64()),
+        ("key", pa.string()),
+    ]
+)
+LEDGER = pa.schema(
+    [
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("title", pa.string()),
+        ("index", pa.int32()),
+        ("start", pa.int64()),
+        ("stop", pa.int64()),
+        ("key", pa.string()),
+        ("attempt", pa.int32()),
+        ("outcome", pa.string()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+        ("worker", pa.string()),
+        ("rung", pa.int32()),
+        ("seconds", pa.float64()),
+        ("bytes", pa.int64()),
+        ("fidelity", pa.float64()),
+    ]
+)
+TIMELINE = pa.schema(
+    [
+        ("pts", pa.int64()),
+        ("duration", pa.int64()),
+        ("checksum", pa.uint32()),
+        ("key", pa.bool_()),
+        ("scene", pa.float32()),
+        ("flagged", pa.bool_()),
+        ("fields", pa.uint8()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One finished attempt of a shard, or a cache hit.
+
+    Attributes:
+        time: when it ended, seconds since the epoch.
+        outcome: "done", "cached" or "failed".
+        error: class of the error, empty if none; `message` is its text.
+        worker: who did it; empty for a cache hit.
+        rung: step of the degrade ladder.
+        seconds: wall time in the worker.
+        bytes: size of the segment.
+        fidelity: dB, see `records.Record`.
+    """
+
+    time: float
+    title: str
+    index: int
+    start: int
+    stop: int
+    key: str
+    attempt: int
+    outcome: str
+    error: str = ""
+    message: str = ""
+    worker: str = ""
+    rung: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    fidelity: float = float("nan")
+
+
+def titles_table(titles: Iterable[Title]) -> bytes:
+    """Titles as Parquet."""
+    rows = []
+    for title in titles:
+        probe = title.probe
+        rows.append(
+            {
+                "name": title.name,
+                "uri": title.uri,
+                "size": title.size,
+                "stamp": title.stamp,
+                "container": title.container,
+                "refused": title.refused,
+                "remarks": list(title.remarks),
+                "master": title.master if not title.refused else "",
+                "codec": probe.codec if probe else "",
+                "width": probe.width if probe else 0,
+                "height": probe.height if probe else 0,
+                "pix_fmt": probe.pix_fmt if probe else "",
+                "frame_rate": float(probe.frame_rate) if probe else 0.0,
+                "duration": probe.duration if probe else 0.0,
+                "probe": to_json(probe).decode() if probe else "",
+            }
+        )
+    return _parquet(pa.Table.from_pylist(rows, TITLES))
+
+
+def read_titles_table(data: bytes) -> list[Title]:
+    """Titles from Parquet."""
+    return [
+        Title(
+            name=row["name"],
+            uri=row["uri"],
+            size=row["size"],
+            stamp=row["stamp"],
+            probe=from_json(Probe, row["probe"]) if row["probe"] else None,
+            container=row["container"],
+            refused=row["refused"],
+            remarks=tuple(row["remarks"]),
+        )
+        for row in pq.read_table(io.BytesIO(data)).to_pylist()
+    ]
+
+
+def shards_table(shards: Sequence[Shard]) -> bytes:
+    """Shards as Parquet."""
+    columns = {f.name: [getattr(shard, f.name) for shard in shards] for f in fields(Shard)}
+    return _parquet(pa.table(columns, SHARDS))
+
+
+def read_shards_table(data: bytes) -> list[Shard]:
+    """Shards from Parquet."""
+    columns = pq.read_table(io.BytesIO(data), schema=SHARDS).to_pydict()
+    return [Shard(*row) for row in zip(*(columns[f.name] for f in fields(Shard)), strict=True)]
+
+
+def ledger_table(rows: Iterable[LedgerRow]) -> bytes:
+    """Ledger rows as Parquet."""
+    plain: list[dict[str, Any]] = []
+    for row in rows:
+        entry = asdict(row)
+        entry["time"] = int(row.time * 1e6)
+        plain.append(entry)
+    return _parquet(pa.Table.from_pylist(plain, LEDGER))
+
+
+def read_ledger_table(data: bytes) -> list[LedgerRow]:
+    """Ledger rows from Parquet."""
+    rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    return [LedgerRow(**(row | {"time": row["time"].timestamp()})) for row in rows]
+
+
+def timeline_table(timeline: Timeline) -> bytes:
+    """A frame table as Parquet."""
+    return _parquet(pa.table({f.name: getattr(timeline, f.name) for f in fields(Timeline)}, TIMELINE))
+
+
+def read_timeline_table(data: bytes) -> Timeline:
+    """A frame table from Parquet."""
+    table = pq.read_table(io.BytesIO(data))
+    columns: dict[str, Any] = {f.name: np.ascontiguousarray(table[f.name].to_numpy()) for f in fields(Timeline)}
+    return Timeline(**columns)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
