@@ -228,9 +228,11 @@ def showing(live: bool) -> Iterator[Progress]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     _LOG.addHandler(handler)
     _LOG.setLevel(logging.INFO)
+    _LOG.propagate = False
     _current = Progress()
     try:
         yield _current
     finally:
         _current = before
         _LOG.removeHandler(handler)
+        _LOG.propagate = True

@@ -82,7 +82,8 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     info, model = entry.info, model_reference(entry.reference(), profile)
     source_print = _fingerprint(title, store)
     timeline = _timeline(title, source_print, store)
-    require_progressive(title.probe, timeline, title.name)
+    if profile.cadence == "auto":
+        require_progressive(title.probe, timeline, title.name)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
     colour = master_colour(title.probe.colour, layout)
@@ -144,12 +145,14 @@ def require_progressive(probe: Probe, timeline: Timeline, label: str) -> None:
     looks = np.bincount(timeline.fields, minlength=4)
     combed, clean = int(looks[TOP_FIRST] + looks[BOTTOM_FIRST]), int(looks[PROGRESSIVE])
     flagged = int(timeline.flagged.sum())
-    if combed > max(clean, len(timeline) // 10) or (flagged > len(timeline) // 2 and clean <= combed):
+    # Fine patterns moving up or down look combed too: without the flag it takes a clear majority.
+    looks_interlaced = combed > 3 * clean and combed >= len(timeline) / 4
+    if (flagged > len(timeline) // 2 and clean <= combed) or looks_interlaced:
         order = field_order_name(probe.field_order) or ("top" if looks[1] >= looks[2] else "bottom") + " field first"
         raise UnsupportedSource(
             f"{label}: is interlaced ({order}; {combed} of {len(timeline)} frames look combed, {flagged} are flagged),"
             " which is not handled yet. Deinterlace it first, for instance with `ffmpeg -i IN -vf bwdif -c:v ffv1"
-            " -c:a copy OUT.mkv`."
+            ' -c:a copy OUT.mkv`; if you know better, set cadence = "progressive" in the profile.'
         )
 
 

@@ -74,6 +74,9 @@ class Profile(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The network's arithmetic."
     )
+    cadence: Literal["auto", "progressive"] = Field(
+        "auto", description="auto: refuse what looks interlaced; progressive: take every source for progressive."
+    )
     tile: int = Field(0, ge=0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames.")
     shards: ShardSettings = Field(default_factory=ShardSettings)
     master: MasterSettings = Field(default_factory=MasterSettings)

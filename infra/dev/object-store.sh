@@ -61,37 +61,38 @@ sys.exit(f"object-store.sh: eight free ports are needed, and there are none at {
 PY
 }
 
-# Waits until the S3 port refuses an anonymous request, which only a server that has read its identities does.
-# Fails when the process has gone, or after 60 s.
-wait_until_ready() {
-    "$python" - "$1" "$2" <<'PY'
-import os, sys, time, urllib.error, urllib.request
-
-endpoint, pid = sys.argv[1], int(sys.argv[2])
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-deadline = time.monotonic() + 60
-while time.monotonic() < deadline:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        sys.exit(1)
-    try:
-        opener.open(endpoint, timeout=2).close()
-    except urllib.error.HTTPError as answer:
-        with answer:
-            if answer.code == 403:
-                sys.exit()
-    except OSError:
-        pass
-    time.sleep(0.1)
-sys.exit(1)
-PY
-}
-
-# The number in a pid file that a crash left behind may belong to another program by now.
+# The number in a pid file that a crash left behind may belong to another program by now, and a process that has ended
+# keeps its number until its parent looks. Neither has weed's command line, or ours, which it has for a moment at first.
 is_running() {
     [ -s "$dir/pid" ] || return 1
-    case $(ps -o args= -p "$(cat "$dir/pid")" 2>/dev/null) in *weed*) ;; *) return 1 ;; esac
+    pid=$(cat "$dir/pid")
+    if [ -d /proc/self ]; then
+        [ -r "/proc/$pid/cmdline" ] || return 1
+        command_line=$(tr '\0' ' ' <"/proc/$pid/cmdline") || return 1
+    else
+        command_line=$(ps -o args= -p "$pid") || return 1
+    fi
+    case $command_line in *-s3.config=identities.json* | *object-store.sh*) ;; *) return 1 ;; esac
+}
+
+# Waits until the S3 port refuses an anonymous request, which only a server that has read its identities does.
+# Fails when the process has gone, or after a minute.
+wait_until_ready() {
+    ticks=0
+    until "$python" -c '
+import http.client, sys
+try:
+    server = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=2)
+    server.request("GET", "/")
+    sys.exit(server.getresponse().status != 403)
+except (OSError, http.client.HTTPException):
+    sys.exit(1)
+' "$1"; do
+        is_running || return 1
+        ticks=$((ticks + 1))
+        [ "$ticks" -lt 300 ] || return 1
+        sleep 0.2
+    done
 }
 
 launch() {
@@ -134,7 +135,7 @@ JSON
     for attempt in 1 2 3; do
         port=$(free_block ${wanted:+"$wanted"})
         launch "$port"
-        if wait_until_ready "http://127.0.0.1:$port/" "$(cat "$dir/pid")"; then
+        if wait_until_ready "$port"; then
             cat >"$dir/env" <<ENV
 export AWS_ENDPOINT_URL=http://127.0.0.1:$port
 export AWS_ACCESS_KEY_ID=$key
@@ -155,7 +156,6 @@ ENV
 # A dying server still answers requests, so only the end of its process counts.
 finish() {
     is_running || { rm -f "$dir/pid"; return 0; }
-    pid=$(cat "$dir/pid")
     kill "$pid" 2>/dev/null || true
     patience=$((${STOP_SECONDS:-20} * 10)) ticks=0
     while is_running; do

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from tasks.media.master import payload
+from tasks.media.master import is_gap, payload
 from tasks.media.source import Source, open_input, source_errors
 
 
@@ -68,7 +68,10 @@ def take_inventory(source: Source, picture: int) -> Inventory:
                     times.append(packet.pts * packet.time_base)
                 continue
             context = container.streams[packet.stream_index].codec_context
-            hashes[packet.stream_index].update(payload(packet, context.name if context else ""))
+            codec = context.name if context else ""
+            if is_gap(packet, codec):
+                continue
+            hashes[packet.stream_index].update(payload(packet, codec))
             packets[packet.stream_index] += 1
         context = container.streams[picture].codec_context
         video: Any = context

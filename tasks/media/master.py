@@ -152,6 +152,11 @@ def payload(packet: Packet[Any], codec: str) -> bytes:
     return data
 
 
+def is_gap(packet: Packet[Any], codec: str) -> bool:
+    """True for the empty samples with which MP4 fills the time between two subtitles: muxers make them anew."""
+    return codec == "mov_text" and packet.size == 2 and bytes(packet) == b"\0\0"
+
+
 @dataclass
 class _Copy:
     """A copied stream while it is being copied."""
@@ -272,6 +277,8 @@ def _copy(
             if packet.size == 0:
                 continue  # the demuxer's end mark
             state = copied[packet.stream_index]
+            if is_gap(packet, state.codec):
+                continue
             state.hash.update(payload(packet, state.codec))
             state.packets += 1
             if packet.dts is None:

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -60,14 +60,6 @@ class _Slot:
     suspect: bool = False
 
 
-@dataclass
-class _Health:
-    """Deaths so far, by shard key."""
-
-    by_shard: Counter[str] = field(default_factory=Counter)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 class WorkerPool:
     """Leases workers. Thread-safe; use `worker_pool` to get one."""
 
@@ -78,17 +70,27 @@ class WorkerPool:
             UsageError: the Ray cluster does not answer, or has not the GPUs asked for.
             ModelError: the network cannot be loaded.
         """
-        self._settings = settings
-        self._owns_ray = _connect(settings)
+        self._idle: queue.Queue[_Slot] = queue.Queue()
+        self._deaths: Counter[str] = Counter()  # by shard key
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._ray = _RayHost(settings)
+        try:
+            self.size, slots = self._start_actors(settings)
+            self._usable = len(slots)
+            for slot in slots:
+                self._await_ready(slot)
+                self._idle.put(slot)
+        except BaseException:
+            self._ray.close()
+            raise
+
+    def _start_actors(self, settings: PoolSettings) -> tuple[int, list[_Slot]]:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = int(resources.get("GPU", 0))
-        self.size = settings.workers or gpus or 1
-        if gpus and self.size > gpus:
-            raise UsageError(f"{self.size} workers asked for and the cluster has {gpus} GPUs; ask for at most {gpus}.")
-        self._idle: queue.Queue[_Slot] = queue.Queue()
-        self._health = _Health()
-        self._leased = 0
-        self._closed = threading.Event()
+        size = settings.workers or gpus or 1
+        if gpus and size > gpus:
+            raise UsageError(f"{size} workers asked for and the cluster has {gpus} GPUs; ask for at most {gpus}.")
         options = {
             "num_gpus": 1 if gpus else 0,
             "num_cpus": 0 if gpus else 1,
@@ -98,13 +100,9 @@ class WorkerPool:
         }
         actor_class: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
         # Ray gives an actor one arithmetic thread a CPU it reserves; a worker wants its share of its machine.
-        share = max(1, (os.cpu_count() or 1) // self.size)
+        share = max(1, (os.cpu_count() or 1) // size)
         worker = replace(settings.worker, threads=settings.worker.threads or share)
-        slots = [_Slot(actor_class.remote(worker), number) for number in range(self.size)]
-        self._usable = len(slots)
-        for slot in slots:
-            self._await_ready(slot)
-            self._idle.put(slot)
+        return size, [_Slot(actor_class.remote(worker), number) for number in range(size)]
 
     def run(self, work: Work, progress: Callable[[int], None]) -> Record:
         """Lease a worker, run a shard on it, give it back. Blocks until a worker is free.
@@ -129,8 +127,7 @@ class WorkerPool:
         self._closed.set()
         while not self._idle.empty():
             ray.kill(self._idle.get_nowait().actor)
-        if self._owns_ray:
-            ray.shutdown()
+        self._ray.close()
 
     def _lease(self) -> _Slot:
         while not self._closed.is_set():
@@ -176,9 +173,9 @@ class WorkerPool:
         """Count a death and say what it means for the shard."""
         slot.deaths += 1
         slot.suspect = True
-        with self._health.lock:
-            self._health.by_shard[work.shard.key] += 1
-            deaths = self._health.by_shard[work.shard.key]
+        with self._lock:
+            self._deaths[work.shard.key] += 1
+            deaths = self._deaths[work.shard.key]
         what = f"shard {work.shard.name}: worker {slot.number} died under it ({type(error).__name__})"
         _LOG.warning("%s; death %d of this shard", what, deaths)
         if deaths >= _DEATHS_PER_SHARD:
@@ -296,10 +293,47 @@ def worker_pool(settings: PoolSettings) -> Iterator[SharedPool]:
             pool.close()
 
 
+class _RayHost:
+    """Ray for as long as a pool needs it, started and stopped by one thread of its own.
+
+    Linux kills Ray's processes when the *thread* that started them ends, so that thread must not be one that ends
+    with a task.
+    """
+
+    def __init__(self, settings: PoolSettings) -> None:
+        """Join or start Ray. Raises UsageError if no cluster answers."""
+        self._settings = settings
+        self._up, self._enough = threading.Event(), threading.Event()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._host, name="ray-host", daemon=True)
+        self._thread.start()
+        self._up.wait()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Leave or stop Ray."""
+        self._enough.set()
+        self._thread.join()
+
+    def _host(self) -> None:
+        try:
+            mine = _connect(self._settings)
+        except Exception as error:
+            self._error = error
+            return
+        finally:
+            self._up.set()
+        self._enough.wait()
+        if mine:
+            ray.shutdown()
+
+
 def _connect(settings: PoolSettings) -> bool:
     """Join or start Ray; True if this process started it."""
     if ray.is_initialized():
         return False
+    logging.getLogger("ray").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     if settings.ray_address:
         try:

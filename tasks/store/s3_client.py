@@ -14,6 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from aiobotocore.session import AioSession
 from fsspec.asyn import sync, sync_wrapper
 from fsspec.spec import AbstractBufferedFile
 from s3fs import S3FileSystem
@@ -30,6 +31,14 @@ log = logging.getLogger(__name__)
 TRIES = 5
 PAUSE = 0.25
 
+# Seconds until an attempt to connect is given up, a connection on which nothing comes, and the putting together of a
+# multipart upload, in which servers take their time; and how many bytes a second a body must at least go out with, as
+# neither aiohttp nor botocore has a limit for a server that stops reading.
+CONNECT = 3
+SILENCE = 30
+COMPLETION = 600
+SLOWEST = 128 * 1024
+
 # A video is read at its head, then at its tail (an index is often there), then onwards from some keyframe, now and then
 # going back and forth between picture and sound that were muxed apart. So: blocks, of which several stay, and the next
 # one is fetched while this one is decoded. A single window read ahead would be fetched anew at each turn.
@@ -37,8 +46,8 @@ BLOCK = 4 * 2**20
 BLOCKS = 12
 
 _SETTINGS = {
-    "connect_timeout": 3,
-    "read_timeout": 30,
+    "connect_timeout": CONNECT,
+    "read_timeout": SILENCE,
     "max_pool_connections": 64,
     "retries": {"mode": "standard", "total_max_attempts": 1},
     # Trailing checksums are refused by older servers.
@@ -66,7 +75,10 @@ def client() -> Client:
 def _connect() -> Client:
     # botocore reads every other variable itself.
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    session = AioSession()
+    session.register("before-sign.s3", _send_at_once)
     made = Client(
+        session=session,
         client_kwargs={"region_name": region} if region else {},
         config_kwargs=_SETTINGS,
         use_listings_cache=False,
@@ -80,6 +92,11 @@ def _connect() -> Client:
             raise
         raise explained from error
     return made
+
+
+def _send_at_once(request: Any, **_: Any) -> None:
+    """Without this the client first asks for leave to send a body, and waits for it for ever."""
+    del request.headers["Expect"]
 
 
 class Client(S3FileSystem):  # type: ignore[misc]
@@ -99,7 +116,11 @@ class Client(S3FileSystem):  # type: ignore[misc]
     async def _call_s3(self, method: str, *parameters: dict[str, Any], **named: Any) -> Any:
         parent = super()._call_s3
         target = S3 + "/".join(filter(None, [named.get("Bucket"), named.get("Key") or named.get("Prefix")]))
-        return await self._patiently(lambda: parent(method, *parameters, **named), f"{target} ({method})")
+        answer = COMPLETION if method == "complete_multipart_upload" else SILENCE
+        limit = CONNECT + len(named.get("Body", b"")) / SLOWEST + answer
+        return await self._patiently(
+            lambda: asyncio.wait_for(parent(method, *parameters, **named), limit), f"{target} ({method})"
+        )
 
     call_s3 = sync_wrapper(_call_s3)
 

@@ -6,6 +6,7 @@ Knows the protocol's error codes and botocore's exceptions; makes no requests.
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import aiohttp
 from botocore import exceptions as boto
@@ -144,7 +145,7 @@ def _explain_answer(error: Exception, response: dict[str, dict[str, object]], do
     if code in _REMEDIES:
         return UsageError(f"{said} {_REMEDIES[code]}")
     if status == 404:
-        return error if isinstance(error, FileNotFoundError) else FileNotFoundError(said)
+        return FileNotFoundError(errno.ENOENT, said)
     if status in (401, 403):
         return UsageError(f"{said} {_REMEDIES['403']}")
     if status == 501:

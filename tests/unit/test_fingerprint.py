@@ -48,7 +48,7 @@ def test_a_source_that_is_still_being_written_is_refused(tmp_path, monkeypatch):
         return opened(uri)
 
     monkeypatch.setattr(module, "open_read", open_and_grow)
-    with pytest.raises(SourceChanged, match="a.mkv"):
+    with pytest.raises(SourceChanged, match=r"a\.mkv"):
         fingerprint(str(path))
 
 

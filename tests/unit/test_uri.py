@@ -12,6 +12,7 @@ from tasks.store import is_remote, join, normalise, open_read
 from tasks.store.uri import filesystem
 from tests.odd_names import ODD_NAMES
 
+
 @pytest.mark.parametrize(
     ("given", "normal"),
     [
@@ -62,7 +63,9 @@ def test_an_unknown_scheme_is_refused_with_those_that_are_known(name):
     assert "s3://" in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "s3://", "s3:///key", "file://host/a", "file://relative", "file:///a%00b"])
+@pytest.mark.parametrize(
+    "name", ["", "a\0b", "s3://", "s3:///key", "file://host/a", "file://relative", "file:///a%00b"]
+)
 def test_a_name_that_cannot_be_anywhere_is_refused(name):
     with pytest.raises(UsageError):
         normalise(name)
