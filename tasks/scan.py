@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.errors import PermanentError, RemasterError, UsageError
+from tasks.errors import RemasterError, UsageError
 from tasks.media.master import choose_container
 from tasks.media.probe import Probe, probe
 from tasks.media.source import Source
@@ -78,16 +78,20 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
     title = Title(name=readable, uri=uri, size=0, stamp="")
     if readable != name:
         return replace(title, uri=readable, refused=f"{readable}: its name is not valid UTF-8; rename the file.")
+    if not is_remote(uri) and os.path.islink(uri) and not os.path.exists(uri):
+        where = os.readlink(uri)
+        return replace(title, refused=f"{name}: is a symbolic link that leads nowhere ({where}). Mend or remove it.")
     try:
         status = stat(uri)
         title = replace(title, size=status.size, stamp=status.stamp)
         if status.size == 0:
             return replace(title, refused=f"{name}: is empty (0 bytes). Fetch it again, or remove it from the library.")
         with open_source(uri, name) as source:
-            found = probe(source)
-            return _with_probe(title, found, source, profile)
-    except (PermanentError, FileNotFoundError, PermissionError) as error:
-        return replace(title, refused=str(error) if isinstance(error, RemasterError) else f"{name}: {error.strerror}.")
+            return _with_probe(title, probe(source), source, profile)
+    except (FileNotFoundError, PermissionError) as error:
+        return replace(title, refused=f"{name}: cannot be read ({error.strerror}). Mend it or remove it from the library.")
+    except RemasterError as error:
+        return replace(title, refused=str(error))
 
 
 def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) -> Title:
@@ -105,11 +109,18 @@ def _list_folder(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[t
         if entry.name.startswith("."):
             continue
         name = prefix + entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _list_folder(Path(entry.path), f"{name}/", above | {real})
         elif posixpath.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
             # A dangling link is listed: it becomes a refused title, not a silent gap.
             yield name, entry.path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a symbolic link that leads to itself
 
 
 def _list_remote(library: str) -> Iterator[tuple[str, str]]:

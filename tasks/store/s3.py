@@ -96,7 +96,7 @@ def create(uri: str, data: bytes) -> bool:
     request = {"Bucket": bucket, "Key": key, "Body": data, "ContentMD5": _md5(data), "Metadata": {"writer": writer}}
     with suppress(ConditionFailed):
         fs.call_s3("put_object", IfNoneMatch="*", **request)
-    return True
+    return _is_by(_find(fs, bucket, key), writer)
 
 
 def _find(fs: Client, bucket: str, key: str) -> dict[str, Any] | None:

@@ -178,8 +178,10 @@ def test_list_is_sorted_recursive_and_without_temporaries(store):
 
 
 def test_a_list_does_not_lag(store):
+    fs, folder = filesystem(store.root)
     for number in range(10):
         store.write(f"record-{number}", b"")
+        assert len(fs.ls(folder)) == number + 1
         assert store.list() == [f"record-{each}" for each in range(number + 1)]
     store.delete("record-9")
     assert len(store.list()) == 9
@@ -811,13 +813,14 @@ def test_the_endpoint_may_be_that_of_s3_alone(s3, monkeypatch):
     Store(s3.root).check_writable()
 
 
-def test_no_checksums_that_older_servers_refuse(store, monkeypatch):
-    """aws-chunked bodies with trailing checksums: radosgw and MinIO of some years ago answer 4xx to them."""
+def test_no_headers_that_servers_stumble_over(store, monkeypatch):
+    """Older radosgw and MinIO refuse trailing checksums; and aiohttp waits for ever for what Expect asks for."""
     sent = []
     client().s3.meta.events.register("before-send.s3.*", lambda request, **_: sent.append(request.headers))
     store.write("a", b"x")
     assert sent
     for headers in sent:
+        assert "Expect" not in headers
         assert b"aws-chunked" not in str(headers).encode()
         assert not [name for name in headers if name.lower().startswith("x-amz-checksum")]
 

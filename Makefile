@@ -1,0 +1,40 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow test-gpu check bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/remaster run datasets/demo/flower.mp4 demo --profile datasets/demo/demo.toml
+
+test: $(VENV)/.installed $(VENV)/.spandrel
+	$(BIN)/python -m pytest -m "not slow and not gpu" tests/unit tests/integration tests/faults
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow tests/unit tests/integration tests/faults
+
+test-gpu: $(VENV)/.installed
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# Without their dependencies: what they ask for is there already, and torch must stay the one that is pinned.
+$(VENV)/.spandrel: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt spandrel torchvision pillow
+	touch $@
