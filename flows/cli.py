@@ -145,9 +145,12 @@ def _execute(run: Any) -> int:
     from vsr_model.registry import find
 
     _require_scale(find(run.profile.model).info, run.profile.scale)
-    from flows.execute import execute
+    from flows.server import prefect_server
 
-    verdict, report = execute(run)
+    with prefect_server():
+        from flows.execute import execute
+
+        verdict, report = execute(run)
     say = sys.stdout if verdict.state == "completed" else sys.stderr
     print(f"{verdict.state}: {verdict.message}", file=say)
     print(f"masters: {run.output}\nreport:  {report}\nrun:     {run.id}  (store {run.store})")

@@ -55,11 +55,14 @@ class StoreResults(WritableFileSystem):
         Store(self.root).write(_place(path), content)
 
 
-def results_block(root: str) -> str:
-    """Register the block for a store with the Prefect server; returns the name to give to `result_storage`."""
-    name = "store-" + "".join(c if c.isalnum() else "-" for c in root.lower()).strip("-")[-80:]
-    StoreResults(root=root).save(name, overwrite=True)
-    return f"{StoreResults._block_type_slug}/{name}"
+def results_block(root: str) -> StoreResults:
+    """The block for a store, registered with the Prefect server, to give to `result_storage`.
+
+    The block and not its name: Prefect asks the server for a block by name once a task.
+    """
+    block = StoreResults(root=root)
+    block.save("store-" + "".join(c if c.isalnum() else "-" for c in root.lower()).strip("-")[-80:], overwrite=True)
+    return block
 
 
 def shard_cache_key(key: str) -> str:

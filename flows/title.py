@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.progress import Progress, current_progress
-from flows.results import master_cache_key, results_block, shard_cache_key
+from flows.results import StoreResults, master_cache_key, results_block, shard_cache_key
 from flows.run import Ledger, Outcome, Run, RunFiles
 from flows.stopping import stop_if_draining
 from tasks.check import check_master
@@ -125,7 +125,7 @@ def _remaster(job: Job) -> Outcome:
     return done.model_copy(update={"state": "check", "reason": reason})
 
 
-def _upscale_all(job: Job, block: str) -> list[tuple[Record | None, str]]:
+def _upscale_all(job: Job, block: StoreResults) -> list[tuple[Record | None, str]]:
     """Record, and why it failed ('' if it did not), for each shard in order."""
     plan, run = job.planned, job.run
     job.progress.start(job.title.name, len(plan.timeline))

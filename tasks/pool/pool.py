@@ -193,14 +193,22 @@ class WorkerPool:
 
     def _revive(self, slot: _Slot) -> bool:
         """True once a restarted actor answers; a slot whose actor does not is retired."""
-        try:
-            ray.get(slot.actor.ready.remote(), timeout=_RESTART_SECONDS)
-        except ray.exceptions.RayError as error:
-            _LOG.error("worker %d does not come back (%s) and is retired", slot.number, type(error).__name__)
-            self._usable -= 1
-            return False
-        slot.suspect = False
-        return True
+        deadline = time.monotonic() + _RESTART_SECONDS
+        while not self._closed.is_set():
+            try:
+                ray.get(slot.actor.ready.remote(), timeout=max(1.0, deadline - time.monotonic()))
+            except ray.exceptions.ActorUnavailableError:  # Ray is still restarting it
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_POLL_SECONDS)
+            except ray.exceptions.RayError:
+                break
+            else:
+                slot.suspect = False
+                return True
+        _LOG.error("worker %d does not come back and is retired", slot.number)
+        self._usable -= 1
+        return False
 
     def _await_ready(self, slot: _Slot) -> None:
         try:

@@ -1,0 +1,108 @@
+"""A Prefect server for one run, when no shared one is configured: on loopback, in a process that dies with the run.
+
+Prefect's own temporary server outlives a driver that is killed outright; this one watches its parent.
+Run as a module it is that process: `python -m flows.server PORT PARENT_PID`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows import environment
+from tasks.errors import RemasterError
+
+_START_SECONDS = 120.0
+_WATCH_SECONDS = 1.0
+
+
+@contextmanager
+def prefect_server() -> Iterator[None]:
+    """Have a Prefect API for as long as the block lasts: the configured one, or one of this run's own.
+
+    Raises:
+        RemasterError: the run's own server does not start; the message holds its last words.
+    """
+    if _configured():
+        yield
+        return
+    port = _free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.server", str(port), str(os.getpid())],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # Ctrl-C in the terminal is for the run: the server must outlast its draining.
+        start_new_session=True,
+    )
+    try:
+        _await(f"http://127.0.0.1:{port}/api", server)
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+            yield
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _configured() -> bool:
+    """True if the environment or Prefect's active profile names a server."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url is not None
+
+
+def _await(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    server.kill()
+    said = (server.stderr.read() if server.stderr else b"").decode(errors="replace").strip()
+    raise RemasterError(f"Prefect's server does not start on {url}: {said[-2000:] or 'it said nothing'}")
+
+
+def _free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+def _serve(port: int, parent: int) -> None:
+    import uvicorn
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        lifespan="on",
+    )
+
+
+if __name__ == "__main__":
+    environment.prepare()
+    # What Prefect sets for its own temporary server: no pages to serve, no services that only a lasting one needs.
+    os.environ |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    _serve(int(sys.argv[1]), int(sys.argv[2]))
