@@ -20,7 +20,7 @@ _EXIT = {"completed": GOOD, "failed": FAILED, "exceptions": EXCEPTIONS, "stopped
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parsed = parser().parse_args(arguments)
-    environment.prepare("CRITICAL" if not parsed.verbose else "INFO")
+    environment.prepare("INFO" if parsed.verbose else "CRITICAL", cluster=bool(getattr(parsed, "ray_address", "")))
     from tasks.errors import UsageError
     from vsr_model.errors import ModelError
 
@@ -111,14 +111,13 @@ def _add_workers(command: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from flows.run import Run, new_run_id
-    from tasks.store import normalise
 
-    library, output = normalise(options.library), normalise(options.output)
+    library, output = _place(options.library), _place(options.output)
     run = Run(
         id=new_run_id(),
         library=library,
         output=output,
-        store=normalise(options.store or f"{output}/.remaster"),
+        store=_place(options.store or f"{output}/.remaster"),
         profile=_profile(options),
         workers=_worker_count(options),
         ray_address=options.ray_address,
@@ -145,6 +144,10 @@ def _execute(run: Any) -> int:
     from vsr_model.registry import find
 
     _require_scale(find(run.profile.model).info, run.profile.scale)
+    from tasks.scan import require_outside
+
+    require_outside(run.output, run.library, "output")
+    require_outside(run.store, run.library, "store")
     from flows.server import prefect_server
 
     with prefect_server():
@@ -163,14 +166,14 @@ def _plan(options: argparse.Namespace) -> int:
     from tasks.errors import RemasterError
     from tasks.plan import plan_title
     from tasks.scan import scan
-    from tasks.store import Store, normalise
+    from tasks.store import Store
 
     profile = _profile(options)
-    library = normalise(options.library)
+    library = _place(options.library)
     refused = 0
     with tempfile.TemporaryDirectory() as scratch:
-        store = Store(normalise(options.store or scratch))
-        for title in scan(library, normalise(options.output or scratch), profile):
+        store = Store(_place(options.store or scratch))
+        for title in scan(library, _place(options.output or scratch), profile):
             if not title.refused:
                 try:
                     plan = plan_title(title, profile, store)
@@ -212,12 +215,17 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _probe(options: argparse.Namespace) -> int:
+    from tasks.errors import UsageError
     from tasks.media.probe import probe
     from tasks.records import to_json
     from tasks.sources import open_source
-    from tasks.store import normalise
+    from tasks.store import stat
 
-    uri = normalise(options.file)
+    uri = _place(options.file)
+    try:
+        stat(uri)
+    except FileNotFoundError as error:
+        raise UsageError(f"{options.file}: no such file. Check the path (quote names with spaces).") from error
     with open_source(uri, options.file) as source:
         found = probe(source)
     if options.json:
@@ -239,6 +247,19 @@ def _probe(options: argparse.Namespace) -> int:
         print(f"  not handled: {found.unsupported}")
         return FAILED
     return GOOD
+
+
+def _place(name: str) -> str:
+    """A normalised URI that records, tables and the server can hold."""
+    from tasks.errors import UsageError
+    from tasks.store import normalise
+
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        readable = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise UsageError(f"{readable}: its name is not valid UTF-8; rename it, or make a link to it.") from error
+    return normalise(name)
 
 
 def _profile(options: argparse.Namespace) -> Any:
@@ -288,9 +309,9 @@ def _files(run_id: str, store: str) -> Any:
     from flows.known import find_store
     from flows.run import RunFiles, list_runs
     from tasks.errors import UsageError
-    from tasks.store import Store, normalise
+    from tasks.store import Store
 
-    place = Store(normalise(store)) if store else find_store(run_id)
+    place = Store(_place(store)) if store else find_store(run_id)
     runs = list_runs(place)
     wanted = run_id or (runs[-1] if runs else "")
     if wanted not in runs:

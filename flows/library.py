@@ -21,7 +21,7 @@ from tasks.errors import UsageError
 from tasks.pool.pool import worker_pool
 from tasks.records import Title
 from tasks.report import report_page
-from tasks.scan import matching, scan
+from tasks.scan import matching, require_outside, scan
 from tasks.store import Store
 
 # Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
@@ -75,12 +75,13 @@ def _run_title(run: Run, title: Title) -> Outcome:
 
 
 def _scan(run: Run) -> list[Title]:
-    titles: list[Title] = _scan_task.with_options(task_run_name=f"scan {run.library}")(run)
+    titles: list[Title] = _scan_task.with_options(task_run_name=lambda: f"scan {run.library}")(run)
     return titles
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def _scan_task(run: Run) -> list[Title]:
+    require_outside(run.store, run.library, "store")
     Store(run.store).check_writable()
     Store(run.output).check_writable()
     titles = matching(scan(run.library, run.output, run.profile), run.only)
@@ -117,7 +118,7 @@ def _verdict(outcomes: list[Outcome]) -> Verdict:
     good = len(outcomes) - len(bad)
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     if not bad:
-        return Verdict(state="completed", message=f"all {good} titles done", finished=finished)
+        return Verdict(state="completed", message=f"{good} of {good} titles done", finished=finished)
     named = "; ".join(o.reason for o in bad[:_NAMED]) + (f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")
     message = f"{len(bad)} of {len(outcomes)} titles are not done: {named}"
     any_master = good > 0 or any(o.state == "check" for o in bad)

@@ -22,6 +22,7 @@ from tasks.errors import RemasterError
 
 _START_SECONDS = 120.0
 _WATCH_SECONDS = 1.0
+_DRAIN_SECONDS = 10.0
 
 
 @contextmanager
@@ -49,11 +50,21 @@ def prefect_server() -> Iterator[None]:
         with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
             yield
     finally:
+        _drain()
         server.terminate()
         try:
             server.wait(10)
         except subprocess.TimeoutExpired:
             server.kill()
+
+
+def _drain() -> None:
+    """Let what is still on its way to the server arrive, or it would complain at the end of the process."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for service in (APILogWorker, EventsWorker):
+        service.drain_all(timeout=_DRAIN_SECONDS)
 
 
 def _configured() -> bool:

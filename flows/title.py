@@ -21,7 +21,7 @@ from flows.results import StoreResults, master_cache_key, results_block, shard_c
 from flows.run import Ledger, Outcome, Run, RunFiles
 from flows.stopping import stop_if_draining
 from tasks.check import check_master
-from tasks.errors import RemasterError, SourceError, is_permanent
+from tasks.errors import RemasterError, SourceError, UnsupportedSource, is_permanent
 from tasks.finish import finish_title, master_key, published_master
 from tasks.plan import Plan, plan_title
 from tasks.pool.pool import PoolSettings, SharedPool, worker_pool
@@ -97,7 +97,10 @@ def _remaster(job: Job) -> Outcome:
     if title.refused:
         return Outcome(title=title.name, state="refused", reason=title.refused)
     block = results_block(run.store)
-    _plan.with_options(task_run_name=f"plan {title.name}", **_retrying(run))(job)
+    try:
+        _plan.with_options(task_run_name=_called(f"plan {title.name}"), **_retrying(run))(job)
+    except (SourceError, UnsupportedSource) as error:
+        return Outcome(title=title.name, state="refused", reason=str(error), remarks=title.remarks)
     plan = job.planned
     shards = _upscale_all(job, block)
     base = Outcome(
@@ -111,12 +114,12 @@ def _remaster(job: Job) -> Outcome:
         return base.model_copy(update={"failed_shards": failed, "reason": reason})
     job.records = [record for record, _ in shards if record is not None]
     job.progress.phase(title.name, "finishing")
-    finish = _finish.with_options(task_run_name=f"finish {title.name}", result_storage=block, **_retrying(run))
+    finish = _finish.with_options(task_run_name=_called(f"finish {title.name}"), result_storage=block, **_retrying(run))
     master = from_json(MasterRecord, finish(job))
     job.progress.phase(title.name, "checking")
-    check = _check.with_options(task_run_name=f"check {title.name}", **_retrying(run))
+    check = _check.with_options(task_run_name=_called(f"check {title.name}"), **_retrying(run))
     result = check(job, master)
-    preview = _preview.with_options(task_run_name=f"preview {title.name}")(job)
+    preview = _preview.with_options(task_run_name=_called(f"preview {title.name}"))(job)
     done = base.model_copy(update={"master": master.uri, "checks": result.lines, "preview": preview, "state": "done"})
     if result.passed:
         return done
@@ -132,13 +135,15 @@ def _upscale_all(job: Job, block: StoreResults) -> list[tuple[Record | None, str
     shown = create_progress_artifact(0.0, key=f"progress-{job.title.id}", description=f"{job.title.name}: shards done")
     job.progress.mirror(job.title.name, shown)  # type: ignore[arg-type]
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_threads(run))
-    futures: list[PrefectFuture[str]] = []
+    # One for all shards: Prefect reads and parses the task's source code for each set of options.
+    upscale = _upscale.with_options(
+        task_run_name=_shard_name,  # type: ignore[arg-type]
+        result_storage=block,
+        refresh_cache=run.force,
+        **_retrying(run),
+    )
     with runner:
-        for shard in plan.shards:
-            upscale = _upscale.with_options(
-                task_run_name=f"shard {shard.name}", result_storage=block, refresh_cache=run.force, **_retrying(run)
-            )
-            futures.append(runner.submit(upscale, {"job": job, "index": shard.index}))
+        futures = [runner.submit(upscale, {"job": job, "index": shard.index}) for shard in plan.shards]
         return [_settled(job, index, future) for index, future in enumerate(futures)]
 
 
@@ -158,6 +163,15 @@ def _note_hit(job: Job, index: int, attempt: int, record: Record) -> None:
     job.cached.add(index)
     job.ledger.add(_row(job, index, attempt, "cached", record=record))
     job.progress.advance(job.title.name, index, record.frames, cached=True)
+
+
+def _called(name: str) -> Callable[[], str]:
+    """A task run's name as it is: Prefect fills in the braces of a plain string, and titles may have some."""
+    return lambda: name
+
+
+def _shard_name(parameters: dict[str, Any]) -> str:
+    return f"shard {parameters['job'].planned.shards[parameters['index']].name}"
 
 
 def _shard_key(context: TaskRunContext, arguments: dict[str, Any]) -> str:

@@ -43,8 +43,9 @@ def picture(number: int, width: int, height: int, shot: int = 0) -> np.ndarray:
     red = 128 + 60 * np.sin((x + 3 * number) / (6 + 5 * shot)) * np.cos(y / 25)
     green = 128 + 60 * np.sin(x / (5 + 3 * shot) + phase)
     blue = 90 + 30 * shot % 120 + 40 * np.cos(x / 7 + phase)
-    rgb = np.stack([red, green, blue], -1)
-    rgb[:, : max(1, (number * 7) % max(width, 1))] *= 0.4 + 0.2 * (shot % 4)
+    rgb = np.stack([red, green, blue], -1) - 25 + 60 * (shot % 2)
+    bar = abs((number * 7) % (2 * width) - width)  # to and fro: a jump would pass for a cut
+    rgb[:, : max(1, bar)] *= 0.4 + 0.2 * (shot % 4)
     return np.clip(rgb, 0, 255).astype(np.uint8)
 
 

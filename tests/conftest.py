@@ -7,7 +7,7 @@ import os
 from flows import environment
 
 environment.prepare()
-os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_AUTH_MODE"] = "disabled"  # inherited by the cluster of the tests, which is on loopback too
 
 import socket  # noqa: E402
 import subprocess  # noqa: E402

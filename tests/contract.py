@@ -18,9 +18,9 @@ def picture_times(path: Path, stream: int | None = None) -> list[Fraction]:
 
 
 def main_picture(container: av.container.InputContainer) -> av.VideoStream:
-    """The longest video stream."""
+    """The longest video stream, by the second; of equal ones the largest."""
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    return max(videos, key=lambda s: (round(float((s.duration or 0) * s.time_base)), -s.index))
+    return max(videos, key=lambda s: (round(float((s.duration or 0) * s.time_base)), s.width * s.height, -s.index))
 
 
 def copied_packets(path: Path, picture: int) -> list[tuple[str, int, str]]:

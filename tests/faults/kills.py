@@ -65,6 +65,20 @@ def worker_pid(driver: int) -> int:
     return 0
 
 
+def busy_worker(ray_address: str) -> int:
+    """Process id of an actor of a cluster that has a shard in hand; 0 if none."""
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+        except OSError:
+            continue
+        if b"raylet/raylet" in command and f"--gcs-address={ray_address}".encode() in command.replace(b" ", b"="):
+            for pid, name in descendants(int(entry.name)).items():
+                if name.startswith("ray::_Actor.upscale"):
+                    return pid
+    return 0
+
+
 def alive(pids: dict[int, str]) -> dict[int, str]:
     """Those of some processes that still run."""
     running = {}

@@ -1,0 +1,102 @@
+"""What an operator sees in Prefect: runs and tasks by name, cached shards, artifacts, honest final states."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.clips import Clip, make
+from tests.conftest import Remaster
+
+FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--set", "retry.delay=0.1")
+
+
+class Server:
+    """Just enough of Prefect's REST API to look."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def find(self, kind: str, **query: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._client.post(f"/{kind}/filter", json=query).raise_for_status().json()
+        return found
+
+    def library_run(self, run_id: str) -> dict[str, Any]:
+        (found,) = self.find("flow_runs", flow_runs={"name": {"any_": [run_id]}})
+        return found
+
+    def tasks_below(self, flow_run: dict[str, Any]) -> list[dict[str, Any]]:
+        """Task runs of a library's flow and of its titles' flows."""
+        own = self.find("task_runs", flow_runs={"id": {"any_": [flow_run["id"]]}})
+        children = self.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [flow_run["id"]]}})
+        for child in children:
+            own += self.find("task_runs", flow_runs={"id": {"any_": [child["id"]]}})
+        return own
+
+
+@pytest.fixture(scope="module")
+def server(prefect_api: str) -> Iterator[Server]:
+    with httpx.Client(base_url=prefect_api, timeout=30) as client:
+        yield Server(client)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("library")
+    make(root / "dog.mp4", Clip(frames=25))
+    return root
+
+
+@pytest.fixture(scope="module")
+def runs(library: Path, remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Ids of a first run and of the same run again."""
+    output = tmp_path_factory.mktemp("masters")
+    ids = []
+    for _ in range(2):
+        result = remaster("run", library, output, *FAST)
+        assert result.returncode == 0, result.stderr
+        ids.append(next(line.split()[1] for line in result.stdout.splitlines() if line.startswith("run:")))
+    return ids[0], ids[1]
+
+
+def test_a_person_finds_every_task_by_its_name(server: Server, runs: tuple[str, str], library: Path) -> None:
+    run = server.library_run(runs[0])
+    assert run["state"]["type"] == "COMPLETED"
+    names = {task["name"] for task in server.tasks_below(run)}
+    assert {f"shard dog.mp4 [{a},{b})" for a, b in ((0, 9), (9, 17), (17, 25))} <= names
+    assert {f"scan {library}", "plan dog.mp4", "finish dog.mp4", "check dog.mp4", "report"} <= names
+
+
+def test_a_title_is_a_flow_of_its_own(server: Server, runs: tuple[str, str]) -> None:
+    run = server.library_run(runs[0])
+    (title,) = server.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
+    assert title["name"] == "dog.mp4"
+    assert title["parameters"]["name"] == "dog.mp4"
+    assert title["parameters"]["run"]["id"] == runs[0]
+
+
+def test_the_second_run_shows_cached_shards_and_a_cached_master(server: Server, runs: tuple[str, str]) -> None:
+    states = {task["name"]: task["state"]["name"] for task in server.tasks_below(server.library_run(runs[1]))}
+    shards = [state for name, state in states.items() if name.startswith("shard ")]
+    assert shards == ["Cached"] * 3
+    assert states["finish dog.mp4"] == "Cached"
+
+
+def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tuple[str, str]) -> None:
+    artifacts = {a["key"]: a for a in server.find("artifacts", limit=200)}
+    (table,) = [a for key, a in artifacts.items() if key == f"run-{runs[0]}"]
+    assert table["type"] == "table"
+    assert "dog.mp4" in table["data"]
+    kinds = {key.split("-")[0]: a for key, a in artifacts.items() if a["description"] and "dog.mp4" in a["description"]}
+    assert kinds["progress"]["type"] == "progress"
+    assert kinds["progress"]["data"] == 100.0
+    assert kinds["check"]["type"] == "markdown"
+    assert "**no**" not in kinds["check"]["data"]
+    picture = kinds["preview"]["data"]
+    assert kinds["preview"]["type"] == "image"
+    assert base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))[:3] == b"\xff\xd8\xff"

@@ -1,0 +1,66 @@
+"""The command line's surface: frozen, so that growth is a decision, and answers that need no run."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main, parser
+from tests.clips import Clip, make
+
+OPTIONS = {
+    "run": {"--store", "--profile", "--model", "--scale", "--set", "--workers", "--ray-address", "--only", "--force"},
+    "plan": {"--output", "--store", "--profile", "--model", "--scale", "--set"},
+    "status": {"--store"},
+    "rerun": {"--store", "--workers", "--ray-address"},
+    "models": set(),
+    "probe": {"--json"},
+}
+
+
+def test_the_options_are_these_and_no_others() -> None:
+    (commands,) = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    surface = {
+        name: {option for action in command._actions for option in action.option_strings} - {"-h", "--help"}
+        for name, command in commands.choices.items()
+    }
+    assert surface == OPTIONS
+
+
+def test_models_lists_every_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "lanczos" in out
+    assert "bicubic" in out
+
+
+def test_probe_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make(tmp_path / "-odd name.mp4", Clip(frames=5, subtitle=True))
+    assert main(["probe", "--", str(path)]) == 0
+    out = capsys.readouterr().out
+    for word in ("64x48", "h264", "aac", "mov_text", "<- the picture", "limited range"):
+        assert word in out
+
+
+def test_plan_shows_shards_and_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "library" / "two shots.mp4", Clip(frames=50, cuts=(30,)))
+    assert main(["plan", str(tmp_path / "library"), "--scale", "2", "--set", "shards.frames=40"]) == 0
+    out = capsys.readouterr().out
+    assert "50 frames in 2 shards" in out
+    assert "[30,50)  starts at shot" in out
+    assert [p.name for p in tmp_path.iterdir()] == ["library"]
+
+
+def test_usage_errors_leave_with_2_and_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(tmp_path / "nowhere"), str(tmp_path / "out"), "--model", "lanczoz"]) == 2
+    assert "did you mean lanczos" in capsys.readouterr().err
+
+
+def test_help_needs_neither_prefect_nor_ray_nor_torch() -> None:
+    code = "import sys, flows.cli as c; c.parser().format_help(); print({'prefect','ray','torch','av'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "set()"
