@@ -3,7 +3,7 @@
     uri          names of files and folders, and opening them to read
     store        the work root: atomic writes, write-once records, big files committed whole, hashes
     fingerprint  what identifies a source: its content, and a cheap stamp of it
-    backend      what a kind of storage offers; `local` and `s3` are the two there are
+    protocol     what a kind of storage offers; `local` and `s3` are the two there are, `backend` tells them apart
 
 It knows bytes and their names. It knows neither Prefect, Ray, PyAV nor torch, nor what a title, shard or segment is.
 Every error is one of `tasks.errors`, or FileNotFoundError where a file is simply not there.

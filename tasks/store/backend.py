@@ -1,55 +1,8 @@
-"""What a kind of storage has to offer, and which kind a URI belongs to.
-
-A backend is a module of functions that take whole URIs (`tasks.store.local`, `tasks.store.s3`). It knows nothing of
-stores, keys or what is in the files.
-"""
+"""Which kind of storage a URI belongs to."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
-
-if TYPE_CHECKING:
-    from tasks.store.digest import Digest
-
-S3 = "s3://"
-
-# First letters of every name that is not content: half-written files, scratch folders, probes.
-TEMPORARY = ".remaster-tmp-"
-
-
-class Backend(Protocol):
-    """One kind of storage. All functions raise StoreError or UsageError; those that read, also FileNotFoundError."""
-
-    def filesystem(self, uri: str) -> tuple[Any, str]:
-        """The fsspec file system and the path in it."""
-
-    def stat(self, uri: str) -> tuple[int, str]:
-        """Size in bytes, and a stamp that is another one after a change of content."""
-
-    def read(self, uri: str) -> bytes:
-        """The whole file."""
-
-    def open_read(self, uri: str) -> BinaryIO:
-        """A seekable file."""
-
-    def list_files(self, uri: str) -> list[str]:
-        """Paths below a folder, relative to it; without temporaries; empty if there is no such folder."""
-
-    def delete(self, uri: str) -> None:
-        """Remove a file that may not be there."""
-
-    def write(self, uri: str, data: bytes) -> None:
-        """Make or replace a file. A reader sees the old bytes or the new ones."""
-
-    def create(self, uri: str, data: bytes) -> bool:
-        """Make a file unless it is there; True if this call made it."""
-
-    def put_file(self, source: Path, uri: str, *, move: bool) -> Digest:
-        """Make or replace a file from a local one, which is gone afterwards if `move`."""
-
-    def check_writable(self, uri: str) -> None:
-        """Prove that files can be made and removed in a folder."""
+from tasks.store.protocol import S3, Backend
 
 
 def is_remote(uri: str) -> bool:

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import fsspec
 
 from tasks.errors import StoreError, StoreFull, UsageError
-from tasks.store.backend import TEMPORARY
 from tasks.store.digest import BLOCK, Digest, digest_of
+from tasks.store.protocol import TEMPORARY
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}

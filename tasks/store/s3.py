@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tasks.errors import RemasterError, StoreError
-from tasks.store.backend import S3, TEMPORARY
 from tasks.store.digest import Digest
+from tasks.store.protocol import S3, TEMPORARY
 from tasks.store.s3_client import Client, client
 from tasks.store.s3_errors import ConditionFailed
 

@@ -20,7 +20,7 @@ from fsspec.spec import AbstractBufferedFile
 from s3fs import S3FileSystem
 
 from tasks.errors import StoreError, StoreFull, UsageError
-from tasks.store.backend import S3
+from tasks.store.protocol import S3
 from tasks.store.s3_errors import ConditionFailed, Unreachable, explain, has_answer, no_bucket
 
 T = TypeVar("T")

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tasks.store.backend import TEMPORARY, Backend, backend, is_remote
+from tasks.store.backend import backend, is_remote
 from tasks.store.digest import Digest, digest_of
 from tasks.store.local import make_folder
+from tasks.store.protocol import TEMPORARY, Backend
 from tasks.store.uri import join, normalise
 
 
