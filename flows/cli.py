@@ -237,9 +237,8 @@ def _probe(options: argparse.Namespace) -> int:
         print(f"  {stream.index} {stream.type:<10} {stream.codec:<12} {stream.language:<4} {stream.detail}{chosen}")
     colour = found.colour
     guessed = " (assumed from its size)" if colour.assumed else ""
-    print(
-        f"  frames  {found.frames or 'unknown until planned'}, {float(found.frame_rate):.3f}/s, ticks {found.time_base} s"
-    )
+    count = found.frames or "unknown until planned"
+    print(f"  frames  {count}, {float(found.frame_rate):.3f}/s, ticks {found.time_base} s")
     swing = "full" if colour.full_range else "limited"
     tags = f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}"
     print(f"  colour  {tags}, {swing} range, {found.layout.depth} bits{guessed}")

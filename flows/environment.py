@@ -12,7 +12,6 @@ _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "SVT_LOG": "1",
     # Ray's own workers would otherwise inherit one arithmetic thread each.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

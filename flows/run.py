@@ -5,13 +5,14 @@ All of it can be read without Prefect and without Ray.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.profile import Profile
 from tasks.records import Shard, Title
@@ -36,7 +37,7 @@ class Run(BaseModel):
         id: names the run; sorts by time.
         library, output, store: normalised URIs.
         profile: complete, with defaults filled in.
-        workers, ray_address: see `tasks.pool.pool.PoolSettings`.
+        workers, ray_address: see `tasks.pool.pool.PoolSettings`; the environment's `RAY_ADDRESS` unless it is given.
         only: glob of title names; others are left alone. Empty: all.
         force: redo shards that are done.
         rerun_of: id of the run this one repeats.
@@ -50,7 +51,7 @@ class Run(BaseModel):
     store: str
     profile: Profile
     workers: int = 0
-    ray_address: str = ""
+    ray_address: str = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS", ""))
     only: str = ""
     force: bool = False
     rerun_of: str = ""

@@ -28,7 +28,7 @@ from tasks.pool.pool import PoolSettings, SharedPool, worker_pool
 from tasks.pool.worker import WorkerSettings
 from tasks.preview import preview_title
 from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
-from tasks.scan import examine, list_library
+from tasks.scan import examine, list_library, naming
 from tasks.store import Store
 from tasks.tables import LedgerRow
 from tasks.upscale import upscale_shard
@@ -82,7 +82,8 @@ def remaster_title(run: Run, name: str) -> State[Any]:
         try:
             outcome = _remaster(job)
         except (RemasterError, ModelError) as error:
-            outcome = Outcome(title=title.name, state="failed", reason=str(error), remarks=title.remarks)
+            reason = naming(title.name, str(error))
+            outcome = Outcome(title=title.name, state="failed", reason=reason, remarks=title.remarks)
     outcome = outcome.model_copy(update={"seconds": round(time.perf_counter() - began, 3)})
     job.files.write_outcome(title, outcome)
     progress.end(outcome)

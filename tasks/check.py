@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from tasks.media.inventory import Inventory, take_inventory
@@ -43,7 +44,10 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
     assert probe is not None
     wanted = (probe.width * profile.scale, probe.height * profile.scale)
     yield "size", (held.width, held.height) == wanted, f"{held.width}x{held.height}, wanted {wanted[0]}x{wanted[1]}"
-    yield "pixel format", held.pix_fmt.replace("yuvj", "yuv") == plan.layout.pix_fmt, held.pix_fmt
+    wanted_formats = {plan.layout.pix_fmt}
+    if profile.master.codec == "prores":
+        wanted_formats.add(replace(plan.layout, depth=12).pix_fmt)  # what every ProRes 4444 says it is
+    yield "pixel format", held.pix_fmt.replace("yuvj", "yuv") in wanted_formats, held.pix_fmt
     colour = plan.colour
     tags = (colour.matrix, colour.primaries, colour.transfer, 2 if colour.full_range else 1)
     guessed = ", source untagged: guessed by size" if colour.assumed else ""

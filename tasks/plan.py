@@ -29,8 +29,8 @@ from tasks.tables import read_timeline_table, timeline_table
 from vsr_model.contract import ModelInfo, ModelRef
 from vsr_model.registry import find
 
-# Bumped when titles would be cut or judged differently.
-PLAN_VERSION = 1
+# Rows below which no interlaced format exists: in tiny pictures the detector sees combs that are none.
+_LOWEST_INTERLACED = 240
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def require_progressive(probe: Probe, timeline: Timeline, label: str) -> None:
     combed, clean = int(looks[TOP_FIRST] + looks[BOTTOM_FIRST]), int(looks[PROGRESSIVE])
     flagged = int(timeline.flagged.sum())
     # Fine patterns moving up or down look combed too: without the flag it takes a clear majority.
-    looks_interlaced = combed > 3 * clean and combed >= len(timeline) / 4
+    looks_interlaced = combed > 3 * clean and combed >= len(timeline) / 4 and probe.height >= _LOWEST_INTERLACED
     if (flagged > len(timeline) // 2 and clean <= combed) or looks_interlaced:
         order = field_order_name(probe.field_order) or ("top" if looks[1] >= looks[2] else "bottom") + " field first"
         raise UnsupportedSource(

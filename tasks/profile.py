@@ -5,16 +5,25 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import UsageError
-from tasks.media.encode import EncodeSettings
+from tasks.media.encode import EncodeSettings, containers_for
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Strict, or `scale = true` would be a scale of 1.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _word(value: object) -> object:
+    return str(value) if type(value) in {int, float} else value
+
+
+# A number where a word is wanted: `--set master.chroma=444` needs no quotes.
+_WORD = BeforeValidator(_word)
 
 
 class ShardSettings(_Section):
@@ -33,10 +42,22 @@ class MasterSettings(_Section):
         "auto", description="auto: the source's own kind, or the first that holds everything the source carries."
     )
     quality: int | None = Field(None, ge=0, le=63, description="Rate factor, lower is better; unset: transparent.")
-    preset: str | None = Field(None, description="The encoder's own speed preset.")
+    preset: Annotated[str | None, _WORD] = Field(None, description="The encoder's own speed preset.")
     bit_depth: Literal[0, 8, 10, 12, 14, 16] = Field(0, description="0: ten bits, or the source's if that is more.")
-    chroma: Literal["source", "420", "422", "444"] = Field("source", description="Chroma subsampling.")
-    options: dict[str, str] = Field(default_factory=dict, description="Further options for the encoder, as they are.")
+    chroma: Annotated[Literal["source", "420", "422", "444"], _WORD] = Field(
+        "source", description="Chroma subsampling."
+    )
+    options: dict[str, Annotated[str, _WORD]] = Field(
+        default_factory=dict, description="Further options for the encoder, as they are."
+    )
+
+    @model_validator(mode="after")
+    def _container_takes_codec(self) -> Self:
+        possible = containers_for(self.codec)
+        if self.container not in ("auto", *possible):
+            known = " or ".join(possible)
+            raise ValueError(f"{self.container} does not hold {self.codec}; choose {known}, or another codec")
+        return self
 
     def encoding(self) -> EncodeSettings:
         """The same, as the encoder takes it."""
@@ -109,6 +130,8 @@ def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
         place = settings
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"unknown setting {name}; {section} is a setting of its own, with nothing in it.")
         place[key] = value
     try:
         return Profile.model_validate(settings)
@@ -131,6 +154,11 @@ def setting_names(model: type[BaseModel] = Profile, prefix: str = "") -> list[st
 
 def _explain(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "model_type":
+        inside = next(name for name in setting_names() if name.startswith(f"{where}."))
+        return f"{where} = {problem['input']!r}: is a section of settings, not one of them; set {inside}, for instance."
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['ctx']['error']}."
     if problem["type"] != "extra_forbidden":
         return f"{where} = {problem['input']!r}: {problem['msg']}."
     known = setting_names()

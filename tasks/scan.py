@@ -45,14 +45,28 @@ def scan(library: str, output: str, profile: Profile) -> list[Title]:
     found = sorted(list_library(library))
     if not found:
         raise UsageError(f"{library}: holds no video file. Known endings: {' '.join(sorted(VIDEO_SUFFIXES))}.")
-    if any(uri != library for _, uri in found) and _inside(output, library):
-        raise UsageError(
-            f"output {output} lies inside the library {library}: the next run would take masters for sources. Choose a"
-            " folder beside it."
-        )
+    require_outside(output, library, "output")
     with ThreadPoolExecutor(_PROBERS) as pool:
         titles = list(pool.map(lambda entry: examine(entry[0], entry[1], profile), found))
     return _refuse_collisions(titles, output)
+
+
+def require_outside(place: str, library: str, what: str) -> None:
+    """Refuse a place for our own files that a later scan of the library would find them in.
+
+    Raises:
+        UsageError: it is such a place; `what` says whose.
+    """
+    if not is_remote(library) and Path(library).is_file():
+        return
+    inner, outer = _real(place), _real(library)
+    if inner != outer and not inner.startswith(f"{outer.rstrip('/')}/"):
+        return
+    if not any(part.startswith(".") for part in inner[len(outer) :].split("/")):
+        raise UsageError(
+            f"{what} {place} lies inside the library {library}: the next run would take what is written there for"
+            " sources. Choose a folder beside it."
+        )
 
 
 def matching(titles: list[Title], glob: str) -> list[Title]:
@@ -78,8 +92,9 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
     title = Title(name=readable, uri=uri, size=0, stamp="")
     if readable != name:
         return replace(title, uri=readable, refused=f"{readable}: its name is not valid UTF-8; rename the file.")
-    if not is_remote(uri) and os.path.islink(uri) and not os.path.exists(uri):
-        where = os.readlink(uri)
+    link = Path(uri)
+    if not is_remote(uri) and link.is_symlink() and not link.exists():
+        where = link.readlink()
         return replace(title, refused=f"{name}: is a symbolic link that leads nowhere ({where}). Mend or remove it.")
     try:
         status = stat(uri)
@@ -89,9 +104,15 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
         with open_source(uri, name) as source:
             return _with_probe(title, probe(source), source, profile)
     except (FileNotFoundError, PermissionError) as error:
-        return replace(title, refused=f"{name}: cannot be read ({error.strerror}). Mend it or remove it from the library.")
+        reason = f"{name}: cannot be read ({error.strerror}). Mend it, or remove it from the library."
+        return replace(title, refused=reason)
     except RemasterError as error:
-        return replace(title, refused=str(error))
+        return replace(title, refused=naming(name, str(error)))
+
+
+def naming(name: str, text: str) -> str:
+    """A message that says which title it is about; errors of the storage know only their file."""
+    return text if name in text else f"{name}: {text}"
 
 
 def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) -> Title:
@@ -150,20 +171,17 @@ def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:
     if rivals:
         return (
             f"{title.name}: would write the same master ({title.master}) as {', '.join(rivals)}. Rename one of them, or"
-            " set master.container so that they differ."
+            " put it in a folder of its own."
         )
     try:
         place = join(output, title.master)
     except UsageError as error:
         return f"{title.name}: its name cannot be used under the output ({error})"
-    if place == title.uri:
+    if _real(place) == _real(title.uri):
         return f"{title.name}: its master would overwrite the source {title.uri}. Choose another output folder."
     return ""
 
 
-def _inside(inner: str, outer: str) -> bool:
-    if is_remote(inner) != is_remote(outer):
-        return False
-    if not is_remote(inner):
-        inner, outer = str(Path(inner).resolve()), str(Path(outer).resolve())
-    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+def _real(place: str) -> str:
+    """The place with symbolic links followed, so that one file has one name."""
+    return place if is_remote(place) else os.path.realpath(place)

@@ -49,7 +49,7 @@ def picture(number: int, width: int, height: int, shot: int = 0) -> np.ndarray:
     return np.clip(rgb, 0, 255).astype(np.uint8)
 
 
-def make(path: Path, clip: Clip = Clip()) -> Path:  # noqa: B008
+def make(path: Path, clip: Clip = Clip()) -> Path:
     """Write a clip; the container follows the path's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     time_base = clip.time_base or 1 / clip.rate
@@ -80,7 +80,13 @@ def make(path: Path, clip: Clip = Clip()) -> Path:  # noqa: B008
             output.set_chapters(
                 [
                     {"id": 1, "start": 0, "end": half, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}},
-                    {"id": 2, "start": half, "end": 2 * half, "time_base": Fraction(1, 1000), "metadata": {"title": "Two"}},
+                    {
+                        "id": 2,
+                        "start": half,
+                        "end": 2 * half,
+                        "time_base": Fraction(1, 1000),
+                        "metadata": {"title": "Two"},
+                    },
                 ]
             )
         if text is not None:

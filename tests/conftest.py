@@ -93,7 +93,9 @@ def remaster_env(prefect_api: str, ray_cluster: str, tmp_path_factory: pytest.Te
 def remaster(remaster_env: dict[str, str]) -> Remaster:
     """Run the `remaster` command as its users do, in a process of its own."""
 
-    def run(*arguments: object, env: dict[str, str] | None = None, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, env: dict[str, str] | None = None, timeout: float = 280
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "flows.cli", *map(str, arguments)],
             env={**remaster_env, **(env or {})},

@@ -6,6 +6,7 @@ Thread counts that could change a bitstream are pinned, so a master does not dep
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -22,7 +23,9 @@ from tasks.media.pixels import Layout
 Codec = Literal["h264", "h265", "av1", "prores", "ffv1"]
 Container = Literal["mp4", "mov", "mkv"]
 # Bumped when the same frames and settings give another picture stream.
-ENCODE_VERSION = 1
+ENCODE_VERSION = 2
+# SVT-AV1 would write a banner to the terminal; 1: errors only.
+os.environ.setdefault("SVT_LOG", "1")
 MUXER = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 
 
@@ -59,21 +62,23 @@ class _Encoder:
     quality: int | None
     fixed: tuple[tuple[str, str], ...]
     threads: int  # pinned where the count changes the bitstream; 0: one a core
+    smallest: tuple[int, int] = (1, 1)  # width and height below which the encoder writes past its own memory
 
 
 _ENCODERS: dict[str, _Encoder] = {
     "h264": _Encoder("libx264", ("mp4", "mov", "mkv"), (8, 10), ("420", "422", "444"), True, "crf", 16, (), 8),
     "h265": _Encoder(
         "libx265", ("mp4", "mov", "mkv"), (8, 10, 12), ("420", "422", "444"), True, "crf", 16,
-        (("x265-params", "frame-threads=3:info=0:log-level=error"),), 0,
+        (("x265-params", "frame-threads=3:info=0:log-level=error"),), 0, (64, 16),
     ),
-    "av1": _Encoder("libsvtav1", ("mp4", "mkv"), (8, 10), ("420",), False, "crf", 20, (), 0),
-    "prores": _Encoder("prores_ks", ("mov", "mkv"), (10, 12), ("422", "444"), False, "profile", 3, (), 0),
+    "av1": _Encoder("libsvtav1", ("mp4", "mkv"), (8, 10), ("420",), False, "crf", 20, (), 0, (64, 64)),
+    "prores": _Encoder("prores_ks", ("mov", "mkv"), (10,), ("422", "444"), False, "profile", 3, (), 0),
     "ffv1": _Encoder(
-        "ffv1", ("mkv", "mp4", "mov"), (8, 9, 10, 12, 14, 16), ("420", "422", "444", "411", "440", "410"), True, "",
-        None, (("level", "3"), ("slicecrc", "1"), ("slices", "16"), ("g", "1")), 0,
+        "ffv1", ("mkv", "mp4"), (8, 9, 10, 12, 14, 16), ("420", "422", "444"), True, "", None,
+        (("level", "3"), ("slicecrc", "1"), ("g", "1")), 0,
     ),
 }  # fmt: skip
+_ORDINARY = (720, 1280)  # rows and columns that every encoder takes
 _CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
 
 
@@ -143,15 +148,9 @@ def add_picture(
         sample_aspect: pixel width over height.
     """
     encoder = _ENCODERS[settings.codec]
-    options = dict(encoder.fixed) | dict(settings.options)
-    quality = settings.quality if settings.quality is not None else encoder.quality
-    if encoder.quality_option and quality is not None:
-        if settings.codec == "prores" and settings.quality is None and (layout.chroma_x, layout.chroma_y) == (0, 0):
-            quality = 4
-        options.setdefault(encoder.quality_option, str(quality))
-    if settings.preset is not None:
-        options.setdefault("preset", settings.preset)
-    stream = container.add_stream(encoder.name, rate=frame_rate or 25, options=options)
+    stream = container.add_stream(
+        encoder.name, rate=frame_rate or 25, options=_options(settings, height, width, layout)
+    )
     assert isinstance(stream, av.video.stream.VideoStream)
     context = stream.codec_context
     stream.height, stream.width, stream.pix_fmt = height, width, layout.pix_fmt
@@ -177,24 +176,68 @@ def require_encodable(settings: EncodeSettings, height: int, width: int, layout:
     if settings.codec == "av1":
         step_x = step_y = 2
     if width % step_x or height % step_y:
+        full = ' or master.chroma = "444"' if "444" in encoder.chroma else ""
         raise UnsupportedSource(
             f"{label}: its master would be {width}x{height}, and {settings.codec} with this chroma needs multiples of"
-            f' {step_x}x{step_y}. Choose an even scale, master.codec = "ffv1" or master.chroma = "444".'
+            f' {step_x}x{step_y}. Choose an even scale, master.codec = "ffv1"{full}.'
         )
+    refusal = _refusal(settings, height, width, layout)
+    if not refusal:
+        return
+    if _refusal(settings, *_ORDINARY, layout):
+        raise UnsupportedSource(
+            f"{label}: {settings.codec} does not take these settings, whatever the picture ({refusal}). Correct"
+            " master.preset, master.quality or master.options."
+        )
+    raise UnsupportedSource(
+        f"{label}: {settings.codec} cannot encode its master of {width}x{height} {layout.pix_fmt} ({refusal}): most"
+        ' codecs have a smallest and a largest size. Choose another scale or master.codec ("ffv1" takes any size).'
+    )
+
+
+def _refusal(settings: EncodeSettings, height: int, width: int, layout: Layout) -> str:
+    """Why the encoder does not take such a picture; empty if it does."""
+    encoder = _ENCODERS[settings.codec]
+    if width < encoder.smallest[0] or height < encoder.smallest[1]:
+        return f"it takes {encoder.smallest[0]}x{encoder.smallest[1]} and more"
     context = av.CodecContext.create(encoder.name, "w")
     assert isinstance(context, av.VideoCodecContext)
     context.height, context.width, context.pix_fmt = height, width, layout.pix_fmt
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-    context.options = dict(encoder.fixed) | dict(settings.options)
-    if settings.preset is not None:
-        context.options |= {"preset": settings.preset}
+    context.options = _options(settings, height, width, layout)
     try:
         context.open()
     except (av.error.FFmpegError, ValueError) as error:
-        raise UnsupportedSource(
-            f"{label}: {settings.codec} cannot encode its master of {width}x{height} {layout.pix_fmt} ({error})."
-            ' Choose another scale or master.codec ("ffv1" takes any size).'
-        ) from error
+        return str(getattr(error, "strerror", error))
+    return ""
+
+
+def _options(settings: EncodeSettings, height: int, width: int, layout: Layout) -> dict[str, str]:
+    encoder = _ENCODERS[settings.codec]
+    options = dict(encoder.fixed)
+    for name, value in settings.options:
+        # A list of parameters goes on from ours, so that what is pinned stays pinned.
+        options[name] = f"{options[name]}:{value}" if name.endswith("-params") and name in options else value
+    if settings.codec == "ffv1":
+        options.setdefault("slices", str(ffv1_slices(height, width)))
+    quality = settings.quality if settings.quality is not None else encoder.quality
+    if encoder.quality_option and quality is not None:
+        if settings.codec == "prores" and settings.quality is None and (layout.chroma_x, layout.chroma_y) == (0, 0):
+            quality = 4
+        options.setdefault(encoder.quality_option, str(quality))
+    if settings.preset is not None:
+        options.setdefault("preset", settings.preset)
+    return options
+
+
+def ffv1_slices(height: int, width: int) -> int:
+    """FFV1's unit of parallel coding and of damage control: as many on every machine, fewer in small pictures.
+
+    FFmpeg wants several from a certain size on, and several rows and columns in each.
+    """
+    if height <= 288 and width <= 352:
+        return 1
+    return 16 if min(height, width) >= 16 else 4
 
 
 def movie_timescale(time_bases: list[Fraction]) -> int:

@@ -34,7 +34,9 @@ from tasks.media.source import Source, open_input, source_errors
 from tasks.media.timeline import Timeline
 
 # Bumped when the same streams would be muxed differently.
-MASTER_VERSION = 1
+MASTER_VERSION = 2
+# libx265 reorders by up to so many frames, and gives fewer than that decoding times from memory it never set.
+_REORDERED = 2
 # Written by the muxer itself, or true only of the source file.
 _CONTAINER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 _PICTURE_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_of_bytes"}
@@ -248,14 +250,16 @@ def _encode(video: Any, picture: Picture, frames: Iterable[av.VideoFrame]) -> It
         frame.color_range = 2 if colour.full_range else 1
         frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer
         frame.pict_type = 0
-        yield from _lasting(video.encode(frame), shown)
-    yield from _lasting(video.encode(None), shown)
+        yield from _timed(video.encode(frame), shown)
+    yield from _timed(video.encode(None), shown)
 
 
-def _lasting(packets: list[Packet[Any]], shown: dict[int, int]) -> Iterator[Packet[Any]]:
+def _timed(packets: list[Packet[Any]], shown: dict[int, int]) -> Iterator[Packet[Any]]:
     for packet in packets:
         assert packet.pts is not None
         packet.duration = shown[packet.pts]
+        if len(shown) <= _REORDERED:
+            packet.dts = packet.pts
         yield packet
 
 

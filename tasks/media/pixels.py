@@ -95,6 +95,9 @@ def _log2_of_shrink(chroma_size: Callable[[int], int]) -> int:
 def to_planes(frame: av.VideoFrame, layout: Layout) -> Planes:
     """Copy a decoded frame out of FFmpeg's memory as planes of `layout` (no change of value)."""
     if frame.format.name != layout.pix_fmt and not _same_memory(frame.format.name, layout.pix_fmt):
+        if layout == Layout("rgb", 8):
+            # FFmpeg brings 15 and 16 bits a pixel straight to planes with a white of 248: by way of 24 bits it is 255.
+            frame = frame.reformat(format="rgb24")
         frame = frame.reformat(format=layout.pix_fmt)
     shapes = layout.plane_shapes(frame.height, frame.width)
     planes = tuple(_view(frame, i, layout, shape).copy() for i, shape in enumerate(shapes))

@@ -16,15 +16,13 @@ import av.container
 import av.video.stream
 
 from tasks.errors import SourceError
+from tasks.media.encode import ffv1_slices
 from tasks.media.pixels import Layout, Planes, to_frame
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
 # Bumped when the bytes of a segment change for the same frames.
-SEGMENT_VERSION = 1
+SEGMENT_VERSION = 2
 _TICK = Fraction(1, 1000)
-# Slices are FFV1's unit of parallel coding and of damage control; the count is fixed so that it does not depend on the
-# machine. Below this size a picture is a single slice.
-_SLICES, _SLICED_PIXELS = 16, 128 * 128
 
 
 class SegmentWriter:
@@ -43,9 +41,9 @@ class SegmentWriter:
         self._layout = layout
         self._next = first_frame
         self._container = av.open(f"file:{path}", "w", format="matroska", options={"fflags": "+bitexact"})
-        slices = _SLICES if height * width >= _SLICED_PIXELS else 1
+        slices = str(ffv1_slices(height, width))
         self._stream: av.video.stream.VideoStream = self._container.add_stream(
-            "ffv1", options={"level": "3", "slicecrc": "1", "slices": str(slices), "g": "1"}
+            "ffv1", options={"level": "3", "slicecrc": "1", "slices": slices, "g": "1"}
         )
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = layout.pix_fmt

@@ -13,6 +13,7 @@ import av.error
 import av.video.stream
 
 from tasks.errors import SourceError
+from tasks.media.whole import what_is_missing
 
 # PyAV logs every demuxer remark to Python's logging, which takes the GIL inside decoder threads.
 av.logging.set_level(None)
@@ -41,9 +42,11 @@ def open_input(source: Source) -> Iterator[av.container.InputContainer]:
     try:
         container = av.open(target, "r")
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
+        missing = what_is_missing(place)
+        because = f"it is truncated: {missing}" if missing else _reason(error)
         raise SourceError(
-            f"{source.label}: cannot be opened as a video ({_reason(error)}). Check that the file is complete and is"
-            " really a video, then run again."
+            f"{source.label}: cannot be opened as a video ({because}). Check that the file is complete and is really a"
+            " video, then run again."
         ) from error
     with container:
         yield container

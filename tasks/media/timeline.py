@@ -7,6 +7,8 @@ exactly those frames, masters take their timestamps from it. Says nothing of how
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import PurePosixPath
 from typing import Any
 
 import av
@@ -21,9 +23,10 @@ import numpy.typing as npt
 from tasks.errors import SourceError, UnsupportedSource
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.whole import what_is_missing
 
 # Bumped when a table made by older code must not be reused.
-TIMELINE_VERSION = 1
+TIMELINE_VERSION = 2
 
 PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED = range(4)
 _FIELD_CODES = {"progressive": PROGRESSIVE, "tff": TOP_FIRST, "bff": BOTTOM_FIRST, "undetermined": UNDETERMINED}
@@ -64,6 +67,12 @@ def read_timeline(source: Source, stream_index: int) -> Timeline:
         SourceError: damaged, truncated, or without usable timestamps.
         UnsupportedSource: the picture changes size or format in mid-stream.
     """
+    missing = what_is_missing(source.place)
+    if missing:
+        raise SourceError(
+            f"{source.label}: is truncated or damaged: {missing}. Fetch a whole copy; or, to do without what is lost,"
+            f" copy what is there (`ffmpeg -i IN -map 0 -c copy OUT{_suffix(source)}`)."
+        )
     with open_input(source) as container:
         stream = video_stream(container, stream_index)
         collector = _Collector(source, stream)
@@ -86,11 +95,24 @@ def _decode(packet: av.packet.Packet[Any], collector: _Collector, source: Source
     except av.error.InvalidDataError as error:
         if not collector.pts:
             return []  # a capture that starts in mid-GOP: nothing decodes before its first key frame
-        at = float((packet.pts or 0) * packet.time_base)
-        raise SourceError(
-            f"{source.label}: damaged at {at:.2f} s (a frame cannot be decoded). Fetch a good copy, or cut the damaged"
-            " part out, then run again."
-        ) from error
+        raise _damaged(source, (packet.pts or 0) * packet.time_base, "a frame cannot be decoded") from error
+
+
+def _damaged(source: Source, seconds: Fraction, what: str) -> SourceError:
+    return SourceError(
+        f"{source.label}: is damaged at {float(seconds):.2f} s ({what}). Fetch a good copy; or, to have the picture as"
+        f" a player would show it, decode it first (`ffmpeg -i IN -map 0 -c copy -c:v ffv1 OUT{_ffv1_suffix(source)}`)."
+    )
+
+
+def _suffix(source: Source) -> str:
+    return PurePosixPath(source.label).suffix
+
+
+def _ffv1_suffix(source: Source) -> str:
+    """The ending for a file with FFV1 in it that holds every other stream of the source."""
+    suffix = _suffix(source).lower()
+    return {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mp4"}.get(suffix, ".mkv")
 
 
 class _Collector:
@@ -99,6 +121,8 @@ class _Collector:
     def __init__(self, source: Source, stream: av.video.stream.VideoStream) -> None:
         self._source = source
         self._stream = stream
+        assert stream.time_base is not None
+        self._time_base = stream.time_base
         self._layout: Layout | None = None
         self._first: tuple[int, int, str] | None = None
         self._graph: av.filter.Graph | None = None
@@ -119,14 +143,17 @@ class _Collector:
             )
         if frame.pts is None:
             raise SourceError(
-                f"{self._source.label}: frame {len(self.pts)} has no timestamp; remux the file (for instance"
-                " `ffmpeg -fflags +genpts -i IN -c copy OUT.mkv`), then run again."
+                f"{self._source.label}: frame {len(self.pts)} has no timestamp. Give it some, with its frame rate for"
+                f" RATE (`ffmpeg -r RATE -i IN -map 0 -c copy -c:v ffv1 OUT{_ffv1_suffix(self._source)}`)."
             )
         if self.pts and frame.pts <= self.pts[-1]:
             raise SourceError(
-                f"{self._source.label}: timestamps go back at frame {len(self.pts)} ({self.pts[-1]} then {frame.pts});"
-                " remux the file (for instance `ffmpeg -fflags +genpts -i IN -c copy OUT.mkv`), then run again."
+                f"{self._source.label}: timestamps go back at frame {len(self.pts)} ({self.pts[-1]} then {frame.pts})."
+                " Decode it to give it new ones"
+                f" (`ffmpeg -i IN -map 0 -c copy -c:v ffv1 OUT{_ffv1_suffix(self._source)}`)."
             )
+        if frame.is_corrupt:
+            raise _damaged(self._source, frame.pts * self._time_base, "the decoder had to make up part of a frame")
         assert self._layout is not None and self._graph is not None
         self.pts.append(frame.pts)
         planes = to_planes(frame, self._layout)
@@ -190,15 +217,17 @@ def _require_whole(
     end_seconds: float,
 ) -> None:
     """Refuse a file that ends before its own header says it should."""
-    if packets < stream.frames:
+    # AVI counts frames that are only held longer, and have no packet.
+    if packets < stream.frames and "mov" in container.format.name:
         raise SourceError(
             f"{source.label}: truncated: it holds {packets} of the {stream.frames} frames its header promises. Fetch a"
             " whole copy, then run again."
         )
     promised = (container.duration or 0) / 1e6
-    held = end_seconds - max((container.start_time or 0) / 1e6, 0.0)
-    if promised and promised - held > max(1.0, _TRUNCATED_SHARE * promised) and "matroska" in container.format.name:
+    # Some muxers count from zero, some from the first frame; a title that starts late must not look cut off.
+    short = promised - end_seconds
+    if promised and short > max(1.0, _TRUNCATED_SHARE * promised) and "matroska" in container.format.name:
         raise SourceError(
-            f"{source.label}: truncated: it holds {held:.1f} s of the {promised:.1f} s its header promises. Fetch a"
+            f"{source.label}: truncated: it ends {short:.1f} s before the {promised:.1f} s its header promises. Fetch a"
             " whole copy, then run again."
         )

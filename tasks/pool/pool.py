@@ -351,6 +351,7 @@ def _connect(settings: PoolSettings) -> bool:
         return True
     began = time.perf_counter()
     ray.init(
+        address="local",
         num_cpus=max(os.cpu_count() or 1, settings.workers),
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,

@@ -227,15 +227,25 @@ def _reading(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _writing(uri: str) -> Iterator[None]:
+def full_disk(uri: str) -> Iterator[None]:
+    """Turn the end of a disk's space into StoreFull, and nothing else into anything."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise StoreFull(
-                f"No space left to write {uri} ({error.strerror}). Free some, or use a store elsewhere; "
-                "what is done is kept, and running again goes on from there."
-            ) from error
+        if error.errno not in _FULL:
+            raise
+        raise StoreFull(
+            f"No space left to write {uri} ({error.strerror}). Free some, or use a store elsewhere; "
+            "what is done is kept, and running again goes on from there."
+        ) from error
+
+
+@contextmanager
+def _writing(uri: str) -> Iterator[None]:
+    try:
+        with full_disk(uri):
+            yield
+    except OSError as error:
         if error.errno in _UNUSABLE:
             raise UsageError(
                 f"{uri} cannot be written ({error.strerror}). Give this user the permission, or use another place."

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from tasks.store.backend import backend, is_remote
 from tasks.store.digest import Digest, digest_of
-from tasks.store.local import make_folder
+from tasks.store.local import full_disk, make_folder
 from tasks.store.protocol import TEMPORARY, Backend
 from tasks.store.uri import join, normalise
 
@@ -117,12 +117,14 @@ class Store:
         """A new local folder for files on their way to `put_file`, removed at the end with what is left in it.
 
         It is in the root of a local store, else in the system's folder for temporary files. One that a killed process
-        leaves has a name beginning with `.remaster-tmp-`, and `list` never shows what is in it.
+        leaves has a name beginning with `.remaster-tmp-`, and `list` never shows what is in it. A full disk under it is
+        StoreFull, whoever was writing.
         """
         parent = tempfile.gettempdir() if is_remote(self.root) else self.root
         folder = Path(parent) / f"{TEMPORARY}{uuid.uuid4().hex}"
         make_folder(folder)
         try:
-            yield folder
+            with full_disk(str(folder)):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -130,7 +130,10 @@ def prefect_server(home: Path) -> Iterator[str]:
     try:
         deadline = time.monotonic() + 120
         while True:
-            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(f"{url}/health", timeout=2),
+            ):
                 break
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((home / "log").read_text(errors="replace"))

@@ -22,7 +22,9 @@ def start(arguments: list[object], env: dict[str, str], log: Path) -> subprocess
         )  # fmt: skip
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 120) -> None:
+def wait_until(
+    condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 120
+) -> None:
     """Wait for a moment of a run; fails if the run ends or the time is up before it."""
     deadline = time.monotonic() + seconds
     while not condition():

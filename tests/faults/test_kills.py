@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-
 from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import file_hash
@@ -19,8 +18,10 @@ pytestmark = pytest.mark.slow
 
 # Long enough to be caught in the middle, short enough for a test.
 CLIP = Clip(frames=80, width=256, height=144, cuts=(30,))
-SETTINGS = ("--scale", "4", "--set", "shards.frames=8", "--set", "master.codec=h264", "--set", "master.preset=ultrafast",
-            "--set", "retry.delay=0.2")  # fmt: skip
+SETTINGS = (
+    *("--scale", "4", "--set", "shards.frames=8", "--set", "retry.delay=0.2"),
+    *("--set", "master.codec=h264", "--set", "master.preset=ultrafast"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -106,13 +106,17 @@ def test_the_tables_are_plain_parquet(finished: Path) -> None:
     assert {row["outcome"] for row in ledger} == {"done"}
 
 
-def test_shards_see_the_same_frames_as_one_long_shard(library: Path, finished: Path, remaster: Remaster, tmp_path: Path) -> None:
+def test_shards_see_the_same_frames_as_one_long_shard(
+    library: Path, finished: Path, remaster: Remaster, tmp_path: Path
+) -> None:
     result = remaster("run", library / "plain.mp4", tmp_path, *FAST, "--set", "shards.frames=1000")
     assert result.returncode == 0, result.stderr
     assert file_hash(tmp_path / "plain.mp4") == file_hash(finished / "plain.mp4")
 
 
-def test_the_same_through_a_real_object_store(library: Path, finished: Path, remaster: Remaster, s3_server: S3Server) -> None:
+def test_the_same_through_a_real_object_store(
+    library: Path, finished: Path, remaster: Remaster, s3_server: S3Server
+) -> None:
     bucket = s3_server.make_bucket()
     fs = s3fs.S3FileSystem(
         key=s3_server.env["AWS_ACCESS_KEY_ID"], secret=s3_server.env["AWS_SECRET_ACCESS_KEY"],

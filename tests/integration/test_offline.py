@@ -26,7 +26,13 @@ def test_it_works_with_the_network_cut_off(tmp_path: Path) -> None:
     source = make(tmp_path / "film.mp4", Clip(frames=12, subtitle=True))
     command = [sys.executable, "-m", "flows.cli", "run", str(source), str(tmp_path / "out"), "--scale", "2"]
     result = subprocess.run(
-        [*cut_off, *command], env=_alone(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+        [*cut_off, *command],
+        env=_alone(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert_keeps(source, tmp_path / "out" / "film.mp4", 2)

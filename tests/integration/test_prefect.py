@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from flows.library import remaster_library
+from flows.title import remaster_title
 from tests.clips import Clip, make
-from tests.conftest import Remaster
+from tests.conftest import REPOSITORY, Remaster
+from tests.contract import assert_keeps
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--set", "retry.delay=0.1")
 
@@ -100,3 +105,31 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     picture = kinds["preview"]["data"]
     assert kinds["preview"]["type"] == "image"
     assert base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))[:3] == b"\xff\xd8\xff"
+
+
+def test_a_titles_flow_runs_alone_in_another_process(
+    server: Server, runs: tuple[str, str], library: Path, remaster_env: dict[str, str], tmp_path: Path
+) -> None:
+    program = (
+        "import sys\n"
+        "from flows.run import Run\n"
+        "from flows.title import remaster_title\n"
+        "from tasks.profile import read_profile\n"
+        "library, out = sys.argv[1:]\n"
+        "run = Run(id='alone', library=library, output=out, store=out + '/.remaster',\n"
+        "          profile=read_profile(None, {'scale': 2, 'master.preset': 'ultrafast'}))\n"
+        "state = remaster_title(run, 'dog.mp4', return_state=True)\n"
+        "print(state.type.value, state.message)\n"
+    )
+    command = [sys.executable, "-c", program, str(library), str(tmp_path)]
+    done = subprocess.run(command, env=remaster_env, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("COMPLETED"), done.stdout + done.stderr
+    assert_keeps(library / "dog.mp4", tmp_path / "dog.mp4", 2)
+
+
+def test_both_flows_can_be_deployed_with_plain_parameters() -> None:
+    for flow, wanted in ((remaster_library, {"run"}), (remaster_title, {"run", "name"})):
+        deployment = flow.to_deployment(name="nightly")
+        schema = deployment._parameter_openapi_schema
+        assert set(schema.properties) == wanted
+        assert "Profile" in str(schema.model_dump())

@@ -23,7 +23,9 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def outcomes(shared_clips: Path, remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+def outcomes(
+    shared_clips: Path, remaster: Remaster, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, str]]:
     """How each clip ended, by name. Scale 1: the contract does not depend on the scale, the time it takes does."""
     output = tmp_path_factory.mktemp("masters")
     result = remaster("run", shared_clips, output, "--scale", "1", "--set", "master.codec=h264",

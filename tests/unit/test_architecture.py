@@ -14,7 +14,17 @@ ROOT = Path(__file__).resolve().parents[2]
 FORBIDDEN = {
     "flows": {"av", "torch"},
     "tasks": {"flows", "prefect"},
-    "tasks.media": {"flows", "prefect", "ray", "fsspec", "s3fs", "tasks.store", "tasks.pool", "tasks.plan", "tasks.scan"},
+    "tasks.media": {
+        "flows",
+        "prefect",
+        "ray",
+        "fsspec",
+        "s3fs",
+        "tasks.store",
+        "tasks.pool",
+        "tasks.plan",
+        "tasks.scan",
+    },
     "tasks.store": {"flows", "prefect", "ray", "av", "torch", "tasks.media", "tasks.pool", "vsr_model"},
     "tasks.pool": {"flows", "prefect"},
     "vsr_model": {"flows", "tasks", "prefect", "ray", "fsspec", "s3fs", "av", "pyarrow", "datasets"},

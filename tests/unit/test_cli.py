@@ -61,6 +61,8 @@ def test_usage_errors_leave_with_2_and_say_what_to_do(tmp_path: Path, capsys: py
 
 
 def test_help_needs_neither_prefect_nor_ray_nor_torch() -> None:
-    code = "import sys, flows.cli as c; c.parser().format_help(); print({'prefect','ray','torch','av'} & set(sys.modules))"
+    code = (
+        "import sys, flows.cli as c; c.parser().format_help(); print({'prefect','ray','torch','av'} & set(sys.modules))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"

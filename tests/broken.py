@@ -1,0 +1,86 @@
+"""Sources that something is wrong with, each made from an ordinary clip of `tests.clips`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+import numpy as np
+
+from tests.clips import Clip, make, picture
+
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def cut(path: Path, share: float, whole: Path) -> Path:
+    """The first part of a file, as an interrupted copy leaves it."""
+    data = whole.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def with_noise(path: Path, whole: Path, start: float = 0.4, stop: float = 0.6) -> Path:
+    """A file with noise from `start` to `stop` of its length, as a failing disk leaves it."""
+    data = bytearray(whole.read_bytes())
+    first, last = int(len(data) * start), int(len(data) * stop)
+    data[first:last] = np.random.default_rng(0).bytes(last - first)
+    path.write_bytes(data)
+    return path
+
+
+def audio_only(path: Path) -> Path:
+    """A video file that holds sound alone."""
+    with av.open(f"file:{path}", "w") as output:
+        stream = output.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        for start in range(0, 24000, 1024):
+            frame.pts, frame.time_base = start, Fraction(1, 48000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def interlaced(path: Path, flagged: bool, frames: int = 20, width: int = 320, height: int = 256) -> Path:
+    """A picture whose two fields are of different moments; with or without being marked as such."""
+    options = (
+        {"preset": "veryfast", "crf": "16", "x264-params": "tff=1"} if flagged else {"preset": "veryfast", "crf": "16"}
+    )
+    with av.open(f"file:{path}", "w") as output:
+        stream = output.add_stream("libx264", rate=25, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            woven = picture(4 * number, width, height)
+            woven[1::2] = picture(4 * number + 2, width, height)[1::2]
+            frame = av.VideoFrame.from_ndarray(woven, format="rgb24").reformat(format="yuv420p")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def size_changes(path: Path) -> Path:
+    """A transport stream whose picture becomes wider half-way, as broadcasts do at a commercial."""
+    clip = Clip(frames=12, codec="mpeg2video", audio="")
+    narrow = make(path.with_name("narrow.ts"), clip)
+    later = replace(clip, width=96, pts=range(100, 112))
+    wide = make(path.with_name("wide.ts"), later)
+    path.write_bytes(narrow.read_bytes() + wide.read_bytes())
+    narrow.unlink()
+    wide.unlink()
+    return path
+
+
+def without_timestamps(path: Path) -> Path:
+    """A raw bitstream: frames and nothing that says when to show them."""
+    return make(path, Clip(frames=12, audio=""))
+
+
+def text(path: Path) -> Path:
+    """Words, whatever the name says."""
+    path.write_text("These are words.\n" * 100)
+    return path

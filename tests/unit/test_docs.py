@@ -1,0 +1,59 @@
+"""Documents that list what the code defines list all of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.cli import parser
+from tasks import tables
+from tasks.profile import Profile, read_profile, setting_names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    documented = re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs/profiles.md").read_text(), re.MULTILINE)
+    assert documented == setting_names()
+
+
+def test_the_defaults_in_the_document_are_the_defaults() -> None:
+    rows = re.findall(r"^\| `([a-z_.]+)` \| .* \| `([^`]+)` \| ", (ROOT / "docs/profiles.md").read_text(), re.MULTILINE)
+    plain = Profile().model_dump()
+    for name, default in rows:
+        value = plain
+        for part in name.split("."):
+            value = value[part]
+        assert default.strip('"') == str(value), name
+
+
+@pytest.mark.parametrize("table", ["TITLES", "SHARDS", "LEDGER", "TIMELINE"])
+def test_every_column_of_every_table_is_documented(table: str) -> None:
+    text = (ROOT / "docs/tables.md").read_text()
+    section = text[text.index({"TIMELINE": "## timelines"}.get(table, f"## {table.lower()}.parquet")) :]
+    section = section.split("\n## ", 1)[0] if section.count("\n## ") else section
+    documented = {c.strip() for row in re.findall(r"^\| ([a-z_, ]+) \|", section, re.MULTILINE) for c in row.split(",")}
+    assert documented - {"column"} == set(getattr(tables, table).names)
+
+
+def test_the_readme_names_commands_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    known = set(parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr, arg-type]
+    assert set(re.findall(r"`remaster ([a-z]+)", text)) == known
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= set(targets)
+
+
+def test_the_profiles_in_documents_and_demo_are_valid(tmp_path: Path) -> None:
+    blocks = [
+        b
+        for d in ("README.md", "docs/profiles.md")
+        for b in re.findall(r"```toml\n(.*?)```", (ROOT / d).read_text(), re.DOTALL)
+    ]
+    assert len(blocks) >= 3
+    for block in blocks:
+        (tmp_path / "profile.toml").write_text(block)
+        read_profile(str(tmp_path / "profile.toml"), {})
+    read_profile(str(ROOT / "datasets/demo/demo.toml"), {})
