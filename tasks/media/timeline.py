@@ -77,15 +77,21 @@ def read_timeline(source: Source, stream_index: int) -> Timeline:
         stream = video_stream(container, stream_index)
         collector = _Collector(source, stream)
         end_seconds, packets = 0.0, 0
+        torn: Fraction | None = None
         with source_errors(source, "decoding it"):
             for packet in container.demux():
                 end_seconds = max(end_seconds, _end_of(packet))
                 if packet.stream.index == stream_index:  # the flushing packet has no index of its own
                     packets += packet.size > 0
+                    if packet.is_corrupt and collector.pts and torn is None:
+                        torn = (packet.pts or 0) * packet.time_base
                     for frame in _decode(packet, collector, source):
                         collector.add(frame)
         timeline = collector.finish()
         _require_whole(source, container, stream, packets, end_seconds)
+    if torn is not None:
+        # Told last: where broadcasts were joined something is missing too, and what else changes there says more.
+        raise _damaged(source, torn, "part of the stream is missing there, or two recordings were joined")
     return timeline
 
 

@@ -1,0 +1,167 @@
+"""Plans: every frame in exactly one shard, cuts where shots change, keys that say what decides a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import PermanentError
+from tasks.plan import Plan, Span, cut_spans, plan_title, shot_cuts
+from tasks.profile import ShardSettings, read_profile
+from tasks.scan import scan
+from tasks.store import Store
+from tests import broken
+from tests.clips import Clip, make
+
+FILM = Clip(frames=85, cuts=(30, 48), gop=9)
+
+
+def planned(source: Path, store: Path, **settings: Any) -> Plan:
+    profile = read_profile(None, {"scale": 2, **{k.replace("__", "."): v for k, v in settings.items()}})
+    (title,) = scan(str(source), str(store.parent / "out"), profile)
+    assert not title.refused
+    return plan_title(title, profile, Store(str(store)))
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("film") / "film.mkv", FILM)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 15, 16, 17, 100, 241])
+@pytest.mark.parametrize("cuts", [(), (1,), (50,), (16, 17, 18), (20, 40, 60, 80), tuple(range(1, 100))])
+@pytest.mark.parametrize("longest", [1, 7, 16, 50, 1000])
+@pytest.mark.parametrize("warm_up", [0, 5])
+def test_every_frame_is_in_exactly_one_shard(frames: int, cuts: tuple[int, ...], longest: int, warm_up: int) -> None:
+    cuts = tuple(cut for cut in cuts if cut < frames)
+    spans = list(cut_spans(frames, cuts, ShardSettings(frames=longest), warm_up))
+    assert [spans[0].start, spans[-1].stop] == [0, frames]
+    assert all(one.stop == other.start for one, other in pairwise(spans))
+    for span in spans:
+        assert 0 < span.stop - span.start <= longest
+        assert 0 <= span.warm_up <= warm_up
+        assert not any(span.start - span.warm_up < cut <= span.start for cut in cuts), "warm-up reaches over a cut"
+
+
+def test_shards_end_at_the_last_shot_in_reach_and_long_shots_in_equal_parts() -> None:
+    spans = list(cut_spans(300, (40, 70, 90), ShardSettings(frames=80, shortest=16), 10))
+    assert spans == [
+        Span(0, 70, 0, "start"),
+        Span(70, 90, 0, "shot"),
+        Span(90, 160, 0, "shot"),
+        Span(160, 230, 10, "length"),
+        Span(230, 300, 10, "length"),
+    ]
+
+
+def test_a_plan_cuts_where_the_film_does(film: Path, tmp_path: Path) -> None:
+    plan = planned(film, tmp_path / "store", shards__frames=40)
+    assert plan.cuts == shot_cuts(plan.timeline, 10.0) == FILM.cuts
+    assert [(s.start, s.stop, s.cut) for s in plan.shards] == [(0, 30, "start"), (30, 48, "shot"), (48, 85, "shot")]
+    assert [s.name for s in plan.shards] == ["film.mkv [0,30)", "film.mkv [30,48)", "film.mkv [48,85)"]
+    assert [work.window.start for work in plan.work] == [0, 30, 48]
+
+
+def test_the_same_film_elsewhere_has_the_same_keys(film: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved" / "other name.mkv"
+    moved.parent.mkdir()
+    moved.write_bytes(film.read_bytes())
+    one, other = planned(film, tmp_path / "a"), planned(moved, tmp_path / "b")
+    assert [s.key for s in one.shards] == [s.key for s in other.shards]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": 3},
+        {"seed": 1},
+        {"model": "bicubic"},
+        {"precision": "float32"},
+        {"tile": 32},
+        {"master__bit_depth": 12},
+        {"master__chroma": "444"},
+    ],
+    ids=str,
+)
+def test_what_decides_a_pixel_changes_every_key(change: dict[str, Any], film: Path, tmp_path: Path) -> None:
+    before = {s.key for s in planned(film, tmp_path / "store").shards}
+    assert not before & {s.key for s in planned(film, tmp_path / "store", **change).shards}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"master__quality": 30}, {"master__codec": "h264"}, {"retry__attempts": 9}, {"check__fidelity": 1.0}],
+    ids=str,
+)
+def test_what_decides_no_pixel_changes_no_key(change: dict[str, Any], film: Path, tmp_path: Path) -> None:
+    before = [s.key for s in planned(film, tmp_path / "store").shards]
+    assert before == [s.key for s in planned(film, tmp_path / "store", **change).shards]
+
+
+def test_another_cut_changes_only_the_shards_it_touches(film: Path, tmp_path: Path) -> None:
+    wide = planned(film, tmp_path / "store", shards__frames=40)
+    narrow = planned(film, tmp_path / "store", shards__frames=30)
+    assert {(s.start, s.stop) for s in narrow.shards} & {(s.start, s.stop) for s in wide.shards} == {(0, 30), (30, 48)}
+    assert {s.key for s in wide.shards[:2]} == {s.key for s in narrow.shards[:2]}
+
+
+def test_a_changed_source_has_other_keys_even_at_the_same_place(film: Path, tmp_path: Path) -> None:
+    place = tmp_path / "film.mkv"
+    place.write_bytes(film.read_bytes())
+    before = {s.key for s in planned(place, tmp_path / "store").shards}
+    make(place, replace(FILM, cuts=(30, 49)))
+    assert not before & {s.key for s in planned(place, tmp_path / "store").shards}
+
+
+def test_a_title_is_decoded_for_planning_once(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = planned(film, tmp_path / "store")
+    monkeypatch.setattr("tasks.plan.read_timeline", None)
+    again = planned(film, tmp_path / "store", scale=4)
+    assert again.timeline.pts.tolist() == first.timeline.pts.tolist()
+
+
+MKV = Clip(frames=60, width=128, height=96, gop=6)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cut.mkv", "is truncated or damaged: the file ends .* bytes before .* Fetch a whole copy"),
+        ("noise.mkv", "is truncated or damaged: its structure breaks off at byte"),
+        ("noise.ts", "is damaged at .* Fetch a good copy"),
+        ("noise.mp4", "is damaged at .* Fetch a good copy"),
+        ("sizes.ts", r"changes from \(64, 48, .*split the file there"),
+        ("raw.h264", "frame 0 has no timestamp.*ffmpeg -r RATE"),
+        ("flagged.mp4", "is interlaced .*20 are flagged.*bwdif"),
+        ("unflagged.mp4", "is interlaced .*0 are flagged.*bwdif"),
+        ("small.mkv", "h265 cannot encode its master of 4x4"),
+        ("odd.mkv", "its master would be 126x74|needs multiples"),
+    ],
+)
+def test_what_cannot_be_remastered_well_is_refused_with_the_way_out(name: str, words: str, tmp_path: Path) -> None:
+    path, suffix = tmp_path / name, Path(name).suffix
+    if name.startswith(("cut", "noise")):
+        whole = make(tmp_path / f"whole{suffix}", MKV)
+        broken.cut(path, 0.6, whole) if name.startswith("cut") else broken.with_noise(path, whole)
+    elif name == "sizes.ts":
+        broken.size_changes(path)
+    elif name == "raw.h264":
+        broken.without_timestamps(path)
+    elif suffix == ".mp4":
+        broken.interlaced(path, name == "flagged.mp4")
+    elif name == "small.mkv":
+        make(path, Clip(frames=2, width=2, height=2, codec="ffv1", audio=""))
+    else:
+        make(path, Clip(frames=2, width=63, height=37, codec="ffv1", audio=""))
+    settings = {"scale": 1} if name == "odd.mkv" else {}
+    with pytest.raises(PermanentError, match=f"(?s){path.name}: .*({words})"):
+        planned(path, tmp_path / "store", **settings)
+
+
+def test_a_person_who_knows_better_may_say_progressive(tmp_path: Path) -> None:
+    path = broken.interlaced(tmp_path / "film.mp4", flagged=False)
+    assert len(planned(path, tmp_path / "store", cadence="progressive").timeline) == 20

@@ -1,0 +1,91 @@
+"""Profiles: what is written is what is done, and what is not known is not guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import UsageError
+from tasks.profile import Profile, read_profile, setting_names
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "archive.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_file_and_single_settings_over_it(tmp_path: Path) -> None:
+    path = written(tmp_path, 'scale = 2\n[master]\ncodec = "ffv1"\noptions = { slices = 4 }\n[retry]\nattempts = 7\n')
+    profile = read_profile(path, {"scale": 3, "master.preset": None, "shards.frames": 99, "master.chroma": 444})
+    assert (profile.scale, profile.shards.frames, profile.retry.attempts) == (3, 99, 7)
+    assert (profile.master.codec, profile.master.chroma, profile.master.options) == ("ffv1", "444", {"slices": "4"})
+
+
+def test_nothing_given_is_the_default() -> None:
+    assert read_profile(None, {"model": None}) == Profile()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"scale": 0}, "scale = 0: Input should be greater than or equal to 1"),
+        ({"scale": 5}, "scale = 5: Input should be less than or equal to 4"),
+        ({"scale": True}, "scale = True"),
+        ({"scale": "two"}, "scale = 'two'"),
+        ({"scael": 2}, "unknown setting scael; did you mean scale?"),
+        ({"master.codek": "ffv1"}, "unknown setting master.codek; did you mean master.codec?"),
+        ({"attempts": 1}, "unknown setting attempts; did you mean retry.attempts?"),
+        ({"xyzzy": 1}, "unknown setting xyzzy; known settings: model, scale"),
+        ({"master.codec": "mpeg2"}, "master.codec = 'mpeg2'"),
+        ({"master": 1}, "master = 1: is a section of settings"),
+        ({"scale": 2, "scale.x": 1}, "unknown setting scale.x; scale is a setting of its own"),
+        ({"master.codec": "av1", "master.container": "mov"}, "mov does not hold av1; choose mp4 or mkv"),
+        ({"shards.frames": 0}, "shards.frames = 0"),
+        ({"check.fidelity": -1}, "check.fidelity = -1"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_would_do(overrides: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_profile(None, overrides)
+    assert words in str(error.value)
+
+
+def test_an_unknown_key_in_a_file_names_the_nearest_one_and_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "[shards]\nframe = 100\n")
+    with pytest.raises(
+        UsageError, match=r"archive\.toml: unknown setting shards\.frame; did you mean shards\.frames\?"
+    ):
+        read_profile(path, {})
+
+
+def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"(?s)scale = 9.*unknown setting nonsense"):
+        read_profile(written(tmp_path, "scale = 9\nnonsense = 1\n"), {})
+
+
+@pytest.mark.parametrize("text", ["scale = ", "scale: 4", "\x00"])
+def test_a_file_that_is_not_toml(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"archive\.toml: is not valid TOML"):
+        read_profile(written(tmp_path, text), {})
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml: cannot be read \(No such file"):
+        read_profile(str(tmp_path / "none.toml"), {})
+
+
+def test_a_profile_survives_json() -> None:
+    profile = read_profile(None, {"scale": 2, "master.options.tune": "film", "retry.delay": 0.5})
+    assert Profile.model_validate_json(profile.model_dump_json()) == profile
+
+
+def test_every_setting_has_a_sentence_for_people() -> None:
+    for name in setting_names():
+        model: Any = Profile
+        *sections, key = name.split(".")
+        for section in sections:
+            model = model.model_fields[section].annotation
+        assert model.model_fields[key].description, name
