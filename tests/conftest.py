@@ -79,10 +79,8 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def remaster_env(prefect_api: str, ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment in which the command finds the session's servers and keeps its pointers to itself."""
     home = tmp_path_factory.mktemp("home")
-    # What the command itself sets for people is set by the command here too.
-    own = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
     return {
-        **{name: value for name, value in os.environ.items() if name not in own},
+        **{name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"},
         "PREFECT_API_URL": prefect_api,
         "RAY_ADDRESS": ray_cluster,
         "PREFECT_HOME": str(home / "prefect"),

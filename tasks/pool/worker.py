@@ -65,6 +65,7 @@ class ShardWorker:
     def __init__(self, settings: WorkerSettings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._settings = settings
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._upscaler = self._load()

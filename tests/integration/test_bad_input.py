@@ -97,7 +97,7 @@ def test_every_bad_title_is_explained_wherever_one_looks(name: str, mixed: Finis
 
 def test_the_command_names_those_that_are_not_done(mixed: Finished) -> None:
     assert f"{len(BAD)} of {len(BAD) + len(GOOD)} titles are not done" in mixed.result.stderr
-    assert sum(name in mixed.result.stderr for name in BAD) >= 10
+    assert all(f"{name}: " in mixed.result.stderr for name in BAD)
 
 
 def test_prefect_knows_the_run_finished_with_exceptions(mixed: Finished, prefect_api: str) -> None:
@@ -177,7 +177,7 @@ def test_weights_that_are_a_pickle_bomb_do_not_go_off(remaster: Remaster, tmp_pa
         (["{library}", "{tmp}/out", "--set", "master.codec"], "write it as NAME=VALUE"),
         (["{library}", "{tmp}/out", "--profile", "{tmp}/none.toml"], "none.toml: cannot be read"),
         (["{library}", "{tmp}/out", "--workers", "-1"], "ask for at least one"),
-        (["{library}", "{tmp}/out", "--only", "nothing*"], "no title matches 'nothing*'"),
+        (["{library}", "{tmp}/out", "--only", "nothing*"], r"no title matches 'nothing\*'"),
         (["{library}", "{library}/masters"], "output .* lies inside the library"),
         (["{library}", "{tmp}/out", "--store", "{library}/work"], "store .* lies inside the library"),
         (["{tmp}/nowhere", "{tmp}/out"], "no such file or folder"),
@@ -203,7 +203,7 @@ def test_wrong_usage_leaves_with_2_and_a_sentence(
     ("options", "code", "words"),
     [
         ("ro,size=1m", 2, "cannot be written (Read-only file system)"),
-        ("size=200k", 1, "No space left"),
+        ("size=8k", 1, "No space left"),
     ],
     ids=["read-only", "full"],
 )
