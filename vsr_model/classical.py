@@ -285,6 +285,7 @@ def _info(kernel: KernelName, summary: str) -> ModelInfo:
         scales=(1, 2, 3, 4, 5, 6, 7, 8),
         # Per output pixel in float32: three channels of result, at most as much again in between, one term per channel.
         bytes_per_pixel=32.0,
+        light=True,
         summary=summary,
         licence="none needed: a formula, no weights",
     )

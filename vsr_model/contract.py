@@ -35,6 +35,8 @@ class ModelInfo:
         dtypes: the arithmetic types it supports, best first, as torch names ("float32", "bfloat16", "float16").
         bytes_per_pixel: peak working memory per *output* pixel of one frame, in bytes, to plan tiles with.
         tiling: True if the picture may be cut in overlapping tiles without changing its meaning.
+        light: True if its arithmetic costs no more than coding the picture does: on a CPU it then leaves half of the
+            cores to the codecs, whose threads would otherwise hold up its own.
         summary: one line for `remaster models`.
         licence: SPDX name or one sentence; empty when not known (a user's own file).
     """
@@ -48,6 +50,7 @@ class ModelInfo:
     dtypes: tuple[str, ...] = ("float32",)
     bytes_per_pixel: float = 64.0
     tiling: bool = True
+    light: bool = False
     summary: str = ""
     licence: str = ""
 

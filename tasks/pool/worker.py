@@ -63,12 +63,12 @@ class ShardWorker:
     """Holds one network on one device and runs shards through it, one at a time."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._settings = settings
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._upscaler = self._load()
+        threads = settings.threads or torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // 2) if self._upscaler.info.light else threads)
         self._done_frames = 0
         self.name = f"{socket.gethostname()}:{os.getpid()}:{self._device.type}"
 

@@ -1,0 +1,110 @@
+"""The loop learns, and stopping it anywhere changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vsr_model.swift.network import Shape
+from vsr_model.swift.upscaler import read_network
+from vsr_model.training.data import Clips, shrink
+from vsr_model.training.train import Recipe, Trainer, load_checkpoint, read_rows, train
+from vsr_model.training.validate import psnr_y
+
+SHAPE = Shape(channels=8, blocks=1, flow_channels=8, canvas=2)
+RECIPE = Recipe(steps=20, minutes=5, clips=2, frames=3, crop=16, lr=3e-3, warm=2, double_every=4, ema=0.9)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny convolutions on several threads spend their time waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few tiles of smooth noise and a run of panning film."""
+    folder = tmp_path_factory.mktemp("data")
+    noise = torch.rand((6, 3, 24, 24), generator=torch.Generator().manual_seed(1))
+    tiles = torch.nn.functional.interpolate(noise, size=(160, 160), mode="bicubic").clamp(0, 1).mul(255).byte().numpy()
+    film = np.stack([np.stack([np.roll(tile, 2 * t, axis=2)[:, :80, :96] for t in range(8)]) for tile in tiles[:2]])
+    for split in ("train", "validation"):
+        np.save(folder / f"tiles_{split}.npy", tiles)
+        np.save(folder / f"film_{split}.npy", film)
+    return folder
+
+
+def learn(trainer: Trainer, data: Path, steps: int) -> list[float]:
+    clips = Clips(data, "train", CPU, seed=1)
+    losses = []
+    for _ in range(steps):
+        factor = trainer.factor()
+        losses.append(float(trainer.step(clips.batch(trainer.step_number, 2, 3, 16 * factor), factor)[0]))
+    return losses
+
+
+def test_loss_falls(data: Path) -> None:
+    """On one batch, so that the fall is the network's and not the draw's."""
+    trainer = Trainer(replace(RECIPE, double_every=0), SHAPE, CPU)
+    batch_BT3HW = Clips(data, "train", CPU).batch(0, 2, 3, 64)
+    losses = [float(trainer.step(batch_BT3HW, 4)[0]) for _ in range(20)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_resume_is_exact(data: Path, tmp_path: Path) -> None:
+    whole = Trainer(RECIPE, SHAPE, CPU)
+    whole_losses = learn(whole, data, 8)
+    part = Trainer(RECIPE, SHAPE, CPU)
+    losses = learn(part, data, 5)
+    torch.save(part.state(), tmp_path / "checkpoint.pt")
+    resumed = Trainer(replace(RECIPE, seed=99, warm=0), SHAPE, CPU)
+    resumed.restore(load_checkpoint(tmp_path / "checkpoint.pt"))
+    losses += learn(resumed, data, 3)
+    assert losses == whole_losses
+    for net in ("net", "average"):
+        for key, value in getattr(whole, net).state_dict().items():
+            assert torch.equal(value, getattr(resumed, net).state_dict()[key]), f"{net} {key}"
+
+
+def test_a_piece_leaves_its_results(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"CLIPS": 2, "FRAMES": 3, "SIDE": 64}.items():
+        monkeypatch.setattr(f"vsr_model.training.validate.{name}", value)
+    train(data, tmp_path / "one", replace(RECIPE, steps=2), SHAPE, CPU, None, log_every=1)
+    train(data, tmp_path / "two", replace(RECIPE, steps=4), SHAPE, CPU, tmp_path / "one/checkpoint.pt", log_every=1)
+    steps = [row["step"] for row in read_rows(tmp_path / "two/curve.csv")]
+    assert steps == sorted(steps)
+    assert {1.0, 2.0, 3.0, 4.0} == set(steps)
+    assert (tmp_path / "two/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert read_network(tmp_path / "two/swift.safetensors").shape == SHAPE
+
+
+def test_batches_depend_on_their_number_alone(data: Path) -> None:
+    clips = Clips(data, "train", CPU, film_share=0.5, seed=4)
+    third = clips.batch(3, 4, 5, 64)
+    assert third.shape == (4, 5, 3, 64, 64)
+    assert float(third.min()) >= 0.0
+    assert float(third.max()) <= 1.0
+    assert not torch.equal(third, clips.batch(4, 4, 5, 64))
+    assert torch.equal(third, Clips(data, "train", CPU, film_share=0.5, seed=4).batch(3, 4, 5, 64))
+    assert float((third[:, 1:] - third[:, :-1]).abs().max()) > 0.0  # something moves
+
+
+def test_clean_source_is_8_bit() -> None:
+    small_BT3HW = shrink(torch.rand(1, 2, 3, 32, 32), 4)
+    assert small_BT3HW.shape == (1, 2, 3, 8, 8)
+    assert torch.allclose(small_BT3HW * 255, (small_BT3HW * 255).round(), atol=1e-4)
+
+
+def test_psnr_of_one_code_value() -> None:
+    a_B3HW = torch.full((1, 3, 4, 4), 100 / 255)
+    b_B3HW = torch.full((1, 3, 4, 4), 101 / 255)
+    assert float(psnr_y(a_B3HW, b_B3HW)) == pytest.approx(20 * np.log10(255 / (219 / 255)), abs=1e-3)

@@ -1,0 +1,306 @@
+"""`python -m vsr_model.training.train DATA OUT`: one piece of training, from scratch or from where the last one ended.
+
+One loop: draw a batch of moving clips, shrink it to a clean source, run the network frame by frame, compare with the
+truth, step. An average of the weights (EMA) is what gets validated and shipped. A piece ends after its steps or its
+minutes, whichever comes first, and leaves in OUT:
+
+    checkpoint.pt       weights, EMA, optimiser moments, step: resuming from it continues as if nothing had happened
+    swift.safetensors   the EMA weights
+    curve.csv           step, learning rate, loss and validation PSNR-Y, of all pieces
+    curve.png           the same, drawn
+
+On CUDA a whole step (both passes and the update) is captured once as a graph for each factor and replayed.
+
+Knows nothing of where the arrays came from. Shape suffixes: B clips, T frames, 3 colours, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from vsr_model.swift.network import Shape, Swift, channels_last, resize_flow, warp
+from vsr_model.training.curve import draw_curve
+from vsr_model.training.data import Clips, shrink
+from vsr_model.training.validate import validate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides the outcome of a piece, besides the data.
+
+    Attributes:
+        steps: last step of the piece (counted over all pieces).
+        minutes: wall-clock bound of the piece.
+        clips, frames, crop: batch size, clip length, source rows and columns of a clip.
+        lr: learning rate, reached after `warm` steps of a piece, flat until `decay_from`, then falling as a half
+            cosine to a fiftieth at `steps`.
+        double_every: every so many steps train the factor-2 head, else factor 4; 0 for never.
+        motion_weight: weight of the photometric loss of the motion estimate.
+        clip_norm: gradient norm above which gradients are scaled down.
+        ema: decay of the weight average.
+        film_share: part of a batch taken from film.
+        seed: base of every random draw.
+    """
+
+    steps: int = 20_000
+    minutes: float = 9.0
+    clips: int = 16
+    frames: int = 8
+    crop: int = 64
+    lr: float = 5e-4
+    warm: int = 300
+    decay_from: int = 1_000_000_000
+    double_every: int = 4
+    motion_weight: float = 0.1
+    clip_norm: float = 0.5
+    ema: float = 0.999
+    film_share: float = 0.3
+    seed: int = 1
+
+
+class Trainer:
+    """The network, its average and its optimiser, on one device."""
+
+    def __init__(self, recipe: Recipe, shape: Shape, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.shape, self.device = recipe, shape, device
+        self.net = channels_last(Swift(shape).to(device))
+        self.average = channels_last(Swift(shape).to(device))
+        self.average.load_state_dict(self.net.state_dict())
+        self.on_gpu = device.type == "cuda"
+        self.lr = torch.tensor(0.0, device=device)
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=self.lr if self.on_gpu else recipe.lr, betas=(0.9, 0.99), weight_decay=0.0,
+            fused=self.on_gpu or None, capturable=self.on_gpu,
+        )  # fmt: skip
+        self.step_number = 0
+        self.piece_start = 0
+        self._replays: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
+
+    # One step ---------------------------------------------------------------------------------------------------------
+
+    def rate(self) -> float:
+        """The learning rate of the step to come."""
+        recipe, step = self.recipe, self.step_number
+        warm = min(1.0, (step - self.piece_start + 1) / max(1, recipe.warm))
+        part = min(1.0, max(0.0, (step - recipe.decay_from) / max(1, recipe.steps - recipe.decay_from)))
+        fall = 0.5 * (1.0 + float(torch.cos(torch.tensor(part * torch.pi))))
+        return recipe.lr * warm * max(0.02, fall)
+
+    def factor(self) -> int:
+        """The enlargement the step to come trains."""
+        every = self.recipe.double_every
+        return 2 if every and self.step_number % every == every - 1 else 4
+
+    def step(self, truth_BT3HW: torch.Tensor, factor: int) -> torch.Tensor:
+        """Learn from one batch; returns [loss, picture part, motion part], still on the device."""
+        rate = self.rate()
+        if self.on_gpu:
+            self.lr.fill_(rate)
+            if factor not in self._replays:
+                self._replays[factor] = self._capture(truth_BT3HW, factor)
+            losses = self._replays[factor](truth_BT3HW)
+        else:
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            losses = self._update(truth_BT3HW, factor)
+        self.step_number += 1
+        return losses
+
+    def _update(self, truth_BT3HW: torch.Tensor, factor: int) -> torch.Tensor:
+        self.optimiser.zero_grad(set_to_none=True)
+        with self._autocast():
+            picture, motion = self.losses(truth_BT3HW, factor)
+        loss = picture + self.recipe.motion_weight * motion
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
+        self.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.net.parameters()), weight=1.0 - self.recipe.ema
+            )
+        return torch.stack((loss.detach(), picture.detach(), motion.detach()))
+
+    def losses(self, truth_BT3HW: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Charbonnier distance to the truth, and how badly the motion explains each source frame by the last one."""
+        source_BT3HW = shrink(truth_BT3HW, factor)
+        height, width = source_BT3HW.shape[-2:]
+        state = self.net.start(source_BT3HW[:, 0])
+        picture, motion = [], []
+        for t in range(source_BT3HW.shape[1]):
+            frame_B3HW = source_BT3HW[:, t]
+            flow_BFhw, trust_B1hw = self.net.motion(frame_B3HW, state.frame_B3HW)
+            if t > 0:
+                flow_BFHW = resize_flow(flow_BFhw, 2, height, width) * 2.0
+                motion.append((warp(state.frame_B3HW, flow_BFHW) - frame_B3HW).abs().mean())
+            out_B3HW, state = self.net.refine(frame_B3HW, state.memory_BCHW, flow_BFhw, trust_B1hw, factor)
+            picture.append(((out_B3HW - truth_BT3HW[:, t]).square() + 1e-6).sqrt().mean())
+        return torch.stack(picture).mean(), torch.stack(motion).mean()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        # Weight casts are cached within one step only: a captured graph must hold its own.
+        return torch.autocast("cuda", dtype=torch.bfloat16) if self.on_gpu else nullcontext()
+
+    def _capture(self, example: torch.Tensor, factor: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Record one step as a CUDA graph; the three dry runs it needs leave no trace in the weights."""
+        kept = self.state()
+        kept = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, kept)
+        static_BT3HW = example.clone()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self._update(static_BT3HW, factor)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            losses = self._update(static_BT3HW, factor)
+        self._restore_in_place(kept)
+
+        def replay(truth_BT3HW: torch.Tensor) -> torch.Tensor:
+            static_BT3HW.copy_(truth_BT3HW)
+            graph.replay()
+            return losses.clone()
+
+        return replay
+
+    # What a checkpoint holds ------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything the next step depends on (batches depend on the step number alone)."""
+        return {
+            "step": self.step_number,
+            "shape": asdict(self.shape),
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "moments": [dict(self.optimiser.state[p]) for p in self.net.parameters()],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, which may come from another device."""
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        for p, moments in zip(self.net.parameters(), state["moments"], strict=True):
+            place = {k: self.device if k != "step" or self.on_gpu else torch.device("cpu") for k in moments}
+            self.optimiser.state[p] = {k: v.to(place[k], copy=True) for k, v in moments.items()}
+        self.step_number = self.piece_start = int(state["step"])
+
+    def _restore_in_place(self, state: dict[str, Any]) -> None:
+        """As `restore`, into the very tensors a graph has recorded; moments that did not exist yet become zero."""
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        for p, moments in zip(self.net.parameters(), state["moments"], strict=True):
+            for key, value in self.optimiser.state[p].items():
+                value.copy_(moments[key]) if key in moments else value.zero_()
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint: tensors and plain data only."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def train(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    shape: Shape,
+    device: torch.device,
+    resume: Path | None,
+    log_every: int = 200,
+    validate_every: int = 2000,
+) -> Trainer:
+    """Run one piece and write its results into `out`; returns the trainer as it ended."""
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe, shape, device)
+    rows: list[dict[str, float]] = []
+    if resume is not None:
+        trainer.restore(load_checkpoint(resume))
+        rows = read_rows(resume.parent / "curve.csv")
+    clips = Clips(data, "train", device, recipe.film_share, recipe.seed)
+    held_out = Clips(data, "validation", device, seed=recipe.seed)
+    running = torch.zeros(3, device=device)
+    since = 0
+    while trainer.step_number < recipe.steps and time.monotonic() - began < recipe.minutes * 60:
+        factor = trainer.factor()
+        truth_BT3HW = clips.batch(trainer.step_number, recipe.clips, recipe.frames, recipe.crop * factor)
+        running += trainer.step(truth_BT3HW, factor)
+        since += 1
+        step = trainer.step_number
+        if step % log_every == 0 or step == recipe.steps:
+            loss, picture, motion = (running / since).tolist()
+            running.zero_()
+            row = {"step": step, "seconds": time.monotonic() - began, "lr": trainer.rate(), "loss": loss,
+                   "picture": picture, "motion": motion}  # fmt: skip
+            since = 0
+            if step % validate_every == 0 or step == recipe.steps:
+                row |= validate(trainer.average, held_out)
+            rows.append(row)
+            print(" ".join(f"{k} {v:.6g}" for k, v in row.items()), flush=True)
+            if loss != loss:
+                raise FloatingPointError(f"the loss is not a number at step {step}")
+    last: dict[str, float] = {"step": trainer.step_number, "seconds": time.monotonic() - began, "lr": trainer.rate()}
+    rows.append(last | validate(trainer.average, held_out))
+    print(" ".join(f"{k} {v:.6g}" for k, v in rows[-1].items()), flush=True)
+    torch.save(trainer.state(), out / "checkpoint.pt")
+    save_weights(trainer.average, out / "swift.safetensors")
+    write_rows(out / "curve.csv", rows)
+    draw_curve(out / "curve.png", rows)
+    return trainer
+
+
+def save_weights(network: Swift, path: Path) -> None:
+    """Write weights and, as metadata, the sizes that a reader needs to build the network."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    save_file(tensors, path, {key: str(value) for key, value in asdict(network.shape).items()})
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Read a curve written by an earlier piece; empty when there is none."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def write_rows(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write a curve with one column for every key that any row has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    """Run one piece; every field of `Recipe` and `Shape` is an option."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--resume", type=Path, help="checkpoint.pt of the piece before")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--validate-every", type=int, default=2000)
+    groups: list[type] = [Recipe, Shape]
+    for group in groups:
+        for field in fields(group):
+            parser.add_argument("--" + field.name.replace("_", "-"), type=type(field.default), default=field.default)
+    arguments = parser.parse_args()
+    recipe, shape = (g(**{f.name: getattr(arguments, f.name) for f in fields(g)}) for g in groups)
+    torch.backends.cudnn.benchmark = True
+    device = torch.device(arguments.device)
+    train(arguments.data, arguments.out, recipe, shape, device, arguments.resume, 200, arguments.validate_every)
+
+
+if __name__ == "__main__":
+    main()
