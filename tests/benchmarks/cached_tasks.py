@@ -30,7 +30,7 @@ from tests.benchmarks.common import prefect_server, remaster, report, scratch
 from tests.clips import Clip, make
 
 TARGET_SECONDS = 60.0
-_SIDE, _FRAMES_PER_SHARD = 32, 2
+_SIDE, _FRAMES_PER_SHARD = 64, 2
 _SETTINGS = {
     "model": "lanczos",
     "scale": 1,
