@@ -207,7 +207,7 @@ def test_what_it_says_of_itself(weights: Path) -> None:
     assert entry.missing == ""
     assert entry.info.name == str(weights)
     assert entry.info.scales == (2,)
-    assert entry.info.dtypes == ("bfloat16", "float16", "float32")
+    assert entry.info.dtypes == ("float16", "bfloat16", "float32")
     assert entry.info.tiling
     assert entry.reference().name == str(weights)
     assert entry.reference().weights_hash == hashlib.blake2b(weights.read_bytes(), digest_size=32).hexdigest()
@@ -252,7 +252,7 @@ def test_scale_and_dtype_are_the_networks_own(weights: Path) -> None:
     upscaler = find(str(weights)).load(Placement(dtype="float32"))
     with pytest.raises(UnsupportedScale, match="enlarges by 2, not by 4: ask for 2"):
         upscaler.stream(8, 8, 4)
-    with pytest.raises(ModelError, match="does not run in float64: use auto or one of bfloat16, float16, float32"):
+    with pytest.raises(ModelError, match="does not run in float64: use auto or one of float16, bfloat16, float32"):
         find(str(weights)).load(Placement(dtype="float64"))
 
 
