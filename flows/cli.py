@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from flows import environment
@@ -20,7 +21,7 @@ _EXIT = {"completed": GOOD, "failed": FAILED, "exceptions": EXCEPTIONS, "stopped
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parsed = parser().parse_args(arguments)
-    environment.prepare("INFO" if parsed.verbose else "CRITICAL", cluster=bool(getattr(parsed, "ray_address", "")))
+    environment.prepare("INFO" if parsed.verbose else "CRITICAL")
     from tasks.errors import UsageError
     from vsr_model.errors import ModelError
 
@@ -141,6 +142,8 @@ def _rerun(options: argparse.Namespace) -> int:
 
 def _execute(run: Any) -> int:
     """Run the library flow with a display, and print where everything is."""
+    if not run.ray_address:
+        environment.keep_ray_on_loopback()
     from vsr_model.registry import find
 
     _require_scale(find(run.profile.model).info, run.profile.scale)
@@ -272,8 +275,11 @@ def _profile(options: argparse.Namespace) -> Any:
             raise UsageError(f"--set {setting}: write it as NAME=VALUE, for instance master.codec=ffv1.")
         overrides[name.strip()] = _literal(value.strip())
     profile = read_profile(options.profile, overrides)
-    from vsr_model.registry import find
+    from vsr_model.registry import find, is_path
 
+    if is_path(profile.model):
+        # The run may be repeated from another folder.
+        profile = profile.model_copy(update={"model": str(Path(profile.model).absolute())})
     _require_scale(find(profile.model).info, profile.scale)
     return profile
 

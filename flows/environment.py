@@ -12,7 +12,7 @@ _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray's own workers would otherwise inherit one arithmetic thread each.
+    # A worker without a GPU of its own keeps the CUDA_VISIBLE_DEVICES it finds: Ray means to change that, and says so.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _PATIENCE = {
@@ -21,18 +21,22 @@ _PATIENCE = {
 }
 
 
-def prepare(console_level: str = "WARNING", cluster: bool = False) -> None:
+def prepare(console_level: str = "WARNING") -> None:
     """Set every default that the environment does not already hold.
 
     Args:
         console_level: of Prefect's log lines in the terminal; the Prefect server gets them all either way.
-        cluster: True if a Ray cluster will be joined instead of Ray being started on this machine.
     """
     for name, value in (_QUIET | _PATIENCE).items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", console_level)
-    if not cluster:
-        # A Ray that this process starts serves nobody else, so it needs no tokens: it is kept on loopback (the
-        # variable's name speaks of two systems and works on all) and is gone with the process.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+
+def keep_ray_on_loopback() -> None:
+    """For a Ray that this process starts: it serves nobody else, needs no tokens, and is gone with the process.
+
+    To be called before Ray is imported, and not when a cluster will be joined. (The variable's name speaks of two
+    systems; it works on all.)
+    """
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")

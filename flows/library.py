@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +15,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.progress import current_progress
+from flows.results import results_block
 from flows.run import Outcome, Run, RunFiles, Verdict
 from flows.stopping import is_draining
 from flows.title import pool_settings, remaster_title
-from tasks.errors import UsageError
+from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
 from tasks.records import Title
 from tasks.report import report_page
@@ -27,6 +29,8 @@ from tasks.store import Store
 # Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
 _TITLES_AT_ONCE = 3
 _NAMED = 10
+# Titles with a picture in the report: a page of many more would be too large to open.
+_PICTURES = 100
 
 
 @flow(name="remaster library", flow_run_name="{run.id}", log_prints=False)
@@ -45,11 +49,15 @@ def remaster_library(run: Run) -> State[Any]:
     files.write_titles(titles)
     progress = current_progress()
     progress.expect([title.name for title in titles])
+    results_block(run.store)  # the titles' flows would race to be the first
     with worker_pool(pool_settings(run)), ThreadPoolExecutor(_TITLES_AT_ONCE) as titles_at_once:
         # A copied context each, so that every title's flow knows this one as its parent.
         flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in _by_cost(titles)]
         ended = {outcome.title: outcome for outcome in (future.result() for future in flows)}
-    outcomes = [ended[title.name] for title in titles]
+    outcomes = [
+        ended[title.name] if number < _PICTURES else ended[title.name].model_copy(update={"preview": ""})
+        for number, title in enumerate(titles)
+    ]
     verdict = _verdict(outcomes)
     files.write_verdict(verdict)
     _report(run, outcomes, verdict)
@@ -64,13 +72,18 @@ def _run_title(run: Run, title: Title) -> Outcome:
     """Run a title's flow; a title that ends badly, however badly, does not end the library."""
     files = RunFiles(Store(run.store), run.id)
     state = remaster_title(run, title.name, return_state=True)
-    outcome = files.read_outcome(title)
-    if outcome is None:
-        error = state.result(raise_on_failure=False)
-        reason = f"{title.name}: {error or state.message or state.name}"
-        outcome = Outcome(title=title.name, state="failed", reason=reason)
+    try:
+        outcome = files.read_outcome(title)
+        if outcome is not None:
+            return outcome
+        error: object = state.result(raise_on_failure=False)
+    except RemasterError as unreadable:
+        error = unreadable
+    reason = f"{title.name}: {error or state.message or state.name}"
+    outcome = Outcome(title=title.name, state="failed", reason=reason)
+    with suppress(RemasterError):
         files.write_outcome(title, outcome)
-        current_progress().end(outcome)
+    current_progress().end(outcome)
     return outcome
 
 

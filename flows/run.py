@@ -5,6 +5,7 @@ All of it can be read without Prefect and without Ray.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -14,6 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.errors import RemasterError
 from tasks.profile import Profile
 from tasks.records import Shard, Title
 from tasks.store import Store
@@ -27,6 +29,7 @@ from tasks.tables import (
     titles_table,
 )
 
+_LOG = logging.getLogger("remaster.run")
 _LEDGER_ROWS, _LEDGER_SECONDS = 500, 10.0
 
 
@@ -125,10 +128,10 @@ class RunFiles:
         """Note what the library holds."""
         self._store.write(place(self._id, "titles.parquet"), titles_table(titles))
 
-    def read_titles(self) -> list[Title]:
-        """What the library holds; empty before the scan has ended."""
+    def read_titles(self, name: str = "") -> list[Title]:
+        """What the library holds, or of it only the title called `name`; empty before the scan has ended."""
         try:
-            return read_titles_table(self._store.read(place(self._id, "titles.parquet")))
+            return read_titles_table(self._store.read(place(self._id, "titles.parquet")), name)
         except FileNotFoundError:
             return []
 
@@ -205,9 +208,16 @@ class Ledger:
         with self._lock:
             rows, self._rows = self._rows, []
             self._filed = time.monotonic()
-        if rows:
-            name = f"{int(rows[0].time * 1e6)}-{secrets.token_hex(4)}.parquet"
+        if not rows:
+            return
+        name = f"{int(rows[0].time * 1e6)}-{secrets.token_hex(4)}.parquet"
+        try:
             self._store.write(place(self._id, "ledger.parquet", name), ledger_table(rows))
+        except RemasterError as error:
+            # A ledger that cannot be written now must not fail the work it tells of; it is tried again with the next.
+            _LOG.warning("%d rows of the ledger are not written yet: %s", len(rows), error)
+            with self._lock:
+                self._rows = rows + self._rows
 
     def __enter__(self) -> Ledger:
         return self

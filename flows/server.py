@@ -10,12 +10,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from flows import environment
 from tasks.errors import RemasterError
@@ -36,26 +38,27 @@ def prefect_server() -> Iterator[None]:
         yield
         return
     port = _free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "flows.server", str(port), str(os.getpid())],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        # Ctrl-C in the terminal is for the run: the server must outlast its draining.
-        start_new_session=True,
-    )
-    try:
-        _await(f"http://127.0.0.1:{port}/api", server)
-        from prefect.settings import PREFECT_API_URL, temporary_settings
-
-        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
-            yield
-    finally:
-        _drain()
-        server.terminate()
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(port), str(os.getpid())],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            # Ctrl-C in the terminal is for the run: the server must outlast its draining.
+            start_new_session=True,
+        )
         try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
+            _await(f"http://127.0.0.1:{port}/api", server, log)
+            from prefect.settings import PREFECT_API_URL, temporary_settings
+
+            with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+                yield
+        finally:
+            _drain()
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
 def _drain() -> None:
@@ -74,7 +77,7 @@ def _configured() -> bool:
     return get_current_settings().api.url is not None
 
 
-def _await(url: str, server: subprocess.Popen[bytes]) -> None:
+def _await(url: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         try:
@@ -83,7 +86,8 @@ def _await(url: str, server: subprocess.Popen[bytes]) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     server.kill()
-    said = (server.stderr.read() if server.stderr else b"").decode(errors="replace").strip()
+    log.seek(0)
+    said = log.read().decode(errors="replace").strip()
     raise RemasterError(f"Prefect's server does not start on {url}: {said[-2000:] or 'it said nothing'}")
 
 

@@ -21,7 +21,7 @@ from flows.results import StoreResults, master_cache_key, results_block, shard_c
 from flows.run import Ledger, Outcome, Run, RunFiles
 from flows.stopping import stop_if_draining
 from tasks.check import check_master
-from tasks.errors import RemasterError, SourceError, UnsupportedSource, is_permanent
+from tasks.errors import RemasterError, SourceChanged, SourceError, UnsupportedSource, is_permanent
 from tasks.finish import finish_title, master_key, published_master
 from tasks.plan import Plan, plan_title
 from tasks.pool.pool import PoolSettings, SharedPool, worker_pool
@@ -36,6 +36,7 @@ from vsr_model.errors import ModelError
 
 # Shards that wait for a worker each hold a thread; more of them would only look busy in the UI.
 _WAITING_SHARDS = 2
+_LONGEST_DELAY = 300.0
 
 
 class Job:
@@ -97,10 +98,11 @@ def _remaster(job: Job) -> Outcome:
     run, title = job.run, job.title
     if title.refused:
         return Outcome(title=title.name, state="refused", reason=title.refused)
+    stop_if_draining(title.name)
     block = results_block(run.store)
     try:
         _plan.with_options(task_run_name=_called(f"plan {title.name}"), **_retrying(run))(job)
-    except (SourceError, UnsupportedSource) as error:
+    except (SourceError, SourceChanged, UnsupportedSource) as error:
         return Outcome(title=title.name, state="refused", reason=str(error), remarks=title.remarks)
     plan = job.planned
     shards = _upscale_all(job, block)
@@ -120,7 +122,9 @@ def _remaster(job: Job) -> Outcome:
     job.progress.phase(title.name, "checking")
     check = _check.with_options(task_run_name=_called(f"check {title.name}"), **_retrying(run))
     result = check(job, master)
-    preview = _preview.with_options(task_run_name=_called(f"preview {title.name}"))(job)
+    # A picture to look at is no part of the master: without it the title is done all the same.
+    preview_state = _preview.with_options(task_run_name=_called(f"preview {title.name}"))(job, return_state=True)
+    preview = str(preview_state.result()) if preview_state.is_completed() else ""
     done = base.model_copy(update={"master": master.uri, "checks": result.lines, "preview": preview, "state": "done"})
     if result.passed:
         return done
@@ -192,7 +196,7 @@ def _worth_retrying(task: Any, run: TaskRun, state: State[Any]) -> bool:
 def _retrying(run: Run) -> dict[str, Any]:
     """Prefect's retry options from the profile: exponential back-off with jitter."""
     retry = run.profile.retry
-    delays = [retry.delay * 2**i for i in range(min(retry.attempts - 1, 50))]
+    delays = [min(retry.delay * 2**i, _LONGEST_DELAY) for i in range(min(retry.attempts - 1, 50))]
     return {"retries": retry.attempts - 1, "retry_delay_seconds": delays or 0, "retry_jitter_factor": 0.5}
 
 
@@ -213,8 +217,9 @@ def _upscale(job: Job, index: int) -> str:
     stop_if_draining(f"shard {shard.name}")
     try:
         record, worked = upscale_shard(
-            work, job.pool, job.store, job.run.force, lambda frames: job.progress.advance(name, index, frames)
-        )
+            work, job.pool, job.store, job.run.force, lambda frames: job.progress.advance(name, index, frames),
+            lambda: stop_if_draining(f"shard {shard.name}"),
+        )  # fmt: skip
     except Exception as error:
         job.ledger.add(_row(job, index, attempt, "failed", error=error))
         raise
@@ -308,9 +313,8 @@ def _local_gpus() -> int:
 
 def _find_title(run: Run, name: str, store: Store) -> Title:
     """The title as scanned; looked up afresh if this run has not scanned it."""
-    for title in RunFiles(store, run.id).read_titles():
-        if title.name == name:
-            return title
+    for title in RunFiles(store, run.id).read_titles(name):
+        return title
     for found, uri in list_library(run.library):
         if found == name:
             return examine(found, uri, run.profile)

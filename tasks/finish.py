@@ -14,7 +14,7 @@ from tasks.media.segment import read_segment
 from tasks.plan import Plan
 from tasks.profile import Profile
 from tasks.records import MasterRecord, Record, content_key, from_json, to_json
-from tasks.sources import open_source
+from tasks.sources import open_source, require_unchanged
 from tasks.store import Digest, Store
 
 
@@ -63,6 +63,7 @@ def finish_title(
 
     Raises:
         SourceError: the source or a segment is damaged.
+        SourceChanged: the source is not the one that was planned any more.
         StoreError: the disk is full, or the output cannot be written.
     """
     began = time.perf_counter()
@@ -77,6 +78,7 @@ def finish_title(
         path = str(Path(folder) / f"master.{container}")
         frames = _frames(plan, store, progress)
         contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
+        require_unchanged(title)  # its sound and subtitles were copied just now
         digest = output.put_file(path, title.master, move=True)
     record = MasterRecord(
         key=key,

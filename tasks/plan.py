@@ -23,7 +23,7 @@ from tasks.media.timeline import BOTTOM_FIRST, PROGRESSIVE, TIMELINE_VERSION, TO
 from tasks.pool.worker import UPSCALE_VERSION
 from tasks.profile import Profile, ShardSettings
 from tasks.records import Shard, Title, Work, content_key
-from tasks.sources import open_source
+from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
 from vsr_model.contract import ModelInfo, ModelRef
@@ -74,12 +74,14 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
 
     Raises:
         SourceError: damaged or truncated.
+        SourceChanged: replaced or written to since it was scanned.
         UnsupportedSource: interlaced, changing size, or not encodable as asked.
         UnknownModel, UnsupportedScale, WeightsError: see `vsr_model`.
     """
     assert title.probe is not None
     entry = find(profile.model)
     info, model = entry.info, model_reference(entry.reference(), profile)
+    require_unchanged(title)
     source_print = _fingerprint(title, store)
     timeline = _timeline(title, source_print, store)
     if profile.cadence == "auto":
@@ -216,6 +218,7 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         cuts=tuple(c for c in plan.cuts if first < c < shard.stop),
         scale=profile.scale,
         seed=profile.seed,
+        weights_hash=plan.model.weights_hash,
         target_layout=plan.layout,
         target_colour=plan.colour,
         store=store.root,
@@ -229,6 +232,7 @@ def _fingerprint(title: Title, store: Store) -> str:
         return store.read(key).decode()
     except FileNotFoundError:
         found = fingerprint(title.uri)
+        require_unchanged(title)
         store.write(key, found.encode())
         return found
 
@@ -242,5 +246,7 @@ def _timeline(title: Title, source_print: str, store: Store) -> Timeline:
     except FileNotFoundError:
         with open_source(title.uri, title.name) as source:
             timeline = read_timeline(source, title.probe.stream)
+        # Or the new bytes' table would be filed under the old bytes' name, for good.
+        require_unchanged(title)
         store.write(place, timeline_table(timeline))
         return timeline

@@ -116,6 +116,7 @@ class Work:
         cuts: frame numbers within the window at which a shot begins.
         scale: factor on width and height.
         seed: base of every random draw.
+        weights_hash: of the network the shard's key speaks of.
         target_layout, target_colour: of the segment's planes.
         store: root URI of the store.
     """
@@ -131,6 +132,7 @@ class Work:
     cuts: tuple[int, ...]
     scale: int
     seed: int
+    weights_hash: str
     target_layout: Layout
     target_colour: Colour
     store: str

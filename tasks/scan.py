@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import posixpath
 from collections import defaultdict
@@ -28,6 +29,7 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 _PROBERS = 8
+_LOG = logging.getLogger("remaster.scan")
 
 
 def scan(library: str, output: str, profile: Profile) -> list[Title]:
@@ -108,6 +110,12 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
         return replace(title, refused=reason)
     except RemasterError as error:
         return replace(title, refused=naming(name, str(error)))
+    except Exception as error:  # whatever a file may hold, the other titles go on
+        _LOG.exception("%s", name)
+        reason = (
+            f"{name}: cannot be examined ({type(error).__name__}: {error}). Please report it, with the file's kind."
+        )
+        return replace(title, refused=reason)
 
 
 def naming(name: str, text: str) -> str:

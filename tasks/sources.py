@@ -1,12 +1,14 @@
-"""Opening what a URI names as a `Source` for PyAV: a path if the bytes are local, ranged reads if they are not."""
+"""Opening what a URI names for PyAV, as a path or by ranged reads; and telling whether it is still the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tasks.errors import SourceChanged
 from tasks.media.source import Source
-from tasks.store import is_remote, open_read
+from tasks.records import Title
+from tasks.store import is_remote, open_read, stat
 
 
 @contextmanager
@@ -22,3 +24,20 @@ def open_source(uri: str, label: str) -> Iterator[Source]:
         return
     with open_read(uri) as file:
         yield Source(file, label)
+
+
+def require_unchanged(title: Title) -> None:
+    """Refuse a title whose file is not the one that was scanned, by size and stamp.
+
+    Raises:
+        SourceChanged: it was replaced, written to or removed.
+    """
+    try:
+        now = stat(title.uri)
+    except FileNotFoundError as error:
+        raise SourceChanged(f"{title.name}: was removed during the run. Put it back, then run again.") from error
+    if (now.size, now.stamp) != (title.size, title.stamp):
+        raise SourceChanged(
+            f"{title.name}: was changed during the run ({title.size} bytes then, {now.size} now). Run again once it is"
+            " complete."
+        )

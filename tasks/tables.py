@@ -148,8 +148,9 @@ def titles_table(titles: Iterable[Title]) -> bytes:
     return _parquet(pa.Table.from_pylist(rows, TITLES))
 
 
-def read_titles_table(data: bytes) -> list[Title]:
-    """Titles from Parquet."""
+def read_titles_table(data: bytes, name: str = "") -> list[Title]:
+    """Titles from Parquet: all, or only the one called `name`."""
+    filters = [("name", "=", name)] if name else None
     return [
         Title(
             name=row["name"],
@@ -161,7 +162,7 @@ def read_titles_table(data: bytes) -> list[Title]:
             refused=row["refused"],
             remarks=tuple(row["remarks"]),
         )
-        for row in pq.read_table(io.BytesIO(data)).to_pylist()
+        for row in pq.read_table(io.BytesIO(data), filters=filters).to_pylist()
     ]
 
 

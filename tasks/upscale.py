@@ -25,7 +25,12 @@ def done_record(shard: Shard, store: Store) -> Record | None:
 
 
 def upscale_shard(
-    work: Work, pool: SharedPool, store: Store, force: bool, progress: Callable[[int], None]
+    work: Work,
+    pool: SharedPool,
+    store: Store,
+    force: bool,
+    progress: Callable[[int], None],
+    begin: Callable[[], None],
 ) -> tuple[Record, bool]:
     """Make sure that a shard is done.
 
@@ -35,6 +40,7 @@ def upscale_shard(
         store: where segments and records live.
         force: do it again even if it is done.
         progress: called now and then with the number of frames written so far.
+        begin: called when a worker is free for it; may raise to leave it.
 
     Returns:
         Its record, and whether any work was needed.
@@ -42,4 +48,4 @@ def upscale_shard(
     record = None if force else done_record(work.shard, store)
     if record is not None:
         return record, False
-    return pool.run(work, progress), True
+    return pool.run(work, progress, begin), True

@@ -63,6 +63,15 @@ def interlaced(path: Path, flagged: bool, frames: int = 20, width: int = 320, he
     return path
 
 
+def with_bytes(path: Path, whole: Path, old: bytes, new: bytes) -> Path:
+    """A file with other bytes of the same number in one place."""
+    data = whole.read_bytes()
+    assert data.count(old) >= 1
+    assert len(old) == len(new)
+    path.write_bytes(data.replace(old, new, 1))
+    return path
+
+
 def size_changes(path: Path) -> Path:
     """A transport stream whose picture becomes wider half-way, as broadcasts do at a commercial."""
     clip = Clip(frames=12, codec="mpeg2video", audio="")

@@ -7,6 +7,7 @@ import os
 from flows import environment
 
 environment.prepare()
+environment.keep_ray_on_loopback()
 os.environ["RAY_AUTH_MODE"] = "disabled"  # inherited by the cluster of the tests, which is on loopback too
 
 import socket  # noqa: E402

@@ -41,7 +41,7 @@ def find(name: str) -> ModelEntry:
     """
     if name in _BUILT_IN:
         return _BUILT_IN[name]()
-    if _is_path(name):
+    if is_path(name):
         return single_image.entry(name)
     near = difflib.get_close_matches(name.lower(), _BUILT_IN, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
@@ -62,6 +62,7 @@ def load(name: str, placement: Placement) -> Upscaler:
     return find(name).load(placement)
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """True if a model's name is the path of a weights file."""
     separators = os.sep + (os.altsep or "")
     return any(separator in name for separator in separators) or name.lower().endswith(single_image.SUFFIXES)

@@ -105,7 +105,7 @@ launch() {
         -master.port="$((port + 1))" -master.port.grpc="$((port + 5))" \
         -master.volumeSizeLimitMB=1024 -master.telemetry=false \
         -volume.port="$((port + 2))" -volume.port.grpc="$((port + 6))" \
-        -volume.max=20 -volume.preStopSeconds=0 \
+        -volume.max=200 -volume.preStopSeconds=0 \
         -filer -filer.port="$((port + 3))" -filer.port.grpc="$((port + 7))" -filer.localSocket=filer.sock \
         -s3 -s3.port="$port" -s3.port.grpc="$((port + 4))" -s3.localSocket=s3.sock \
         -s3.port.iceberg=0 -s3.port.lance=0 \

@@ -19,6 +19,7 @@ import av.stream
 import numpy as np
 from av.packet import Packet
 
+from tasks.errors import UnsupportedSource
 from tasks.media.colour import Colour
 from tasks.media.encode import (
     MUXER,
@@ -98,7 +99,7 @@ def choose_container(
         native = _native_container(probe, source)
         order = sorted(possible, key=lambda c: c != native)
     verdicts = [(container, _cannot_hold(container, probe, source)) for container in order]
-    best, remarks = min(verdicts, key=lambda v: len(v[1]))
+    best, remarks = min(verdicts, key=lambda v: (sum("not carried" in remark for remark in v[1]), len(v[1])))
     return best, remarks
 
 
@@ -122,6 +123,7 @@ def write_master(
 
     Raises:
         SourceError: the source is damaged.
+        UnsupportedSource: the container does not take what the source holds, timestamps for instance.
         OSError: the disk is full or not writable.
     """
     with open_input(source) as original:
@@ -136,7 +138,7 @@ def write_master(
             copies = _copy(original, source, targets, copied)
             encoded = _encode(video, picture, frames)
             for packet in _by_time(encoded, copies):
-                output.mux(packet)
+                _mux(output, packet, source)
     return Contents(
         picture=video.index,
         copied=tuple(
@@ -144,6 +146,19 @@ def write_master(
             for i, c in sorted(copied.items())
         ),
     )
+
+
+def _mux(output: av.container.OutputContainer, packet: Packet[Any], source: Source) -> None:
+    kind, index = packet.stream.type, packet.stream.index
+    try:
+        output.mux(packet)
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise  # the disk, which another attempt may find better
+        raise UnsupportedSource(
+            f"{source.label}: {output.format.name} does not take a packet of its master's stream {index} ({kind};"
+            f" {error.strerror}). Choose another master.container."
+        ) from error
 
 
 def payload(packet: Packet[Any], codec: str) -> bytes:

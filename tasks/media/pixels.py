@@ -97,8 +97,9 @@ def to_planes(frame: av.VideoFrame, layout: Layout) -> Planes:
     if frame.format.name != layout.pix_fmt and not _same_memory(frame.format.name, layout.pix_fmt):
         if layout == Layout("rgb", 8):
             # FFmpeg brings 15 and 16 bits a pixel straight to planes with a white of 248: by way of 24 bits it is 255.
-            frame = frame.reformat(format="rgb24")
-        frame = frame.reformat(format=layout.pix_fmt)
+            frame = frame.reformat(format="rgb24", threads=1)
+        # On several threads swscale's last rows differ from run to run where the height is odd.
+        frame = frame.reformat(format=layout.pix_fmt, threads=1)
     shapes = layout.plane_shapes(frame.height, frame.width)
     planes = tuple(_view(frame, i, layout, shape).copy() for i, shape in enumerate(shapes))
     return _rgb_order(planes) if layout.family == "rgb" else planes

@@ -127,10 +127,15 @@ def field_order_name(number: int) -> str:
 
 def _picture_stream(container: av.container.InputContainer, source: Source) -> av.video.stream.VideoStream:
     """The stream to remaster: not cover art, the longest, then the default one, then the largest, then the first."""
-    pictures = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not pictures:
+    videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not videos:
         held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise SourceError(f"{source.label}: has no video stream (it holds {held}); remove it from the library.")
+    pictures = [s for s in videos if s.codec_context is not None]
+    if not pictures:
+        raise SourceError(
+            f"{source.label}: its picture is of a codec that FFmpeg cannot decode; convert it with its maker's tools."
+        )
 
     def rank(stream: av.video.stream.VideoStream) -> tuple[Any, ...]:
         length = float((stream.duration or 0) * (stream.time_base or 0))

@@ -40,7 +40,7 @@ def open_input(source: Source) -> Iterator[av.container.InputContainer]:
     if not isinstance(place, str):
         place.seek(0)
     try:
-        container = av.open(target, "r")
+        container = _open(target)
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
         missing = what_is_missing(place)
         because = f"it is truncated: {missing}" if missing else _reason(error)
@@ -50,6 +50,18 @@ def open_input(source: Source) -> Iterator[av.container.InputContainer]:
         ) from error
     with container:
         yield container
+
+
+def _open(target: str | BinaryIO) -> av.container.InputContainer:
+    try:
+        container = av.open(target, "r")
+        container.chapters()  # their titles are read as text only now
+    except UnicodeDecodeError:
+        if not isinstance(target, str):
+            target.seek(0)
+        # Tags older than Unicode: of those code pages this is the usual one.
+        container = av.open(target, "r", metadata_encoding="cp1252", metadata_errors="replace")
+    return container
 
 
 @contextmanager

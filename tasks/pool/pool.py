@@ -2,7 +2,7 @@
 
 Ray restarts a dead actor; whether its shard is tried again is decided above (Prefect's retries), after this pool has
 counted the death: a shard that takes down three actors is quarantined, an actor that dies four times without finishing
-anything is not leased again.
+anything is not leased again (the last one left: twelve times).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost
+from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost, is_permanent
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.records import Record, Work, from_json, to_json
 
 _LOG = logging.getLogger("remaster.pool")
 _DEATHS_PER_SHARD = 3
 _DEATHS_PER_ACTOR = 4
+_DEATHS_OF_THE_LAST = 4 * _DEATHS_PER_SHARD
 _POLL_SECONDS = 0.5
 _START_SECONDS = 600.0
 _RESTART_SECONDS = 180.0
@@ -99,16 +100,16 @@ class WorkerPool:
             "concurrency_groups": {"watch": 1},
         }
         actor_class: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
-        # Ray gives an actor one arithmetic thread a CPU it reserves; a worker wants its share of its machine.
-        share = max(1, (os.cpu_count() or 1) // size)
-        worker = replace(settings.worker, threads=settings.worker.threads or share)
-        return size, [_Slot(actor_class.remote(worker), number) for number in range(size)]
+        nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+        neighbours = -(-size // max(1, nodes))
+        return size, [_Slot(actor_class.remote(settings.worker, neighbours), number) for number in range(size)]
 
-    def run(self, work: Work, progress: Callable[[int], None]) -> Record:
+    def run(self, work: Work, progress: Callable[[int], None], begin: Callable[[], None] = lambda: None) -> Record:
         """Lease a worker, run a shard on it, give it back. Blocks until a worker is free.
 
         Args:
             work: the order.
+            begin: called once a worker is leased, before anything is asked of it; what it raises ends the matter.
             progress: called now and then with the number of frames written so far.
 
         Raises:
@@ -118,6 +119,7 @@ class WorkerPool:
         """
         slot = self._lease()
         try:
+            begin()
             return self._run_on(slot, work, progress)
         finally:
             self._give_back(slot)
@@ -147,12 +149,19 @@ class WorkerPool:
         )
 
     def _give_back(self, slot: _Slot) -> None:
-        if slot.deaths >= _DEATHS_PER_ACTOR:
-            self._usable -= 1
-            _LOG.error("worker %d died %d times without finishing a shard and is retired", slot.number, slot.deaths)
-            ray.kill(slot.actor)
+        with self._lock:
+            # The last one may outlive several shards that kill: they are set aside, and the others need a worker.
+            limit = _DEATHS_PER_ACTOR if self._usable > 1 else _DEATHS_OF_THE_LAST
+        if slot.deaths >= limit:
+            self._retire(slot, f"died {slot.deaths} times without finishing a shard")
         else:
             self._idle.put(slot)
+
+    def _retire(self, slot: _Slot, why: str) -> None:
+        _LOG.error("worker %d %s and is retired", slot.number, why)
+        with self._lock:
+            self._usable -= 1
+        ray.kill(slot.actor)
 
     def _run_on(self, slot: _Slot, work: Work, progress: Callable[[int], None]) -> Record:
         answer = slot.actor.upscale.remote(to_json(work))
@@ -206,8 +215,7 @@ class WorkerPool:
             else:
                 slot.suspect = False
                 return True
-        _LOG.error("worker %d does not come back and is retired", slot.number)
-        self._usable -= 1
+        self._retire(slot, "does not come back")
         return False
 
     def _await_ready(self, slot: _Slot) -> None:
@@ -226,11 +234,14 @@ class WorkerPool:
 class _Actor:
     """A `ShardWorker` in a Ray actor; records cross as JSON so that nothing is unpickled on either side."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, neighbours: int) -> None:
+        """Load the network; `neighbours` workers, this one counted, share its machine."""
         self._worker: ShardWorker | None = None
+        # Ray gives an actor one arithmetic thread a CPU it reserves; a worker wants its share of its machine.
+        share = max(1, (os.cpu_count() or 1) // neighbours)
         # A constructor that raises makes Ray restart the actor for ever: keep the error for `ready` to raise.
         try:
-            self._worker = ShardWorker(settings)
+            self._worker = ShardWorker(replace(settings, threads=settings.threads or share))
         except Exception as error:
             self._broken = error
 
@@ -259,16 +270,24 @@ class SharedPool:
         self._settings = settings
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
+        self._broken: Exception | None = None
         self.users = 0
 
-    def run(self, work: Work, progress: Callable[[int], None]) -> Record:
+    def run(self, work: Work, progress: Callable[[int], None], begin: Callable[[], None] = lambda: None) -> Record:
         """See `WorkerPool.run`; raises what starting the pool raises too."""
-        return self.start().run(work, progress)
+        return self.start().run(work, progress, begin)
 
     def start(self) -> WorkerPool:
         """The pool, started if it was not."""
         with self._lock:
-            self._pool = self._pool or WorkerPool(self._settings)
+            if self._broken is not None:
+                raise self._broken
+            try:
+                self._pool = self._pool or WorkerPool(self._settings)
+            except Exception as error:
+                if is_permanent(error):
+                    self._broken = error  # or every shard in turn would wait for the same answer
+                raise
             return self._pool
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from tasks.errors import OutOfMemory
+from tasks.errors import OutOfMemory, PermanentError
 from tasks.media.colour import to_planes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_window
@@ -86,18 +86,27 @@ class ShardWorker:
             OutOfMemory: the device's memory does not suffice.
         """
         self._done_frames = 0
+        if work.weights_hash != self._weights_hash:
+            raise PermanentError(
+                f"shard {work.shard.name}: {self._settings.model} does not hold the weights it was planned with, here"
+                f" on {self.name}. Have the same file on every node, leave it alone during a run, then run again."
+            )
         began = time.perf_counter()
         store = Store(work.store)
         with store.temporary_folder() as folder, _memory_errors(work):
             path = str(Path(folder) / "segment.mkv")
             seconds, fidelity, least_alike = self._produce(work, path)
+            wanted = work.shard.stop - work.shard.start
+            if self._done_frames != wanted:
+                made = f"made {self._done_frames} of {wanted} frames"
+                raise PermanentError(f"shard {work.shard.name}: {self._settings.model} {made}. Use another network.")
             digest = store.put_file(path, work.shard.segment, move=True)
         seconds["total"] = time.perf_counter() - began
         record = Record(
             key=work.shard.key,
             sha256=digest.sha256,
             size=digest.size,
-            frames=work.shard.stop - work.shard.start,
+            frames=wanted,
             fidelity=round(fidelity, 3),
             least_alike=least_alike,
             seconds={name: round(value, 4) for name, value in seconds.items()},
@@ -108,7 +117,9 @@ class ShardWorker:
 
     def _load(self) -> Upscaler:
         placement = Placement(device=str(self._device), dtype=self._settings.precision)
-        upscaler = registry.load(self._settings.model, placement)
+        entry = registry.find(self._settings.model)
+        self._weights_hash = entry.reference().weights_hash
+        upscaler = entry.load(placement)
         if self._settings.tile and upscaler.info.tiling:
             return TiledUpscaler(upscaler, self._settings.tile, min(_TILE_OVERLAP, self._settings.tile // 5))
         return upscaler

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import Quarantined, SourceError, WorkerLost
+from tasks.errors import PermanentError, Quarantined, SourceError, WorkerLost
 from tasks.plan import Plan, plan_title
-from tasks.pool.pool import PoolSettings, WorkerPool
+from tasks.pool.pool import PoolSettings, SharedPool, WorkerPool
 from tasks.pool.worker import WorkerSettings
 from tasks.profile import read_profile
 from tasks.records import Work
@@ -72,6 +72,25 @@ def test_what_a_worker_raises_arrives_as_itself(pool: WorkerPool, plan: Plan, tm
 def test_an_unknown_network_ends_the_start_with_its_own_error(ray_cluster: str) -> None:
     with pytest.raises(UnknownModel, match="did you mean lanczos"):
         WorkerPool(PoolSettings(WorkerSettings("lanczoz"), workers=1, ray_address=ray_cluster))
+
+
+def test_a_pool_that_cannot_start_says_so_at_once_the_second_time(ray_cluster: str) -> None:
+    shared = SharedPool(PoolSettings(WorkerSettings("lanczoz"), workers=1, ray_address=ray_cluster))
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(UnknownModel, match="did you mean lanczos"):
+            shared.start()
+    assert time.monotonic() - began < 0.1
+
+
+def test_a_shard_that_is_called_off_while_it_waits_asks_nothing_of_a_worker(pool: WorkerPool, plan: Plan) -> None:
+    def off() -> None:
+        raise PermanentError("called off")
+
+    with pytest.raises(PermanentError, match="called off"):
+        pool.run(plan.work[1], lambda frames: None, off)
+    assert done_record(plan.shards[1], Store(plan.work[1].store)) is None
+    assert pool.run(plan.work[1], lambda frames: None).frames == 30
 
 
 def test_a_shard_that_kills_three_workers_is_quarantined_and_the_pool_goes_on(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import PermanentError
+from tasks.errors import PermanentError, SourceChanged
+from tasks.media.source import Source
+from tasks.media.timeline import Timeline, read_timeline
 from tasks.plan import Plan, Span, cut_spans, plan_title, shot_cuts
 from tasks.profile import ShardSettings, read_profile
 from tasks.scan import scan
@@ -115,6 +117,29 @@ def test_a_changed_source_has_other_keys_even_at_the_same_place(film: Path, tmp_
     before = {s.key for s in planned(place, tmp_path / "store").shards}
     make(place, replace(FILM, cuts=(30, 49)))
     assert not before & {s.key for s in planned(place, tmp_path / "store").shards}
+
+
+@pytest.mark.parametrize("when", ["before it is read", "while it is read"])
+def test_a_source_that_changes_under_way_is_noticed_and_leaves_nothing(
+    when: str, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "film.mkv"
+    place.write_bytes(film.read_bytes())
+    profile, store = read_profile(None, {"scale": 2}), Store(str(tmp_path / "store"))
+    (title,) = scan(str(place), str(tmp_path / "out"), profile)
+
+    def reading(source: Source, stream: int) -> Timeline:
+        table = read_timeline(source, stream)
+        make(place, replace(FILM, cuts=(30, 49)))
+        return table
+
+    if when == "while it is read":
+        monkeypatch.setattr("tasks.plan.read_timeline", reading)
+    else:
+        make(place, replace(FILM, cuts=(30, 49)))
+    with pytest.raises(SourceChanged, match=r"film.mkv: was changed during the run .* Run again"):
+        plan_title(title, profile, store)
+    assert store.list("timelines") == []
 
 
 def test_a_title_is_decoded_for_planning_once(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

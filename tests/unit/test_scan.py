@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import UsageError
+from tasks.media.probe import Probe, probe
+from tasks.media.source import Source, open_input
 from tasks.profile import Profile
 from tasks.records import Title
 from tasks.scan import matching, require_outside, scan
@@ -87,6 +89,11 @@ def test_a_name_that_is_not_text_is_refused_in_words_that_can_be_printed(library
         ("gone.mp4", lambda path, _: path.symlink_to("/nowhere/film.mp4"), "leads nowhere (/nowhere/film.mp4)"),
         ("self.mp4", lambda path, _: path.symlink_to(path.name), "leads nowhere (self.mp4)"),
         ("hdr.mkv", lambda path, _: make(path, Clip(frames=2, colour=(9, 9, 16, 1))), "is HDR (PQ"),
+        (
+            "camera.mkv",
+            lambda path, _: broken.with_bytes(path, make(path.parent / ".h.mkv", TINY), b"ISO/AVC", b"ISO/RAW"),
+            "of a codec that FFmpeg cannot decode",
+        ),
         ("alpha.mkv", lambda path, _: make(path, Clip(frames=2, codec="ffv1", pix_fmt="yuva420p")), "alpha"),
     ],
 )
@@ -99,6 +106,33 @@ def test_a_bad_file_is_refused_and_does_not_stop_the_others(
     assert found["good.mkv"].refused == ""
     assert found[name].refused.startswith(f"{name}: ")
     assert words in found[name].refused
+
+
+def test_whatever_goes_wrong_with_one_file_the_others_are_titles(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(library / "good.mkv", TINY)
+    make(library / "strange.mkv", TINY)
+
+    def stumbling(source: Source) -> Probe:
+        if source.label == "strange.mkv":
+            raise AttributeError("no such thing")
+        return probe(source)
+
+    monkeypatch.setattr("tasks.scan.probe", stumbling)
+    found = titles(library)
+    assert found["good.mkv"].refused == ""
+    assert "strange.mkv: cannot be examined (AttributeError: no such thing)" in found["strange.mkv"].refused
+
+
+def test_tags_older_than_unicode_are_read(library: Path) -> None:
+    whole = make(library / "cafX.avi", Clip(frames=2, codec="mpeg4", audio=""))
+    broken.with_bytes(library / "old.avi", whole, b"cafX", b"caf\xe9")
+    whole.unlink()
+    (title,) = titles(library).values()
+    assert title.refused == ""
+    with open_input(Source(str(library / "old.avi"), "old.avi")) as container:
+        assert container.metadata["title"] == "café"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not stop root")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.errors import OutOfMemory, SourceError
+from tasks.errors import OutOfMemory, PermanentError, SourceError
 from tasks.media.pixels import to_planes
 from tasks.media.segment import read_segment
 from tasks.plan import Plan, plan_title
@@ -127,6 +127,24 @@ def test_a_source_that_is_no_video_any_more_is_named_with_the_shard(
     (tmp_path / "gone.mkv").write_bytes(b"words")
     with pytest.raises(SourceError, match=r"film.mkv \[0,40\): cannot be opened"):
         worker.upscale(replace(work, source=str(tmp_path / "gone.mkv")))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_other_weights_than_the_plans_are_refused(film: Path, worker: ShardWorker, tmp_path: Path) -> None:
+    work = replace(planned(film, tmp_path).work[0], weights_hash="another")
+    with pytest.raises(
+        PermanentError, match=r"film.mkv \[0,40\): lanczos does not hold the weights it was planned with"
+    ):
+        worker.upscale(work)
+
+
+def test_a_network_that_loses_frames_commits_nothing(
+    film: Path, worker: ShardWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = FramewiseStream.push
+    monkeypatch.setattr(FramewiseStream, "push", lambda self, frames_T3HW: whole(self, frames_T3HW)[1:])
+    with pytest.raises(PermanentError, match=r"film.mkv \[0,40\): lanczos made 3\d of 40 frames"):
+        worker.upscale(planned(film, tmp_path).work[0])
     assert not list(tmp_path.rglob("*.json"))
 
 
