@@ -48,4 +48,13 @@ def upscale_shard(
     record = None if force else done_record(work.shard, store)
     if record is not None:
         return record, False
-    return pool.run(work, progress, begin), True
+    meanwhile: list[Record] = []
+
+    def look_again() -> Record | None:
+        """Another copy of the same film may have been worked on while this shard waited for a worker."""
+        begin()
+        found = None if force else done_record(work.shard, store)
+        meanwhile.extend([found] if found else [])
+        return found
+
+    return pool.run(work, progress, look_again), not meanwhile

@@ -104,12 +104,15 @@ class WorkerPool:
         neighbours = -(-size // max(1, nodes))
         return size, [_Slot(actor_class.remote(settings.worker, neighbours), number) for number in range(size)]
 
-    def run(self, work: Work, progress: Callable[[int], None], begin: Callable[[], None] = lambda: None) -> Record:
+    def run(
+        self, work: Work, progress: Callable[[int], None], begin: Callable[[], Record | None] = lambda: None
+    ) -> Record:
         """Lease a worker, run a shard on it, give it back. Blocks until a worker is free.
 
         Args:
             work: the order.
-            begin: called once a worker is leased, before anything is asked of it; what it raises ends the matter.
+            begin: called once a worker is leased, before anything is asked of it. A record that it returns, or an error
+                that it raises, ends the matter.
             progress: called now and then with the number of frames written so far.
 
         Raises:
@@ -119,8 +122,8 @@ class WorkerPool:
         """
         slot = self._lease()
         try:
-            begin()
-            return self._run_on(slot, work, progress)
+            known = begin()
+            return known if known is not None else self._run_on(slot, work, progress)
         finally:
             self._give_back(slot)
 
@@ -273,7 +276,9 @@ class SharedPool:
         self._broken: Exception | None = None
         self.users = 0
 
-    def run(self, work: Work, progress: Callable[[int], None], begin: Callable[[], None] = lambda: None) -> Record:
+    def run(
+        self, work: Work, progress: Callable[[int], None], begin: Callable[[], Record | None] = lambda: None
+    ) -> Record:
         """See `WorkerPool.run`; raises what starting the pool raises too."""
         return self.start().run(work, progress, begin)
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tasks.errors import PermanentError, Quarantined, SourceError, WorkerLost
 from tasks.plan import Plan, plan_title
 from tasks.pool.pool import PoolSettings, SharedPool, WorkerPool
-from tasks.pool.worker import WorkerSettings
+from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
-from tasks.records import Work
+from tasks.records import Record, Work
 from tasks.scan import scan
 from tasks.store import Store
-from tasks.upscale import done_record
+from tasks.upscale import done_record, upscale_shard
 from tests.clips import Clip, make
 from tests.faults import kills
 from vsr_model.errors import UnknownModel
@@ -84,13 +85,29 @@ def test_a_pool_that_cannot_start_says_so_at_once_the_second_time(ray_cluster: s
 
 
 def test_a_shard_that_is_called_off_while_it_waits_asks_nothing_of_a_worker(pool: WorkerPool, plan: Plan) -> None:
-    def off() -> None:
+    def off() -> Record | None:
         raise PermanentError("called off")
 
     with pytest.raises(PermanentError, match="called off"):
         pool.run(plan.work[1], lambda frames: None, off)
     assert done_record(plan.shards[1], Store(plan.work[1].store)) is None
     assert pool.run(plan.work[1], lambda frames: None).frames == 30
+
+
+def test_a_shard_that_somebody_did_while_it_waited_is_not_done_again(plan: Plan) -> None:
+    """Two copies of one film: the pool of this test stands for a worker who was busy with the first."""
+    work, store, done = plan.work[0], Store(plan.work[0].store), ShardWorker(WorkerSettings("lanczos"))
+
+    class Busy:
+        def run(self, work: Work, progress: object, begin: Callable[[], Record | None]) -> Record | None:
+            made = done.upscale(work)
+            found = begin()
+            assert found == made
+            return found
+
+    record, worked = upscale_shard(work, cast(SharedPool, Busy()), store, False, lambda frames: None, lambda: None)
+    assert not worked
+    assert record == done_record(work.shard, store)
 
 
 def test_a_shard_that_kills_three_workers_is_quarantined_and_the_pool_goes_on(

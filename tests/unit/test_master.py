@@ -160,6 +160,27 @@ def test_the_container_is_the_sources_own_unless_it_cannot_be(
     assert remark in " ".join(remarks)
 
 
+def test_a_stream_is_not_lost_to_keep_times_to_the_tick(tmp_path: Path) -> None:
+    """MP4 would hold the times of a transport stream, and not its DVB subtitles; Matroska rounds to milliseconds."""
+    plain = make(tmp_path / "plain.ts", replace(CLIP, subtitle=False, chapters=False))
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "film.ts"), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        words = target.add_mux_stream("dvb_subtitle", time_base=Fraction(1, 90_000))
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+        caption = av.Packet(bytes([0x20, 0x00, 0x0F, 0x10, 0, 1, 0, 2, 0, 0, 0xFF]))
+        caption.stream, caption.pts, caption.dts, caption.time_base = words, 9000, 9000, Fraction(1, 90_000)
+        target.mux(caption)
+    one = film(tmp_path / "film.ts")
+    assert [s.type for s in one.probe.streams] == ["video", "audio", "subtitle"]
+    chosen, remarks = choose_container(one.probe, one.source, EncodeSettings("h265"), "auto")
+    assert chosen == "mkv"
+    assert "rounds times" in " ".join(remarks)
+    assert "not carried" not in " ".join(remarks)
+
+
 @pytest.mark.parametrize(
     ("settings", "height", "width", "words"),
     [
