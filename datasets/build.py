@@ -32,6 +32,12 @@ UInt8 = npt.NDArray[np.uint8]
 
 TILE = 512
 CLIP_FRAMES = 24
+TEXTURE_TILES: dict[Split, int] = {"train": 640, "validation": 64}
+TILES_OF_A_TEXTURE = 2
+DRAWN_TILES: dict[Split, int] = {"train": 120, "validation": 12}
+CELL = 32  # side of the cells that tell whether a tile is filled, and cells a side of what it looks like
+MIN_FILLED = 0.6
+SAME_LOOK = 0.97
 FILM_CLIPS = 100
 FILM_USED = 0.9  # the rest is credits
 MIN_DETAIL = 1.6  # mean step between neighbours, in code values, below which a tile is sky or blur
@@ -45,13 +51,12 @@ def build(out: Path, cache: Path, film_clips: int = FILM_CLIPS) -> None:
     sources = fetch(cache)
     counts: dict[str, int] = {}
     for seed, split in enumerate(SPLITS):
-        tiles: list[UInt8] = []
-        for source in sources:
-            if source.kind != "film" and source.split == split:
-                cut = list(tiles_of(source))
-                counts[source.name] = len(cut)
-                tiles += cut
-        tiles += [drawn_tile(seed, n, TILE) for n in range(len(tiles) // 3)]
+        pictures = [source for source in sources if source.kind in ("photo", "artwork") and source.split == split]
+        textures = [source for source in sources if source.kind == "texture" and source.split == split]
+        textures.sort(key=lambda source: source.sha256)  # any order that mixes the packages
+        tiles = take(pictures, None, counts)
+        tiles += take(textures, TEXTURE_TILES[split], counts)
+        tiles += [drawn_tile(seed, n, TILE) for n in range(DRAWN_TILES[split])]
         np.save(out / f"tiles_{split}.npy", np.stack(tiles))
     film = next(source for source in sources if source.kind == "film")
     starts = film_starts(film.path, film_clips)
@@ -67,12 +72,29 @@ def build(out: Path, cache: Path, film_clips: int = FILM_CLIPS) -> None:
     write_manifest(out / "manifest.parquet", sources, counts)
 
 
+def take(sources: list[Source], limit: int | None, counts: dict[str, int]) -> list[UInt8]:
+    """Cut tiles from the sources in order until there are `limit`, noting in `counts` how many each gave."""
+    tiles: list[UInt8] = []
+    looks: list[npt.NDArray[np.float32]] = []
+    for source in sources:
+        cut = list(tiles_of(source))
+        if source.kind == "texture":  # the same thing in other colours comes many times
+            cut = [tile_3HW for tile_3HW in cut[:TILES_OF_A_TEXTURE] if _is_new(tile_3HW, looks)]
+        counts[source.name] = len(cut)
+        tiles += cut
+        if limit is not None and len(tiles) >= limit:
+            return tiles[:limit]
+    return tiles
+
+
 def tiles_of(source: Source) -> Iterator[UInt8]:
     """Yield the [3, 512, 512] tiles of one picture that hold any detail."""
     picture_3HW = next(frames_of(source.path))
     height, width = picture_3HW.shape[1:]
     # Large photographs carry demosaicing and lens blur at full size; drawings are sharp but repeat themselves.
-    factors = (3.0,) if source.kind == "artwork" else (2.0, 2.8) if max(height, width) >= 3000 else (1.5, 2.0)
+    factors: tuple[float, ...] = (1.5, 2.0, 2.8, 4.0) if max(height, width) >= 3000 else (1.5, 2.0)
+    if source.kind != "photo":
+        factors = (3.0,) if source.kind == "artwork" else (1.0,)
     for factor in factors:
         size = (round(height / factor), round(width / factor))
         if min(size) < TILE:
@@ -81,7 +103,7 @@ def tiles_of(source: Source) -> Iterator[UInt8]:
         for top in _offsets(size[0]):
             for left in _offsets(size[1]):
                 tile_3HW = small_3HW[:, top : top + TILE, left : left + TILE]
-                if _detail(tile_3HW) > MIN_DETAIL:
+                if _detail(tile_3HW) > MIN_DETAIL and (source.kind != "texture" or _is_filled(tile_3HW)):
                     yield np.ascontiguousarray(tile_3HW)
 
 
@@ -96,6 +118,24 @@ def _offsets(length: int) -> list[int]:
 def _detail(tile_3HW: UInt8) -> float:
     """Mean absolute difference of horizontal neighbours in green, in code values: near 0 for sky and blur."""
     return float(np.abs(np.diff(tile_3HW[1].astype(np.int16), axis=1)).mean())
+
+
+def _is_filled(tile_3HW: UInt8) -> bool:
+    """True if most of a tile shows something: sheets of textures are often half empty."""
+    step_HW = np.abs(np.diff(tile_3HW[1].astype(np.float32), axis=1, append=0))
+    cell_NN = step_HW.reshape(TILE // CELL, CELL, TILE // CELL, CELL).mean(axis=(1, 3))
+    return bool((cell_NN > MIN_DETAIL).mean() > MIN_FILLED)
+
+
+def _is_new(tile_3HW: UInt8, looks: list[npt.NDArray[np.float32]]) -> bool:
+    """True if no tile before looks the same but for colour and contrast; remembers this one's look."""
+    look = tile_3HW.mean(axis=0).reshape(CELL, TILE // CELL, CELL, TILE // CELL).mean(axis=(1, 3)).astype(np.float32)
+    look = (look - look.mean()).ravel()
+    look /= max(float(np.linalg.norm(look)), 1e-6)
+    if any(abs(float(look @ other)) > SAME_LOOK for other in looks):
+        return False
+    looks.append(look)
+    return True
 
 
 def film_starts(path: Path, count: int) -> list[int]:

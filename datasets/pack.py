@@ -15,7 +15,7 @@ import numpy as np
 
 # Shape suffixes: N items, T frames, 3 channels (R, G, B), H rows, W columns.
 
-PHOTO_CRF = 9
+PHOTO_CRF = 12
 FILM_CRF = 14
 
 

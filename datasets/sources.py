@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["photo", "artwork", "film"]
+Kind = Literal["photo", "artwork", "texture", "film"]
 Split = Literal["train", "validation"]
 
 
@@ -29,7 +29,8 @@ class Rule:
     Attributes:
         package: name of the Debian package.
         pattern: glob of the paths inside it.
-        kind: "photo" for natural pictures, "artwork" for drawn ones.
+        kind: "photo" for natural pictures, "artwork" for drawn ones, "texture" for what games cover surfaces with
+            (photographs of stone, wood and leaves, lettering, panels, liveries).
         licence: SPDX name, used where the package's copyright file names none for the file itself.
         origin: who made the pictures.
     """
@@ -81,6 +82,16 @@ _LXQT = [
     "fog.jpg",
 ]
 
+_TEXTURES = (
+    ("flightgear-data-base", "GPL-2.0-or-later", "FlightGear", ("usr/share/games/flightgear/*.png",)),
+    ("supertuxkart-data", "GPL-3.0-or-later", "SuperTuxKart",
+     ("usr/share/games/supertuxkart/data/*.jpg", "usr/share/games/supertuxkart/data/*.png")),
+    ("ufoai-textures", "GPL-2.0-or-later", "UFO: Alien Invasion",
+     ("textures/*.jpg", "textures/*.png")),
+)  # fmt: skip
+# Maps of slope, height, shine or light are no pictures.
+_NO_PICTURE = re.compile(r"_(nm|sm|gm|rm|orm|ao)\.|normal|bump|gloss|spec|glow|luma|mask|lightmap|height", re.IGNORECASE)
+
 RULES: tuple[Rule, ...] = (
     Rule("lomiri-wallpapers-16.04", "usr/share/backgrounds/*_by_*.jpg", "photo", "CC-BY-SA-4.0", "Ubuntu community"),
     Rule("lomiri-wallpapers-20.04", "usr/share/backgrounds/*_by_*.jpg", "photo", "CC-BY-SA-3.0", "Ubuntu community"),
@@ -91,6 +102,11 @@ RULES: tuple[Rule, ...] = (
              "KDE Visual Design Group")
         for kind, names in _PLASMA
         for name in names
+    ),
+    *(
+        Rule(package, pattern, "texture", licence, origin)
+        for package, licence, origin, patterns in _TEXTURES
+        for pattern in patterns
     ),
 )  # fmt: skip
 
@@ -140,6 +156,10 @@ def _debian(package: str, cache: Path) -> Path:
     subprocess.run(["apt-get", "download", package], cwd=cache, check=True, stdout=subprocess.DEVNULL)
     deb = next(cache.glob(f"{package}_*.deb"))
     subprocess.run(["dpkg", "-x", deb, folder], check=True)
+    for packed in folder.rglob("*.pk3"):  # a game's own archive, which is a zip file
+        with zipfile.ZipFile(packed) as archive:
+            archive.extractall(folder)
+        packed.unlink()
     (folder / "VERSION").write_text(deb.stem)
     return folder
 
@@ -149,6 +169,8 @@ def _pictures(rule: Rule, folder: Path) -> Iterator[Source]:
     files = [path for path in sorted(folder.rglob("*")) if fnmatch.fnmatch(str(path.relative_to(folder)), rule.pattern)]
     if rule.package.startswith("plasma") and files:  # many sizes of one picture: the largest file is the original
         files = [max(files, key=lambda path: path.stat().st_size)]
+    if rule.kind == "texture":
+        files = [path for path in files if not _NO_PICTURE.search(path.name)]
     for path in files:
         name = f"{rule.package}/{path.relative_to(folder)}"
         yield Source(
@@ -158,14 +180,16 @@ def _pictures(rule: Rule, folder: Path) -> Iterator[Source]:
 
 
 def _licences(copyright_file: Path) -> dict[str, str]:
-    """Read a machine-readable Debian copyright file: file name to the licence it names, for single files only."""
+    """Read a machine-readable Debian copyright file: file name to the licence it names, for files named one by one."""
     if not copyright_file.is_file():
         return {}
-    paragraphs = re.split(r"\n\s*\n", copyright_file.read_text(errors="replace"))
-    pairs = [
-        (re.search(r"^Files: *(\S+) *$", text, re.M), re.search(r"^License: *(\S+)", text, re.M)) for text in paragraphs
-    ]
-    return {Path(f[1]).name: licence[1] for f, licence in pairs if f and licence and "*" not in f[1]}
+    named: dict[str, str] = {}
+    for paragraph in re.split(r"\n\s*\n", copyright_file.read_text(errors="replace")):
+        files = re.search(r"^Files:((?:.*\n)(?:[ \t].*\n)*)", paragraph + "\n", re.M)
+        licence = re.search(r"^License: *(\S+)", paragraph, re.M)
+        if files and licence:
+            named |= {Path(name).name: licence[1] for name in files[1].split() if "*" not in name}
+    return named
 
 
 def _split(name: str) -> Split:

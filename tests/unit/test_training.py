@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +89,27 @@ def test_a_piece_leaves_its_results(data: Path, tmp_path: Path, monkeypatch: pyt
     assert {1.0, 2.0, 3.0, 4.0} == set(steps)
     assert (tmp_path / "two/curve.png").read_bytes().startswith(b"\x89PNG")
     assert read_network(tmp_path / "two/swift.safetensors").shape == SHAPE
+
+
+def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
+    """Started by torchrun they end with one set of weights, and their gradients were really averaged."""
+    tiles = tmp_path / "tiles"
+    shutil.copytree(data, tiles, ignore=shutil.ignore_patterns("film*"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+               "vsr_model.training.train", str(tiles), str(tmp_path), "--device", "cpu", "--validate-every", "100"]  # fmt: skip
+    options = asdict(replace(RECIPE, steps=2, film_share=0.0)) | asdict(SHAPE)
+    command += [word for key, value in options.items() for word in ("--" + key.replace("_", "-"), str(value))]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    together = load_checkpoint(tmp_path / "checkpoint.pt")["net"]
+
+    alone = Trainer(replace(RECIPE, film_share=0.0), SHAPE, CPU)
+    clips = Clips(data, "train", CPU, film_share=0.0, seed=RECIPE.seed)
+    batches = [clips.batch(n, RECIPE.clips, RECIPE.frames, 64) for n in range(4)]
+    for pair in (batches[:2], batches[2:]):  # the mean of two batches' gradients is the gradient of both in one
+        alone.step(torch.cat(pair), 4)
+    for key, value in alone.net.state_dict().items():
+        assert torch.allclose(value, together[key], atol=1e-5), key
 
 
 def test_batches_depend_on_their_number_alone(data: Path) -> None:

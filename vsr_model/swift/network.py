@@ -142,17 +142,13 @@ class Swift(nn.Module):
             [B, 3, H*scale, W*scale] in the frame's type, not clamped; and the next state.
         """
         flow_BFhw, trust_B1hw = self.motion(frame_B3HW, state.frame_B3HW)
-        return self.refine(frame_B3HW, state.memory_BCHW, flow_BFhw, trust_B1hw, scale)
+        memory_BCHW = self.refine(frame_B3HW, state.memory_BCHW, flow_BFhw, trust_B1hw)
+        return self.draw(frame_B3HW, memory_BCHW, scale), State(frame_B3HW, memory_BCHW)
 
     def refine(
-        self,
-        frame_B3HW: torch.Tensor,
-        memory_BCHW: torch.Tensor,
-        flow_BFhw: torch.Tensor,
-        trust_B1hw: torch.Tensor,
-        scale: int,
-    ) -> tuple[torch.Tensor, State]:
-        """The step after the motion is known; see `forward` and `Motion.forward`."""
+        self, frame_B3HW: torch.Tensor, memory_BCHW: torch.Tensor, flow_BFhw: torch.Tensor, trust_B1hw: torch.Tensor
+    ) -> torch.Tensor:
+        """The part of a step that needs the step before: the memory, moved (see `Motion.forward`) and renewed."""
         height, width = frame_B3HW.shape[-2:]
         canvas = self.shape.canvas
         trust_B1HW = resize_flow(trust_B1hw.sigmoid(), 2, height, width)
@@ -160,10 +156,15 @@ class Swift(nn.Module):
         moved_BCHW = warp(F.pixel_shuffle(memory_BCHW, canvas), flow_BFYX)
         moved_BCHW = F.pixel_unshuffle(moved_BCHW, canvas) * trust_B1HW.to(memory_BCHW.dtype)
         x_BCHW = torch.cat(((frame_B3HW - 0.5).to(memory_BCHW.dtype), moved_BCHW), dim=1)
-        x_BCHW = self.blocks(conv_relu(self.fuse, x_BCHW.contiguous(memory_format=torch.channels_last)))
-        detail_BPHW = self.heads[str(scale)](x_BCHW)
-        out_B3YX = F.pixel_shuffle(detail_BPHW.to(frame_B3HW.dtype) + self.enlarge(frame_B3HW, scale), scale)
-        return out_B3YX, State(frame_B3HW, x_BCHW)
+        refined_BCHW: torch.Tensor = self.blocks(
+            conv_relu(self.fuse, x_BCHW.contiguous(memory_format=torch.channels_last))
+        )
+        return refined_BCHW
+
+    def draw(self, frame_B3HW: torch.Tensor, memory_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
+        """The large frame, [B, 3, H*scale, W*scale]: the bicubic enlargement and the detail the memory holds."""
+        detail_BPHW = self.heads[str(scale)](memory_BCHW)
+        return F.pixel_shuffle(detail_BPHW.to(frame_B3HW.dtype) + self.enlarge(frame_B3HW, scale), scale)
 
     def enlarge(self, frame_B3HW: torch.Tensor, scale: int) -> torch.Tensor:
         """Bicubic enlargement, still folded: [B, 3*scale*scale, H, W], as `pixel_shuffle` wants it."""

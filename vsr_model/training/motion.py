@@ -17,6 +17,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+LARGEST_PIXEL = 2.0  # of a result, in pixels of the picture it is sampled from
 NODES = 5  # of the coarse grid that bends a surface
 BLOBS = 8  # of the coarse noise that outlines an object
 
@@ -30,7 +31,7 @@ def moving_clips(
         back_B3SS: square pictures, uint8 or float in 0..255.
         front_B3SS: as many others of the same size.
         frames: length of each clip.
-        side: rows and columns of each frame, in pixels about as large as the pictures' own.
+        side: rows and columns of each frame, in pixels 1 to `LARGEST_PIXEL` times as large as the pictures' own.
         reach: the fastest ordinary motion, in result pixels a frame.
         generator: CPU source of every random choice.
 
@@ -88,13 +89,15 @@ def _paths(
     for t in range(1, frames):  # a hand shakes smoothly
         shake_BT2[:, t] = 0.7 * shake_BT2[:, t - 1] + 0.7 * shake_BT2[:, t]
     travel_BT2 = ((speed_B2[:, None] + shake_BT2) * still_B1[:, None]).cumsum(dim=1)
-    room = max(0.0, (picture_side - side) / 2)
-    centre_BT2 = uniform(-room, room, b, 1, 2) + travel_BT2 - travel_BT2[:, frames // 2 : frames // 2 + 1]
+    # Result pixels are as large as the pictures' own or larger: drawn smaller, they would be softer than any camera's.
+    zoom_B1 = uniform(0.0, math.log(LARGEST_PIXEL), b, 1)
+    room_B12 = ((picture_side - side * zoom_B1.exp()) / 2).clamp_min(0.0)[:, None]
+    centre_BT2 = uniform(-1.0, 1.0, b, 1, 2) * room_B12 + travel_BT2 - travel_BT2[:, frames // 2 : frames // 2 + 1]
 
     time_T = torch.arange(frames) - frames / 2
     quarter_B1 = torch.randint(0, 4, (b, 1), generator=generator) * (math.pi / 2)
     angle_BT = quarter_B1 + 0.15 * normal(b, 1) + 0.006 * normal(b, 1) * still_B1 * time_T
-    zoom_BT = uniform(math.log(0.75), math.log(1.25), b, 1) + 0.006 * normal(b, 1) * still_B1 * time_T
+    zoom_BT = zoom_B1 + 0.006 * normal(b, 1) * still_B1 * time_T
     mirror_B1 = torch.randint(0, 2, (b, 1), generator=generator) * 2.0 - 1.0
     cos_BT, sin_BT = angle_BT.cos() * zoom_BT.exp(), angle_BT.sin() * zoom_BT.exp()
     rows = (torch.stack((cos_BT * mirror_B1, -sin_BT), -1), torch.stack((sin_BT * mirror_B1, cos_BT), -1))

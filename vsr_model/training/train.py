@@ -9,6 +9,9 @@ minutes, whichever comes first, and leaves in OUT:
     curve.csv           step, learning rate, loss and validation PSNR-Y, of all pieces
     curve.png           the same, drawn
 
+Several GPUs of one machine share the work when it is started with `torchrun --nproc-per-node N -m`: each draws clips of
+its own, the gradients are averaged.
+
 On CUDA a whole step (both passes and the update) is captured once as a graph for each factor and replayed.
 
 Knows nothing of where the arrays came from. Shape suffixes: B clips, T frames, 3 colours, H rows, W columns.
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 from vsr_model.swift.network import Shape, Swift, channels_last, resize_flow, warp
@@ -78,6 +83,7 @@ class Trainer:
         self.average = channels_last(Swift(shape).to(device))
         self.average.load_state_dict(self.net.state_dict())
         self.on_gpu = device.type == "cuda"
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.lr = torch.tensor(0.0, device=device)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=self.lr if self.on_gpu else recipe.lr, betas=(0.9, 0.99), weight_decay=0.0,
@@ -123,6 +129,7 @@ class Trainer:
             picture, motion = self.losses(truth_BT3HW, factor)
         loss = picture + self.recipe.motion_weight * motion
         loss.backward()  # type: ignore[no-untyped-call]
+        self._share_gradients()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm)
         self.optimiser.step()
         with torch.no_grad():
@@ -131,21 +138,33 @@ class Trainer:
             )
         return torch.stack((loss.detach(), picture.detach(), motion.detach()))
 
+    def _share_gradients(self) -> None:
+        """Average the gradients of all processes, which hold the same weights and learn from different clips."""
+        if self.world > 1:
+            gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(flat, dist.ReduceOp.SUM)  # gloo knows no mean
+            parts = (flat / self.world).split([gradient.numel() for gradient in gradients])
+            torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
+
     def losses(self, truth_BT3HW: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Charbonnier distance to the truth, and how badly the motion explains each source frame by the last one."""
         source_BT3HW = shrink(truth_BT3HW, factor)
-        height, width = source_BT3HW.shape[-2:]
-        state = self.net.start(source_BT3HW[:, 0])
-        picture, motion = [], []
-        for t in range(source_BT3HW.shape[1]):
-            frame_B3HW = source_BT3HW[:, t]
-            flow_BFhw, trust_B1hw = self.net.motion(frame_B3HW, state.frame_B3HW)
-            if t > 0:
-                flow_BFHW = resize_flow(flow_BFhw, 2, height, width) * 2.0
-                motion.append((warp(state.frame_B3HW, flow_BFHW) - frame_B3HW).abs().mean())
-            out_B3HW, state = self.net.refine(frame_B3HW, state.memory_BCHW, flow_BFhw, trust_B1hw, factor)
-            picture.append(((out_B3HW - truth_BT3HW[:, t]).square() + 1e-6).sqrt().mean())
-        return torch.stack(picture).mean(), torch.stack(motion).mean()
+        b, frames, _, height, width = source_BT3HW.shape
+        # Only the memory has to go from frame to frame; the motion and the drawing are done for all frames at once.
+        now_N3HW, before_N3HW = source_BT3HW[:, 1:].flatten(0, 1), source_BT3HW[:, :-1].flatten(0, 1)
+        flow_NFhw, trust_N1hw = self.net.motion(now_N3HW, before_N3HW)
+        moved_N3HW = warp(before_N3HW, resize_flow(flow_NFhw, 2, height, width) * 2.0)
+        flow_BTFhw, trust_BT1hw = (x.unflatten(0, (b, frames - 1)) for x in (flow_NFhw, trust_N1hw))
+        memory_BCHW = self.net.start(source_BT3HW[:, 0]).memory_BCHW
+        memories = []
+        for t in range(frames):
+            by = max(t - 1, 0)  # nothing moves an empty memory
+            memory_BCHW = self.net.refine(source_BT3HW[:, t], memory_BCHW, flow_BTFhw[:, by], trust_BT1hw[:, by])
+            memories.append(memory_BCHW)
+        out_N3HW = self.net.draw(source_BT3HW.transpose(0, 1).flatten(0, 1), torch.cat(memories), factor)
+        distance_N3HW = out_N3HW - truth_BT3HW.transpose(0, 1).flatten(0, 1)
+        return (distance_N3HW.square() + 1e-6).sqrt().mean(), (moved_N3HW - now_N3HW).abs().mean()
 
     def _autocast(self) -> AbstractContextManager[object]:
         # Weight casts are cached within one step only: a captured graph must hold its own.
@@ -230,33 +249,40 @@ def train(
         rows = read_rows(resume.parent / "curve.csv")
     clips = Clips(data, "train", device, recipe.film_share, recipe.seed)
     held_out = Clips(data, "validation", device, seed=recipe.seed)
+    rank = dist.get_rank() if trainer.world > 1 else 0
     running = torch.zeros(3, device=device)
-    since = 0
-    while trainer.step_number < recipe.steps and time.monotonic() - began < recipe.minutes * 60:
+    since, seconds = 0, 0.0
+    while trainer.step_number < recipe.steps and seconds < recipe.minutes * 60:
         factor = trainer.factor()
-        truth_BT3HW = clips.batch(trainer.step_number, recipe.clips, recipe.frames, recipe.crop * factor)
+        number = trainer.step_number * trainer.world + rank
+        truth_BT3HW = clips.batch(number, recipe.clips, recipe.frames, recipe.crop * factor)
         running += trainer.step(truth_BT3HW, factor)
         since += 1
         step = trainer.step_number
         if step % log_every == 0 or step == recipe.steps:
-            loss, picture, motion = (running / since).tolist()
+            means = torch.cat((running / since, torch.tensor([time.monotonic() - began], device=device)))
+            if trainer.world > 1:  # of the time too, so that all end the piece at the same step
+                dist.all_reduce(means, dist.ReduceOp.SUM)
+            loss, picture, motion, seconds = (means / trainer.world).tolist()
             running.zero_()
-            row = {"step": step, "seconds": time.monotonic() - began, "lr": trainer.rate(), "loss": loss,
-                   "picture": picture, "motion": motion}  # fmt: skip
             since = 0
-            if step % validate_every == 0 or step == recipe.steps:
+            row = {"step": step, "seconds": seconds, "lr": trainer.rate(), "loss": loss, "picture": picture,
+                   "motion": motion}  # fmt: skip
+            if rank == 0 and (step % validate_every == 0 or step == recipe.steps):
                 row |= validate(trainer.average, held_out)
             rows.append(row)
-            print(" ".join(f"{k} {v:.6g}" for k, v in row.items()), flush=True)
+            if rank == 0:
+                print(" ".join(f"{k} {v:.6g}" for k, v in row.items()), flush=True)
             if loss != loss:
                 raise FloatingPointError(f"the loss is not a number at step {step}")
-    last: dict[str, float] = {"step": trainer.step_number, "seconds": time.monotonic() - began, "lr": trainer.rate()}
-    rows.append(last | validate(trainer.average, held_out))
-    print(" ".join(f"{k} {v:.6g}" for k, v in rows[-1].items()), flush=True)
-    torch.save(trainer.state(), out / "checkpoint.pt")
-    save_weights(trainer.average, out / "swift.safetensors")
-    write_rows(out / "curve.csv", rows)
-    draw_curve(out / "curve.png", rows)
+    if rank == 0:
+        last: dict[str, float] = {"step": trainer.step_number, "seconds": time.monotonic() - began}
+        rows.append(last | validate(trainer.average, held_out))
+        print(" ".join(f"{k} {v:.6g}" for k, v in rows[-1].items()), flush=True)
+        torch.save(trainer.state(), out / "checkpoint.pt")
+        save_weights(trainer.average, out / "swift.safetensors")
+        write_rows(out / "curve.csv", rows)
+        draw_curve(out / "curve.png", rows)
     return trainer
 
 
@@ -299,6 +325,12 @@ def main() -> None:
     recipe, shape = (g(**{f.name: getattr(arguments, f.name) for f in fields(g)}) for g in groups)
     torch.backends.cudnn.benchmark = True
     device = torch.device(arguments.device)
+    if "WORLD_SIZE" in os.environ:  # started by torchrun
+        device = torch.device(device.type, int(os.environ["LOCAL_RANK"]))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    print(recipe, shape, flush=True)
     train(arguments.data, arguments.out, recipe, shape, device, arguments.resume, 200, arguments.validate_every)
 
 
