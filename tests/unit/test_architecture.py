@@ -25,6 +25,7 @@ FORBIDDEN = {
         "tasks.plan",
         "tasks.scan",
     },
+    "tasks.quality": {"flows", "prefect", "ray", "fsspec", "s3fs", "tasks.store", "tasks.pool", "tasks.plan", "tasks.scan"},
     "tasks.store": {"flows", "prefect", "ray", "av", "torch", "tasks.media", "tasks.pool", "vsr_model"},
     "tasks.pool": {"flows", "prefect"},
     "vsr_model": {"flows", "tasks", "prefect", "ray", "fsspec", "s3fs", "av", "pyarrow", "datasets"},

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.clips import Order, damaged
 from vsr_model.swift.network import Shape
 from vsr_model.swift.upscaler import read_network
-from vsr_model.training.data import Clips, shrink
+from vsr_model.training.data import Clips, Pairs, shrink
 from vsr_model.training.train import Recipe, Trainer, load_checkpoint, read_rows, train
 from vsr_model.training.validate import psnr_y
 
@@ -52,15 +53,15 @@ def learn(trainer: Trainer, data: Path, steps: int) -> list[float]:
     losses = []
     for _ in range(steps):
         factor = trainer.factor()
-        losses.append(float(trainer.step(clips.batch(trainer.step_number, 2, 3, 16 * factor), factor)[0]))
+        losses.append(float(trainer.step(clips.lesson(trainer.step_number, 2, 3, 16, factor), factor)[0]))
     return losses
 
 
 def test_loss_falls(data: Path) -> None:
     """On one batch, so that the fall is the network's and not the draw's."""
     trainer = Trainer(replace(RECIPE, double_every=0), SHAPE, CPU)
-    batch_BT3HW = Clips(data, "train", CPU).batch(0, 2, 3, 64)
-    losses = [float(trainer.step(batch_BT3HW, 4)[0]) for _ in range(20)]
+    lesson = Clips(data, "train", CPU).lesson(0, 2, 3, 16, 4)
+    losses = [float(trainer.step(lesson, 4)[0]) for _ in range(20)]
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -81,7 +82,7 @@ def test_resume_is_exact(data: Path, tmp_path: Path) -> None:
 
 def test_a_piece_leaves_its_results(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"CLIPS": 2, "FRAMES": 3, "SIDE": 64}.items():
-        monkeypatch.setattr(f"vsr_model.training.validate.{name}", value)
+        monkeypatch.setattr(f"vsr_model.training.data.EXAM_{name}", value)
     train(data, tmp_path / "one", replace(RECIPE, steps=2), SHAPE, CPU, None, log_every=1)
     train(data, tmp_path / "two", replace(RECIPE, steps=4), SHAPE, CPU, tmp_path / "one/checkpoint.pt", log_every=1)
     steps = [row["step"] for row in read_rows(tmp_path / "two/curve.csv")]
@@ -96,7 +97,7 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
     tiles = tmp_path / "tiles"
     shutil.copytree(data, tiles, ignore=shutil.ignore_patterns("film*"))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-               "vsr_model.training.train", str(tiles), str(tmp_path), "--device", "cpu", "--validate-every", "100"]  # fmt: skip
+               "vsr_model.training.train", str(tiles), str(tmp_path), "--device", "cpu"]  # fmt: skip
     options = asdict(replace(RECIPE, steps=2, film_share=0.0)) | asdict(SHAPE)
     command += [word for key, value in options.items() for word in ("--" + key.replace("_", "-"), str(value))]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -105,9 +106,10 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
 
     alone = Trainer(replace(RECIPE, film_share=0.0), SHAPE, CPU)
     clips = Clips(data, "train", CPU, film_share=0.0, seed=RECIPE.seed)
-    batches = [clips.batch(n, RECIPE.clips, RECIPE.frames, 64) for n in range(4)]
-    for pair in (batches[:2], batches[2:]):  # the mean of two batches' gradients is the gradient of both in one
-        alone.step(torch.cat(pair), 4)
+    lessons = [clips.lesson(n, RECIPE.clips, RECIPE.frames, RECIPE.crop, 4) for n in range(4)]
+    for (truth_a, source_a), (truth_b, source_b) in (lessons[:2], lessons[2:]):
+        # The mean of two batches' gradients is the gradient of both in one.
+        alone.step((torch.cat((truth_a, truth_b)), torch.cat((source_a, source_b))), 4)
     for key, value in alone.net.state_dict().items():
         assert torch.allclose(value, together[key], atol=1e-5), key
 
@@ -121,6 +123,30 @@ def test_batches_depend_on_their_number_alone(data: Path) -> None:
     assert not torch.equal(third, clips.batch(4, 4, 5, 64))
     assert torch.equal(third, Clips(data, "train", CPU, film_share=0.5, seed=4).batch(3, 4, 5, 64))
     assert float((third[:, 1:] - third[:, :-1]).abs().max()) > 0.0  # something moves
+
+
+def test_damaged_pairs_lie_over_each_other(data: Path, tmp_path: Path) -> None:
+    """The truths are drawn again from seeds alone, and every cut, flip and turn is that of the source."""
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    order = Order(folder, "train", count=6, frames=4, side=64, scale=4, seed=3)
+    made = damaged(order)
+    assert [n for n, _, _ in damaged(order, 1, 2)] == [1, 3, 5]
+    np.savez(folder / "damaged_train.npz", source=np.stack([source for _, source, _ in made]), seed=3, side=64)
+    pairs = Pairs(folder, "train", CPU)
+    reduced_NT3SS = shrink(pairs.truth_NT3HW.float() / 255, 4)
+    for n, source_T3SS, _ in made:
+        apart_N = (reduced_NT3SS - torch.from_numpy(source_T3SS) / 255).abs().mean(dim=(1, 2, 3, 4))
+        assert int(apart_N.argmin()) == n
+    for step in range(4):
+        for factor in (4, 2):
+            truth, source = pairs.lesson(step, 3, 2, 8, factor)
+            assert truth.shape == (3, 2, 3, 8 * factor, 8 * factor)
+            assert source.shape == (3, 2, 3, 8, 8)
+            apart = (shrink(truth, factor) - source).abs().mean()
+            assert apart < 0.7 * (shrink(truth.flip(-1), factor) - source).abs().mean()
+    assert torch.equal(pairs.lesson(1, 3, 2, 8, 4)[0], pairs.lesson(1, 3, 2, 8, 4)[0])
+    assert pairs.exam(2)[0].shape == (6, 4, 3, 32, 32)
 
 
 def test_clean_source_is_8_bit() -> None:

@@ -1,11 +1,14 @@
-"""Batches: the training arrays of `python -m datasets.build` become clips of truth, the same for the same step.
+"""Batches: the training arrays of `python -m datasets.build` become clips, the same for the same step.
+
+`Clips` has truth and its clean reduction, `Pairs` truth and damaged sources made ahead of time. Both give lessons, for
+the loop, and an exam, for the held-out score.
 
 A batch depends on the seed and the step number and on nothing before it, so resuming needs no saved random state and
 two runs see the same clips whatever stopped them in between.
 
 Knows nothing of networks.
 
-Shape suffixes: N items, B clips, T frames, 3 colours, S tile side, H rows, W columns, R crop.
+Shape suffixes: N items, B clips, T frames, 3 colours, S side of a tile or source, H rows, W columns, R crop.
 """
 
 from __future__ import annotations
@@ -19,7 +22,12 @@ import torch.nn.functional as F
 
 from vsr_model.training.motion import moving_clips
 
+PAIR_REACH = 12.0  # the same of the clips that are damaged ahead of time
+EXAM_CLIPS, EXAM_FRAMES, EXAM_SIDE, EXAM_REACH = 10, 20, 256, 10.0
 REACH = 22.0  # fastest ordinary motion of a synthetic clip, in pixels of the truth a frame
+
+Split = Literal["train", "validation"]
+Lesson = tuple[torch.Tensor, torch.Tensor]  # truth [B, T, 3, H * factor, W * factor] and source [B, T, 3, H, W] in 0..1
 
 
 class Clips:
@@ -28,7 +36,7 @@ class Clips:
     def __init__(
         self,
         folder: Path,
-        split: Literal["train", "validation"],
+        split: Split,
         device: torch.device,
         film_share: float = 0.3,
         seed: int = 0,
@@ -40,10 +48,22 @@ class Clips:
         self.film_share = film_share if self.film_NT3HW is not None else 0.0
         self.seed = seed
 
-    def batch(self, step: int, clips: int, frames: int, side: int, reach: float = REACH) -> torch.Tensor:
+    def lesson(self, step: int, clips: int, frames: int, crop: int, factor: int) -> Lesson:
+        """Clips number `step` and their clean sources of `crop` pixels a side."""
+        truth_BT3HW = self.batch(step, clips, frames, crop * factor)
+        return truth_BT3HW, shrink(truth_BT3HW, factor)
+
+    def exam(self, factor: int) -> Lesson:
+        """The same few clips every time; ordinary footage moves less than what is learnt from."""
+        truth_BT3HW = self.batch(0, EXAM_CLIPS, EXAM_FRAMES, EXAM_SIDE, EXAM_REACH)
+        return truth_BT3HW, shrink(truth_BT3HW, factor)
+
+    def batch(
+        self, step: int, clips: int, frames: int, side: int, reach: float = REACH, film_share: float | None = None
+    ) -> torch.Tensor:
         """Return clip batch number `step`: [clips, frames, 3, side, side] float32 in 0..1."""
         generator = torch.Generator().manual_seed((self.seed << 40) + step)
-        of_film = round(clips * self.film_share)
+        of_film = round(clips * (self.film_share if film_share is None else film_share))
         if self.film_NT3HW is not None and frames > self.film_NT3HW.shape[1]:
             of_film = 0
         pick_2B = torch.randint(len(self.tiles_N3SS), (2, clips - of_film), generator=generator)
@@ -67,6 +87,58 @@ class Clips:
         flips = [axis for axis in (0, 2, 3) if below(2)]
         clip_T3RR = clip_T3RR.flip(flips) if flips else clip_T3RR
         return clip_T3RR.float() / 255.0
+
+
+class Pairs:
+    """Damaged sources made ahead of time (`python -m datasets.clips`) and their truths, drawn again on `device`."""
+
+    def __init__(self, folder: Path, split: Split, device: torch.device, seed: int = 0) -> None:
+        """Load `damaged_{split}.npz` and draw the truths from the tiles and film in the same folder."""
+        made = np.load(folder / f"damaged_{split}.npz")
+        self.source_NT3SS = torch.from_numpy(made["source"]).to(device)
+        clips = Clips(folder, split, device, seed=int(made["seed"]))
+        n_items, frames = self.source_NT3SS.shape[:2]
+        truths = [pair_truth(clips, n, frames, int(made["side"])) for n in range(n_items)]
+        self.truth_NT3HW = torch.stack(truths)
+        self.seed = seed
+
+    def lesson(self, step: int, clips: int, frames: int, crop: int, factor: int) -> Lesson:
+        """Clips number `step`, cut from the pairs at random; smaller factors have the truth reduced."""
+        generator = torch.Generator().manual_seed((self.seed << 40) + step)
+
+        def below(bound: int) -> int:
+            return int(torch.randint(bound, (), generator=generator))
+
+        n_items, n_frames, _, side, _ = self.source_NT3SS.shape
+        scale = self.truth_NT3HW.shape[-1] // side
+        truths: list[torch.Tensor] = []
+        sources: list[torch.Tensor] = []
+        for _ in range(clips):
+            n, start = below(n_items), below(n_frames - frames + 1)
+            top, left = below(side - crop + 1), below(side - crop + 1)
+            flips, turned = [axis for axis in (2, 3) if below(2)], below(2)  # not in time: damage has a direction
+            for pictures, found, size in ((self.truth_NT3HW, truths, scale), (self.source_NT3SS, sources, 1)):
+                rows, columns = (slice(at * size, (at + crop) * size) for at in (top, left))
+                clip_T3RR = pictures[n, start : start + frames, :, rows, columns].flip(flips)
+                found.append(clip_T3RR.transpose(2, 3) if turned else clip_T3RR)
+        return self._pair(torch.stack(truths), torch.stack(sources), factor)
+
+    def exam(self, factor: int) -> Lesson:
+        """The first few pairs, whole."""
+        return self._pair(self.truth_NT3HW[:EXAM_CLIPS], self.source_NT3SS[:EXAM_CLIPS], factor)
+
+    def _pair(self, truth_BT3HW: torch.Tensor, source_BT3HW: torch.Tensor, factor: int) -> Lesson:
+        scale = truth_BT3HW.shape[-1] // source_BT3HW.shape[-1]
+        truth_BT3HW = truth_BT3HW.float() / 255.0
+        small_BT3HW = truth_BT3HW if factor == scale else shrink(truth_BT3HW, scale // factor)
+        return small_BT3HW, source_BT3HW.float() / 255.0
+
+
+def pair_truth(clips: Clips, number: int, frames: int, side: int) -> torch.Tensor:
+    """The truth of damaged clip `number`: uint8 [frames, 3, side, side]; every fifth is film."""
+    of_film = number % 5 == 4 and clips.film_NT3HW is not None and frames <= clips.film_NT3HW.shape[1]
+    truth_1T3SS = clips.batch(number, 1, frames, side, PAIR_REACH, film_share=1.0 if of_film else 0.0)
+    return (truth_1T3SS[0] * 255.0).round().byte()
 
 
 def shrink(truth_BT3HW: torch.Tensor, scale: int) -> torch.Tensor:

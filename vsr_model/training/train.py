@@ -35,7 +35,7 @@ from safetensors.torch import save_file
 
 from vsr_model.swift.network import Shape, Swift, channels_last, resize_flow, warp
 from vsr_model.training.curve import draw_curve
-from vsr_model.training.data import Clips, shrink
+from vsr_model.training.data import Clips, Lesson, Pairs
 from vsr_model.training.validate import validate
 
 
@@ -54,6 +54,7 @@ class Recipe:
         clip_norm: gradient norm above which gradients are scaled down.
         ema: decay of the weight average.
         film_share: part of a batch taken from film.
+        damaged: learn from damaged sources (`data.Pairs`) instead of clean ones.
         seed: base of every random draw.
     """
 
@@ -70,6 +71,7 @@ class Recipe:
     clip_norm: float = 0.5
     ema: float = 0.999
     film_share: float = 0.3
+    damaged: int = 0
     seed: int = 1
 
 
@@ -91,7 +93,7 @@ class Trainer:
         )  # fmt: skip
         self.step_number = 0
         self.piece_start = 0
-        self._replays: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
+        self._replays: dict[int, Callable[[Lesson], torch.Tensor]] = {}
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -108,25 +110,25 @@ class Trainer:
         every = self.recipe.double_every
         return 2 if every and self.step_number % every == every - 1 else 4
 
-    def step(self, truth_BT3HW: torch.Tensor, factor: int) -> torch.Tensor:
-        """Learn from one batch; returns [loss, picture part, motion part], still on the device."""
+    def step(self, lesson: Lesson, factor: int) -> torch.Tensor:
+        """Learn from one batch of truth and source; returns [loss, picture part, motion part], still on the device."""
         rate = self.rate()
         if self.on_gpu:
             self.lr.fill_(rate)
             if factor not in self._replays:
-                self._replays[factor] = self._capture(truth_BT3HW, factor)
-            losses = self._replays[factor](truth_BT3HW)
+                self._replays[factor] = self._capture(lesson, factor)
+            losses = self._replays[factor](lesson)
         else:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            losses = self._update(truth_BT3HW, factor)
+            losses = self._update(lesson, factor)
         self.step_number += 1
         return losses
 
-    def _update(self, truth_BT3HW: torch.Tensor, factor: int) -> torch.Tensor:
+    def _update(self, lesson: Lesson, factor: int) -> torch.Tensor:
         self.optimiser.zero_grad(set_to_none=True)
         with self._autocast():
-            picture, motion = self.losses(truth_BT3HW, factor)
+            picture, motion = self.losses(*lesson, factor)
         loss = picture + self.recipe.motion_weight * motion
         loss.backward()  # type: ignore[no-untyped-call]
         self._share_gradients()
@@ -144,12 +146,14 @@ class Trainer:
             gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.all_reduce(flat, dist.ReduceOp.SUM)  # gloo knows no mean
-            parts = (flat / self.world).split([gradient.numel() for gradient in gradients])
+            sizes = [gradient.numel() for gradient in gradients]
+            parts = torch.tensor_split(flat / self.world, torch.tensor(sizes).cumsum(0)[:-1])
             torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
 
-    def losses(self, truth_BT3HW: torch.Tensor, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(
+        self, truth_BT3HW: torch.Tensor, source_BT3HW: torch.Tensor, factor: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Charbonnier distance to the truth, and how badly the motion explains each source frame by the last one."""
-        source_BT3HW = shrink(truth_BT3HW, factor)
         b, frames, _, height, width = source_BT3HW.shape
         # Only the memory has to go from frame to frame; the motion and the drawing are done for all frames at once.
         now_N3HW, before_N3HW = source_BT3HW[:, 1:].flatten(0, 1), source_BT3HW[:, :-1].flatten(0, 1)
@@ -170,24 +174,24 @@ class Trainer:
         # Weight casts are cached within one step only: a captured graph must hold its own.
         return torch.autocast("cuda", dtype=torch.bfloat16) if self.on_gpu else nullcontext()
 
-    def _capture(self, example: torch.Tensor, factor: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _capture(self, example: Lesson, factor: int) -> Callable[[Lesson], torch.Tensor]:
         """Record one step as a CUDA graph; the three dry runs it needs leave no trace in the weights."""
         kept = self.state()
         kept = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, kept)
-        static_BT3HW = example.clone()
+        static = (example[0].clone(), example[1].clone())
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self._update(static_BT3HW, factor)
+                self._update(static, factor)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            losses = self._update(static_BT3HW, factor)
+            losses = self._update(static, factor)
         self._restore_in_place(kept)
 
-        def replay(truth_BT3HW: torch.Tensor) -> torch.Tensor:
-            static_BT3HW.copy_(truth_BT3HW)
+        def replay(lesson: Lesson) -> torch.Tensor:
+            torch._foreach_copy_(list(static), list(lesson))
             graph.replay()
             return losses.clone()
 
@@ -247,16 +251,17 @@ def train(
     if resume is not None:
         trainer.restore(load_checkpoint(resume))
         rows = read_rows(resume.parent / "curve.csv")
-    clips = Clips(data, "train", device, recipe.film_share, recipe.seed)
-    held_out = Clips(data, "validation", device, seed=recipe.seed)
+    material: Clips | Pairs = Clips(data, "train", device, recipe.film_share, recipe.seed)
+    held_out: Clips | Pairs = Clips(data, "validation", device)
+    if recipe.damaged:
+        material, held_out = Pairs(data, "train", device, recipe.seed), Pairs(data, "validation", device)
     rank = dist.get_rank() if trainer.world > 1 else 0
     running = torch.zeros(3, device=device)
     since, seconds = 0, 0.0
     while trainer.step_number < recipe.steps and seconds < recipe.minutes * 60:
         factor = trainer.factor()
         number = trainer.step_number * trainer.world + rank
-        truth_BT3HW = clips.batch(number, recipe.clips, recipe.frames, recipe.crop * factor)
-        running += trainer.step(truth_BT3HW, factor)
+        running += trainer.step(material.lesson(number, recipe.clips, recipe.frames, recipe.crop, factor), factor)
         since += 1
         step = trainer.step_number
         if step % log_every == 0 or step == recipe.steps:

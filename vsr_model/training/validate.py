@@ -10,24 +10,18 @@ from __future__ import annotations
 import torch
 
 from vsr_model.swift.network import Swift
-from vsr_model.training.data import Clips, shrink
-
-CLIPS = 10
-FRAMES = 20
-SIDE = 256  # of the truth
-REACH = 10.0  # ordinary footage moves less than the training clips
+from vsr_model.training.data import Clips, Pairs
 
 
 @torch.no_grad()
-def validate(net: Swift, clips: Clips) -> dict[str, float]:
+def validate(net: Swift, held_out: Clips | Pairs) -> dict[str, float]:
     """Return mean PSNR-Y in dB over clips and frames: `psnr4`, `psnr2`, and bicubic's `bicubic4`, `bicubic2`."""
     scores: dict[str, float] = {}
-    truth_BT3HW = clips.batch(0, CLIPS, FRAMES, SIDE, REACH)
     for factor in (4, 2):
-        source_BT3HW = shrink(truth_BT3HW, factor)
+        truth_BT3HW, source_BT3HW = held_out.exam(factor)
         state = net.start(source_BT3HW[:, 0])
         psnr, plain = [], []
-        for t in range(FRAMES):
+        for t in range(source_BT3HW.shape[1]):
             frame_B3HW = source_BT3HW[:, t]
             out_B3HW, state = net(frame_B3HW, state, factor)
             base_B3HW = torch.nn.functional.pixel_shuffle(net.enlarge(frame_B3HW, factor), factor)
