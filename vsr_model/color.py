@@ -1,0 +1,62 @@
+"""Give a network's result the colours of the source it was made from: per-frame statistics, or low frequencies.
+
+Both are applied frame by frame, in float32 whatever comes in: in half precision the wavelet form shows bands.
+
+Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+WAVELET_LEVELS = 5  # the widest blur reaches 31 pixels to either side
+_VARIANCE_FLOOR = 1e-5
+
+
+def match_statistics(
+    result_T3HW: torch.Tensor, source_T3HW: torch.Tensor, low: float = -1.0, high: float = 1.0
+) -> torch.Tensor:
+    """AdaIN (Huang and Belongie 2017, equation 8): mean and deviation of each frame and channel become the source's.
+
+    Args:
+        result_T3HW: what the network made.
+        source_T3HW: the source enlarged to the same size, in the same range.
+        low, high: what the result is clamped to.
+
+    Returns:
+        float32. Statistics are of a whole frame: a small change in it changes every pixel a little.
+    """
+    result_T3HW, source_T3HW = result_T3HW.float(), source_T3HW.float()
+    mean_T311, deviation_T311 = _statistics(result_T3HW)
+    wanted_mean_T311, wanted_deviation_T311 = _statistics(source_T3HW)
+    plain_T3HW = (result_T3HW - mean_T311) / deviation_T311
+    return (plain_T3HW * wanted_deviation_T311 + wanted_mean_T311).clamp(low, high)
+
+
+def match_low_frequencies(
+    result_T3HW: torch.Tensor, source_T3HW: torch.Tensor, low: float = -1.0, high: float = 1.0
+) -> torch.Tensor:
+    """The result's detail on the source's low frequencies, split by an undecimated wavelet of `WAVELET_LEVELS` levels.
+
+    Arguments and result as for `match_statistics`. Local: a pixel depends on 63 x 63 pixels around it.
+    """
+    result_T3HW = result_T3HW.float()
+    detail_T3HW = result_T3HW - blur(result_T3HW, WAVELET_LEVELS)
+    return (detail_T3HW + blur(source_T3HW.float(), WAVELET_LEVELS)).clamp(low, high)
+
+
+def blur(x_T3HW: torch.Tensor, levels: int) -> torch.Tensor:
+    """The low frequencies: binomial blurs [1, 2, 1] / 4 along both axes with 1, 2, 4, ... pixels between the taps."""
+    tap_3 = x_T3HW.new_tensor([0.25, 0.5, 0.25])
+    kernel_3133 = (tap_3[:, None] * tap_3).expand(3, 1, 3, 3)
+    for level in range(levels):
+        reach = 2**level
+        padded_T3HW = F.pad(x_T3HW, (reach,) * 4, mode="replicate")
+        x_T3HW = F.conv2d(padded_T3HW, kernel_3133, groups=3, dilation=reach)
+    return x_T3HW
+
+
+def _statistics(x_T3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    variance_T311, mean_T311 = torch.var_mean(x_T3HW, dim=(2, 3), correction=0, keepdim=True)
+    return mean_T311, (variance_T311 + _VARIANCE_FLOOR).sqrt()

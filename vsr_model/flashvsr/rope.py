@@ -1,0 +1,44 @@
+"""Rotary position embedding over (time, row, column), computed where it is needed: no table, so no longest video.
+
+RoFormer (Su et al. 2021, section 3.2.2) for three axes as in Wan2.1: of the complex pairs of a head, time gets the most,
+row and column a third each, rounded down. Pairs are neighbouring elements. Everything in float64.
+
+Shape suffixes: N tokens, h rows and w columns of the token grid, E heads, D head width, P = D / 2 complex pairs.
+"""
+
+from __future__ import annotations
+
+import torch
+
+BASE = 10_000.0
+
+
+def rotations(
+    first_time: int, times: int, height: int, width: int, head_width: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Unit rotations of a raster of tokens (time, row, column): complex128 [N, P], N = times * height * width.
+
+    Args:
+        first_time: position in time of the first latent; positions never start over.
+        times, height, width: of the token grid.
+        head_width: even.
+    """
+    side = 2 * (head_width // 6)
+    parts = (head_width - 2 * side, side, side)
+    starts, counts = (first_time, 0, 0), (times, height, width)
+    angles = []
+    for axis, (part, start, count) in enumerate(zip(parts, starts, counts, strict=True)):
+        frequency_P = BASE ** (-torch.arange(0, part, 2, dtype=torch.float64, device=device) / part)
+        position_n = torch.arange(start, start + count, dtype=torch.float64, device=device)
+        shape = [1, 1, 1, len(frequency_P)]
+        shape[axis] = count
+        angle_thwP = (position_n[:, None] * frequency_P).reshape(shape)
+        angles.append(angle_thwP.expand(times, height, width, -1))
+    angle_NP = torch.cat(angles, dim=-1).flatten(0, 2)
+    return torch.polar(torch.ones_like(angle_NP), angle_NP)
+
+
+def rotate(x_NED: torch.Tensor, rotation_NP: torch.Tensor) -> torch.Tensor:
+    """Turn every pair of every head by its token's rotation; the type of `x_NED` is kept."""
+    pairs_NEP = torch.view_as_complex(x_NED.double().unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs_NEP * rotation_NP[:, None]).flatten(-2).to(x_NED.dtype)
