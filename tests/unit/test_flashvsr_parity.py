@@ -14,6 +14,7 @@ from vsr_model.color import blur, match_low_frequencies, match_statistics
 from vsr_model.flashvsr.attention import choose_windows, local_mask, to_windows
 from vsr_model.flashvsr.dit import Cache, Dit, DitShape, Sparsity, sinusoid
 from vsr_model.flashvsr.lq_projection import History, LqProjection, Rule
+from vsr_model.flashvsr.pipeline import Networks, Pipeline, Settings
 from vsr_model.flashvsr.rope import rotate, rotations
 from vsr_model.flashvsr.tcdecoder import Memory as TcMemory
 from vsr_model.flashvsr.tcdecoder import TcDecoder, fold
@@ -198,3 +199,38 @@ def test_colour_fix() -> None:
     assert apart(blur(result, 1), g["mid.hq_blur_r1"]) < 1e-6
     assert apart(match_statistics(result, source).transpose(0, 1)[None], g["out.adain"]) < 1e-6
     assert apart(match_low_frequencies(result, source).transpose(0, 1)[None], g["out.wavelet"]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("case", "rule", "settings", "stride"),
+    [
+        ("tiny_v1.1", "causal", {"sparse_ratio": 2.0}, 4),
+        ("tiny_v1.1_nocolor", "causal", {"color_fix": "none"}, 8),
+        ("tiny_v1", "buffer", {}, 8),
+        ("full_v1.1", "causal", {}, 8),
+        ("tiny_v1.1_sparse", "causal", {"sparse_ratio": 0.05}, 8),
+    ],
+)
+def test_end_to_end(case: str, rule: Rule, settings: dict[str, object], stride: int) -> None:
+    """40 frames, pushed in uneven pieces, with the noise the original drew; it loses the last three, which we keep."""
+    g = golden("e2e")
+    dit, dit_golden = reduced_dit()
+    projection = LqProjection(256, (16, 24), rule)
+    projection.load_state_dict(weights(golden("lq_proj")))
+    decoder: TcDecoder | WanVae = TcDecoder((32, 16, 8, 8))
+    if case.startswith("full"):
+        decoder = WanVae(8)
+    decoder.load_state_dict(weights(golden("wan_vae" if case.startswith("full") else "tcdecoder")))
+    with torch.inference_mode():
+        networks = Networks(projection, dit, decoder, dit.constants(dit_golden["in.context"][0]))
+    chosen = Settings(**({"sparse_ratio": 2.0, "color_fix": "adain"} | settings))  # type: ignore[arg-type]
+    x_3THW = video(g["in.video_u8_lr"])
+    assert torch.equal(x_3THW[:, 0], enlarged(g["in.video_u8_lr"][:1])[0, :, 8:136, 4:260] / 255 * 2 - 1)
+    noise_CtHW = g["in.noise"][0].repeat(1, 2, 1, 1)  # the original stops after 10 latents
+    pipeline = Pipeline(networks, chosen, 128, 256, lambda first, count: noise_CtHW[:, first : first + count])
+    parts = [pipeline.push(piece) for piece in x_3THW[:, :40].split((1, 6, 23, 10), dim=1)]
+    last = pipeline.finish()
+    assert last is not None
+    frames_3THW = torch.cat([*parts, last], dim=1)
+    assert frames_3THW.shape == (3, 40, 128, 256)
+    assert apart(frames_3THW[:, :37, ::stride, ::stride], g[f"{case}.frames_s{stride}"]) < 5e-5

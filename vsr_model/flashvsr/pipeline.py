@@ -1,0 +1,155 @@
+"""One stream through the networks: source frames at result size in, finished frames out, in chunks.
+
+The first chunk needs 25 source frames and gives frames 0 to 20; each following one needs 8 more and gives 8. Whatever the
+length of a stream, its last frame is repeated as often as the last chunk needs, and what that adds is dropped again.
+Memory does not depend on the length.
+
+Knows nothing of files, weights or sizes that do not fit (see `upscaler`).
+
+Shape suffixes: T frames, 3 channels (R, G, B) in -1..1, C channels, t latents, H rows, W columns, N tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from vsr_model.color import match_low_frequencies, match_statistics
+from vsr_model.flashvsr import tcdecoder, wan_vae
+from vsr_model.flashvsr.dit import Cache, Constants, Dit, Sparsity
+from vsr_model.flashvsr.lq_projection import CLIP, History, LqProjection
+from vsr_model.flashvsr.tcdecoder import TcDecoder
+from vsr_model.flashvsr.wan_vae import WanVae
+
+ColorFix = Literal["wavelet", "adain", "none"]
+DrawNoise = Callable[[int, int], torch.Tensor]  # first latent and their number to [16, t, H / 8, W / 8]
+
+MULTIPLE = 128  # of the sides: 8 pixels a latent, 2 latents a token, 8 tokens a window
+FIRST_LATENTS, LATENTS = 6, 2  # of the first chunk, and of every other
+FIRST_FRAMES, FRAMES = 21, 8  # that come out of it
+SHORTEST = 25  # source frames
+# The picture for which `sparse_ratio` is the share of window pairs kept: at others the number of pairs a window is kept.
+_REFERENCE_PIXELS = 768 * 1280
+_COLOR_FIXES = {"wavelet": match_low_frequencies, "adain": match_statistics}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person may choose; the defaults are the published ones, but for the colour fix.
+
+    Attributes:
+        sparse_ratio: how many key windows a query window looks at, in units of 60; more is steadier, less is faster.
+        kv_ratio: slabs of 8 frames that later chunks look back at.
+        local_range: windows of 128 pixels that a window sees along either axis; less is sharper, more is steadier.
+        color_fix: wavelet keeps the source's low frequencies, adain the mean and deviation of each frame (which lets
+            the picture pump), none nothing.
+    """
+
+    sparse_ratio: float = 2.0
+    kv_ratio: float = 3.0
+    local_range: int = 11
+    color_fix: ColorFix = "wavelet"
+
+    def sparsity(self, height: int, width: int) -> Sparsity:
+        """For frames of height x width pixels."""
+        keep_ratio = self.sparse_ratio * _REFERENCE_PIXELS / (height * width)
+        return Sparsity(keep_ratio, int(self.kv_ratio), self.local_range)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of one mode, on one device in one type, and the constants of the transformer."""
+
+    projection: LqProjection
+    dit: Dit
+    decoder: TcDecoder | WanVae
+    constants: Constants
+
+
+class Pipeline:
+    """One stream. `push` frames, then `finish`; not reusable after that."""
+
+    def __init__(self, networks: Networks, settings: Settings, height: int, width: int, draw_noise: DrawNoise) -> None:
+        """Open a stream of frames of height x width, multiples of `MULTIPLE`."""
+        if height % MULTIPLE or width % MULTIPLE:
+            raise ValueError(f"{width}x{height} is not a multiple of {MULTIPLE} in both sides")
+        self._networks, self._settings = networks, settings
+        self._sparsity = settings.sparsity(height, width)
+        self._draw_noise = draw_noise
+        self._history, self._cache = History(), Cache()
+        self._memory = tcdecoder.Memory() if isinstance(networks.decoder, TcDecoder) else wan_vae.Memory()
+        self._waiting: list[torch.Tensor] = []  # frames [3, 1, H, W] that are no clip yet
+        self._source: list[torch.Tensor] = []  # frames whose result has not come out
+        self._tokens: list[torch.Tensor] = []  # of latents not yet made
+        self._latents = self._taken = self._given = 0
+
+    @torch.inference_mode()
+    def push(self, source_3THW: torch.Tensor) -> torch.Tensor:
+        """Take frames in -1..1; returns those that are finished, float32 [3, T', H, W], T' may be 0."""
+        done = [source_3THW[:, :0].float()]
+        for frame_31HW in source_3THW.split(1, dim=1):
+            done += self._take(frame_31HW)
+        result_3THW = torch.cat(done, dim=1)
+        self._given += result_3THW.shape[1]
+        return result_3THW
+
+    @torch.inference_mode()
+    def finish(self) -> torch.Tensor | None:
+        """Return the frames still inside; None if none were ever pushed."""
+        if not self._taken:
+            return None
+        frames, last_31HW = self._taken, self._source[-1]
+        needed = max(SHORTEST, FRAMES * math.ceil((frames + 3) / FRAMES) + 1)
+        rest_3THW = torch.cat([last_31HW[:, :0].float()] + [x for _ in range(needed - frames) for x in self._take(last_31HW)], dim=1)
+        return rest_3THW[:, : frames - self._given]
+
+    def _take(self, frame_31HW: torch.Tensor) -> list[torch.Tensor]:
+        """Take one frame; a chunk of finished ones comes back when it was the one that was missing."""
+        self._taken += 1
+        self._waiting.append(frame_31HW)
+        self._source.append(frame_31HW)
+        if len(self._waiting) < CLIP and self._taken > 1:
+            return []
+        weight = self._networks.dit.patch_embedding.weight
+        tokens_NC = self._networks.projection(torch.cat(self._waiting, dim=1).to(weight.dtype), self._history)
+        self._waiting.clear()
+        if tokens_NC is not None:
+            self._tokens.append(tokens_NC)
+        wanted = LATENTS if self._latents else FIRST_LATENTS
+        return [self._chunk(wanted)] if len(self._tokens) == wanted else []
+
+    def _chunk(self, latents: int) -> torch.Tensor:
+        """Make the next latents and the frames they stand for."""
+        networks, dtype = self._networks, self._networks.dit.patch_embedding.weight.dtype
+        frames = FRAMES if self._latents else FIRST_FRAMES
+        source_3THW = torch.cat(self._source[:frames], dim=1)
+        noise_CtHW = self._draw_noise(self._latents, latents).to(source_3THW.device, dtype)
+        change_CtHW = networks.dit(
+            noise_CtHW, torch.cat(self._tokens), self._latents, networks.constants, self._sparsity, self._cache
+        )
+        latents_CtHW = noise_CtHW - change_CtHW
+        result_3THW = self._decode(latents_CtHW, source_3THW)
+        self._latents += latents
+        self._tokens.clear()
+        del self._source[:frames]
+        return self._correct(result_3THW, source_3THW)
+
+    def _decode(self, latents_CtHW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
+        decoder = self._networks.decoder
+        if isinstance(decoder, TcDecoder):
+            assert isinstance(self._memory, tcdecoder.Memory)
+            small: torch.Tensor = decoder(latents_CtHW, source_3THW.to(latents_CtHW.dtype), self._memory)
+            return small
+        assert isinstance(self._memory, wan_vae.Memory)
+        full: torch.Tensor = decoder(latents_CtHW, self._memory)
+        return full.clamp(-1.0, 1.0)
+
+    def _correct(self, result_3THW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
+        if self._settings.color_fix == "none":
+            return result_3THW.float()
+        fix = _COLOR_FIXES[self._settings.color_fix]
+        return fix(result_3THW.transpose(0, 1), source_3THW.transpose(0, 1)).transpose(0, 1)
