@@ -14,12 +14,14 @@ from collections.abc import Callable
 from vsr_model import classical, single_image
 from vsr_model.contract import ModelEntry, Placement, Upscaler
 from vsr_model.errors import UnknownModel
+from vsr_model.flashvsr import models as flashvsr
 from vsr_model.swift import upscaler as swift
 
 _BUILT_IN: dict[str, Callable[[], ModelEntry]] = {
     "bicubic": lambda: classical.entry("bicubic"),
     "lanczos": lambda: classical.entry("lanczos"),
     "swift": lambda: swift.entry("swift"),
+    "flashvsr-test": flashvsr.small_entry,
 }
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
+from tests.flashvsr_golden import draw, fill, golden
 from vsr_model.color import blur, match_low_frequencies, match_statistics
-from vsr_model.flashvsr.attention import choose_windows, local_mask, to_windows
+from vsr_model.flashvsr.attention import choose_windows, local_mask
 from vsr_model.flashvsr.dit import Cache, Dit, DitShape, Sparsity, sinusoid
 from vsr_model.flashvsr.lq_projection import History, LqProjection, Rule
 from vsr_model.flashvsr.pipeline import Networks, Pipeline, Settings
@@ -21,18 +19,8 @@ from vsr_model.flashvsr.tcdecoder import TcDecoder, fold
 from vsr_model.flashvsr.wan_vae import DEVIATION, MEAN, WanVae
 from vsr_model.flashvsr.wan_vae import Memory as VaeMemory
 
-GOLDEN = Path("/work/shared/golden/flashvsr")
 Tensors = dict[str, torch.Tensor]
 CPU = torch.device("cpu")
-
-
-def golden(name: str) -> Tensors:
-    tensors = load_file(GOLDEN / f"{name}.safetensors")
-    return {k: v.float() if v.is_floating_point() and v.dtype != torch.float64 else v for k, v in tensors.items()}
-
-
-def weights(tensors: Tensors) -> Tensors:
-    return {key.removeprefix("w."): value for key, value in tensors.items() if key.startswith("w.")}
 
 
 def apart(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -43,23 +31,21 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
 def enlarged(frames_THW3: torch.Tensor) -> torch.Tensor:
     """x4 bicubic by Pillow, whose rounding the golden data were made with; codes [T, 3, 4 H, 4 W]."""
     _, height, width, _ = frames_THW3.shape
-    big = [Image.fromarray(frame.numpy()).resize((4 * width, 4 * height), Image.Resampling.BICUBIC) for frame in frames_THW3]
+    big = [
+        Image.fromarray(frame.numpy()).resize((4 * width, 4 * height), Image.Resampling.BICUBIC)
+        for frame in frames_THW3
+    ]
     return torch.stack([torch.from_numpy(np.array(image)) for image in big]).permute(0, 3, 1, 2).float()
 
 
 def video(frames_THW3: torch.Tensor) -> torch.Tensor:
-    """The recipe of the golden data: x4, cut to multiples of 128, -1..1, the last frame four times more, 8 k + 1 kept."""
+    """The golden data's recipe: x4, cut to multiples of 128, the last frame four times more, 8 k + 1 of them kept."""
     big_T3HW = enlarged(frames_THW3)
     height, width = (n // 128 * 128 for n in big_T3HW.shape[-2:])
     top, left = (big_T3HW.shape[-2] - height) // 2, (big_T3HW.shape[-1] - width) // 2
     x_3THW = (big_T3HW[..., top : top + height, left : left + width] / 255 * 2 - 1).transpose(0, 1)
     kept = (x_3THW.shape[1] + 4 - 1) // 8 * 8 + 1
     return torch.cat((x_3THW, x_3THW[:, -1:].repeat(1, 4, 1, 1)), dim=1)[:, :kept]
-
-
-def test_the_recipe_of_the_inputs() -> None:
-    g = golden("misc")
-    assert torch.equal(enlarged(g["prep.in_u8"][None])[0].permute(1, 2, 0).byte(), g["prep.pil_x4_u8"])
 
 
 def test_rotations() -> None:
@@ -95,8 +81,7 @@ def test_chosen_windows_at_full_size(stage: str, ratio: float) -> None:
 @pytest.mark.parametrize(("version", "rule"), [("v1.1", "causal"), ("v1", "buffer")])
 def test_lq_projection(version: str, rule: Rule) -> None:
     g = golden("lq_proj")
-    net = LqProjection(256, (16, 24), rule)
-    net.load_state_dict(weights(g))
+    net = fill(LqProjection(256, (16, 24), rule), "lq")
     x_3THW = video(g["in.video_u8_lr"])
     history, tokens = History(), []
     with torch.inference_mode():
@@ -104,15 +89,12 @@ def test_lq_projection(version: str, rule: Rule) -> None:
             out = net(x_3THW[:, start : start + (4 if call else 1)], history)
             assert (out is None) == (call == 0)
             tokens += [] if out is None else [out]
-    stride = {"v1.1": 2, "v1": 5}[version]
+    stride = {"v1.1": 4, "v1": 5}[version]
     assert apart(torch.cat(tokens)[None, ::stride], g[f"{version}.tokens_s{stride}"]) < 1e-6
 
 
 def reduced_dit() -> tuple[Dit, Tensors]:
-    g = golden("dit_weights")
-    net = Dit(DitShape(width=256, heads=2, layers=3, ffn=192, text_width=64))
-    net.load_state_dict(weights(g))
-    return net.eval(), g
+    return fill(Dit(DitShape(width=256, heads=2, layers=3, ffn=192, text_width=64)), "dit"), golden("dit_weights")
 
 
 def test_dit_constants() -> None:
@@ -163,8 +145,7 @@ def test_dit_stream(case: str, sparsity: Sparsity, monkeypatch: pytest.MonkeyPat
 
 def test_tcdecoder() -> None:
     g = golden("tcdecoder")
-    net = TcDecoder((32, 16, 8, 8))
-    net.load_state_dict(weights(g))
+    net = fill(TcDecoder((32, 16, 8, 8)), "tcd")
     x_3THW = video(g["in.video_u8_lr"])
     folded = fold(x_3THW[:, :21])[:, ::101]
     assert apart(folded[None], g["mid.cond_shuffled_first21_chan_s101"]) == 0.0
@@ -174,7 +155,6 @@ def test_tcdecoder() -> None:
             frames.append(net(g["in.latents"][0, :, slice(*latents)], x_3THW[:, slice(*source)], memory))
     raw = (torch.cat(frames, dim=1) + 1) / 2
     assert apart(raw.transpose(0, 1)[None, ..., ::4, ::4], g["out.frames_s4"]) < 1e-6
-    assert apart(raw[None, :, 21], g["out.frame21"]) < 1e-6
 
 
 @pytest.mark.parametrize("pieces", [(4,), (1, 1, 2), (2, 2)])
@@ -182,8 +162,7 @@ def test_wan_vae(pieces: tuple[int, ...]) -> None:
     g = golden("wan_vae")
     assert torch.allclose(torch.tensor(MEAN), g["const.mean"])
     assert torch.allclose(torch.tensor(DEVIATION), g["const.std"])
-    net = WanVae(8)
-    net.load_state_dict(weights(g))
+    net = fill(WanVae(8), "vae")
     memory, frames = VaeMemory(), []
     with torch.inference_mode():
         for piece in g["in.latents"][0].split(pieces, dim=1):
@@ -202,30 +181,25 @@ def test_colour_fix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "rule", "settings", "stride"),
+    ("case", "rule", "settings"),
     [
-        ("tiny_v1.1", "causal", {"sparse_ratio": 2.0}, 4),
-        ("tiny_v1.1_nocolor", "causal", {"color_fix": "none"}, 8),
-        ("tiny_v1", "buffer", {}, 8),
-        ("full_v1.1", "causal", {}, 8),
-        ("tiny_v1.1_sparse", "causal", {"sparse_ratio": 0.05}, 8),
+        ("tiny_v1.1", "causal", {}),
+        ("tiny_v1.1_nocolor", "causal", {"color_fix": "none"}),
+        ("tiny_v1", "buffer", {}),
+        ("full_v1.1", "causal", {}),
+        ("tiny_v1.1_sparse", "causal", {"sparse_ratio": 0.05}),
     ],
 )
-def test_end_to_end(case: str, rule: Rule, settings: dict[str, object], stride: int) -> None:
+def test_end_to_end(case: str, rule: Rule, settings: dict[str, object]) -> None:
     """40 frames, pushed in uneven pieces, with the noise the original drew; it loses the last three, which we keep."""
     g = golden("e2e")
     dit, dit_golden = reduced_dit()
-    projection = LqProjection(256, (16, 24), rule)
-    projection.load_state_dict(weights(golden("lq_proj")))
-    decoder: TcDecoder | WanVae = TcDecoder((32, 16, 8, 8))
-    if case.startswith("full"):
-        decoder = WanVae(8)
-    decoder.load_state_dict(weights(golden("wan_vae" if case.startswith("full") else "tcdecoder")))
+    projection = fill(LqProjection(256, (16, 24), rule), "lq")
+    decoder = fill(WanVae(8), "vae") if case.startswith("full") else fill(TcDecoder((32, 16, 8, 8)), "tcd")
     with torch.inference_mode():
         networks = Networks(projection, dit, decoder, dit.constants(dit_golden["in.context"][0]))
     chosen = Settings(**({"sparse_ratio": 2.0, "color_fix": "adain"} | settings))  # type: ignore[arg-type]
     x_3THW = video(g["in.video_u8_lr"])
-    assert torch.equal(x_3THW[:, 0], enlarged(g["in.video_u8_lr"][:1])[0, :, 8:136, 4:260] / 255 * 2 - 1)
     noise_CtHW = g["in.noise"][0].repeat(1, 2, 1, 1)  # the original stops after 10 latents
     pipeline = Pipeline(networks, chosen, 128, 256, lambda first, count: noise_CtHW[:, first : first + count])
     parts = [pipeline.push(piece) for piece in x_3THW[:, :40].split((1, 6, 23, 10), dim=1)]
@@ -233,4 +207,44 @@ def test_end_to_end(case: str, rule: Rule, settings: dict[str, object], stride: 
     assert last is not None
     frames_3THW = torch.cat([*parts, last], dim=1)
     assert frames_3THW.shape == (3, 40, 128, 256)
-    assert apart(frames_3THW[:, :37, ::stride, ::stride], g[f"{case}.frames_s{stride}"]) < 5e-5
+    assert apart(frames_3THW[:, :37, ::8, ::8], g[f"{case}.frames_s8"]) < 5e-5
+
+
+def field(name: str, frames: int, height: int, width: int, channels: int) -> torch.Tensor:
+    """Source tokens of the recipe: a smooth field with some noise, [N, channels]."""
+    coarse = (1, channels, max(2, frames // 2), max(2, height // 6), max(2, width // 6))
+    base = torch.nn.functional.interpolate(
+        draw(f"{name}.base", coarse, 1.5), size=(frames, height, width), mode="trilinear", align_corners=False
+    )
+    grain = draw(f"{name}.noise", (1, channels, frames, height, width), 0.5)
+    return (base + grain)[0].flatten(1).T.bfloat16().float()
+
+
+@pytest.mark.slow
+def test_real_widths() -> None:
+    """The published sizes, one layer of the transformer; weights of the recipe, 1.6 GB of them."""
+    g = golden("real_width")
+    x_3THW = video(g["lq.in.video_u8_lr"])
+    for version, rule in (("v1", "buffer"), ("v1.1", "causal")):
+        projection, history = fill(LqProjection(rule=rule), "real.lq"), History()  # type: ignore[arg-type]
+        calls = [projection(x_3THW[:, a:b], history) for a, b in ((0, 1), (1, 5), (5, 9))]
+        tokens_NC = torch.cat([tokens for tokens in calls if tokens is not None])
+        assert apart(tokens_NC[None, :, ::3], g[f"lq.{version}.tokens_s3"]) < 1e-6
+    del projection
+
+    dit = fill(Dit(DitShape(layers=1)), "real.dit")
+    constants = dit.constants(draw("real.ctx", (1, 512, 4096), 0.5)[0])
+    assert apart(constants.modulation_1SC[:, :, ::7], g["dit.t_mod_s7"]) < 1e-5
+    noise, source = draw("real.noise", (1, 16, 8, 32, 32))[0], field("real.lqtok", 8, 16, 16, 1536)
+    assert apart(source.flatten()[::997], g["dit.lq_tokens_check_s997"]) == 0.0
+    cache = Cache()
+    for chunk, (start, stop) in enumerate(((0, 6), (6, 8))):
+        tokens_NC = source[start * 256 : stop * 256]
+        x0 = noise[:, start:stop] - dit(noise[:, start:stop], tokens_NC, start, constants, Sparsity(1.7), cache)
+        assert apart(x0[None], g[f"dit.c{chunk}.x0"]) < 1e-5
+    del dit
+
+    frames_3THW = fill(TcDecoder(), "real.tcd")(draw("real.tcd.lat", (1, 16, 2, 16, 16))[0], x_3THW[:, :5], TcMemory())
+    assert apart((frames_3THW.transpose(0, 1)[None, ..., ::2, ::2] + 1) / 2, g["tcd.frames_s2"]) < 1e-6
+    frames_3THW = fill(WanVae(), "real.vae")(draw("real.vae.z", (1, 16, 2, 6, 6))[0], VaeMemory())
+    assert apart(frames_3THW[None].clamp(-1, 1), g["vae.frames"]) < 1e-5

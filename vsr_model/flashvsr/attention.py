@@ -1,7 +1,7 @@
 """Locality-constrained sparse attention: windows of 2 x 8 x 8 tokens, of which each looks at its best neighbours.
 
-The source is arXiv 2510.12747, section 3.3, as the published code does it. Two latent frames are a *slab*. A query window
-may see key windows within `local_range` of it in the picture, in its own slab and the cached ones. Of all allowed pairs
+After arXiv 2510.12747, section 3.3, as the published code does it. Two latent frames are a *slab*. A query window may
+see key windows within `local_range` of it in the picture, in its own slab and the cached ones. Of all allowed pairs
 of a query slab the most promising share is kept, by a softmax over window means. The choice is made for each head.
 
 `sparse_attention` is the one place that computes it: exact on every device, window by window.
@@ -64,8 +64,8 @@ def choose_windows(
         near_nn: see `local_mask`.
         keep_ratio: pairs kept of a query slab, in units of n * n.
 
-    The least of the kept pairs is dropped once more: what is kept lies strictly above a threshold. So where there are no
-    ties int(n * n * keep_ratio) - 1 pairs of a slab are kept, and never all of them.
+    The least of the kept pairs is dropped once more: what is kept lies strictly above a threshold. So without ties
+    int(n * n * keep_ratio) - 1 pairs of a slab are kept, and never all of them.
     """
     heads, queries, head_width = query_EWD.shape
     keys, n = key_EWD.shape[1], len(near_nn)
@@ -82,8 +82,8 @@ def choose_windows(
 def sparse_attention(
     query_EWLD: torch.Tensor, key_EWLD: torch.Tensor, value_EWLD: torch.Tensor, chosen_EWW: torch.Tensor
 ) -> torch.Tensor:
-    """Softmax attention of each query window over the tokens of the key windows chosen for it; 0 where there are none."""
-    heads, queries, tokens, head_width = query_EWLD.shape
+    """Attention of each query window to the tokens of the key windows chosen for it; zeros where there are none."""
+    heads, queries, _, head_width = query_EWLD.shape
     out_EWLD = torch.zeros_like(query_EWLD)
     for head in range(heads):
         for window in range(queries):

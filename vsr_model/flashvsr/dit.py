@@ -15,8 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vsr_model.flashvsr.attention import choose_windows, from_windows, local_mask, sparse_attention, to_windows
-from vsr_model.flashvsr.attention import WINDOW, WINDOW_TOKENS
+from vsr_model.flashvsr.attention import (
+    WINDOW,
+    choose_windows,
+    from_windows,
+    local_mask,
+    sparse_attention,
+    to_windows,
+)
 from vsr_model.flashvsr.rope import rotate, rotations
 
 PATCH = (1, 2, 2)  # latent frames, rows and columns of one token
@@ -159,9 +165,7 @@ class Dit(nn.Module):
         self.text_embedding = nn.Sequential(
             nn.Linear(shape.text_width, width), nn.GELU(approximate="tanh"), nn.Linear(width, width)
         )
-        self.time_embedding = nn.Sequential(
-            nn.Linear(shape.frequencies, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.time_embedding = nn.Sequential(nn.Linear(shape.frequencies, width), nn.SiLU(), nn.Linear(width, width))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.head = Head(shape)

@@ -39,7 +39,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same shape out as in; channels are the second axis."""
-        return F.normalize(x, dim=1) * x.shape[1] ** 0.5 * self.gamma
+        out: torch.Tensor = F.normalize(x, dim=1) * x.shape[1] ** 0.5 * self.gamma
+        return out
 
 
 class LqProjection(nn.Module):
@@ -68,7 +69,9 @@ class LqProjection(nn.Module):
         if is_first:
             frames_3THW = frames_3THW.repeat(1, CLIP, 1, 1)
         clip_CThw = F.pixel_unshuffle(frames_3THW.transpose(0, 1), PATCH).transpose(0, 1)
-        before_CThw = clip_CThw[:, :1].repeat(1, HISTORY, 1, 1) if is_first else self._before(clip_CThw, history.first_CThw)
+        before_CThw = (
+            clip_CThw[:, :1].repeat(1, HISTORY, 1, 1) if is_first else self._before(clip_CThw, history.first_CThw)
+        )
         history.first_CThw = clip_CThw[:, -HISTORY:]
         middle_CThw = self._convolve(self.conv1, self.norm1, before_CThw, clip_CThw)
         before_second_CThw, history.second_CThw = history.second_CThw, middle_CThw

@@ -42,7 +42,7 @@ def noise(
         shape[axis] = len(place)
         key = _mix(key + place.to(device).reshape(shape) * _GOLDEN)
     # 53 bits each; the first is never 0, whose logarithm there is not.
-    first, second = (_unit(_mix(key + n * _GOLDEN)) for n in (1, 2))
+    first, second = _unit(_mix(key + _GOLDEN)), _unit(_mix(key + _GOLDEN + _GOLDEN))
     normal_tCHW = (-2.0 * (first + 2.0**-54).log()).sqrt() * (second * (2.0 * math.pi)).cos()
     return normal_tCHW.float().transpose(0, 1).contiguous()
 

@@ -1,7 +1,7 @@
 """One stream through the networks: source frames at result size in, finished frames out, in chunks.
 
-The first chunk needs 25 source frames and gives frames 0 to 20; each following one needs 8 more and gives 8. Whatever the
-length of a stream, its last frame is repeated as often as the last chunk needs, and what that adds is dropped again.
+The first chunk needs 25 source frames and gives frames 0 to 20; each following one needs 8 more and gives 8. Whatever
+the length of a stream, its last frame is repeated as often as the last chunk needs, and what that adds is dropped.
 Memory does not depend on the length.
 
 Knows nothing of files, weights or sizes that do not fit (see `upscaler`).
@@ -32,7 +32,7 @@ MULTIPLE = 128  # of the sides: 8 pixels a latent, 2 latents a token, 8 tokens a
 FIRST_LATENTS, LATENTS = 6, 2  # of the first chunk, and of every other
 FIRST_FRAMES, FRAMES = 21, 8  # that come out of it
 SHORTEST = 25  # source frames
-# The picture for which `sparse_ratio` is the share of window pairs kept: at others the number of pairs a window is kept.
+# At this size `sparse_ratio` is a share of pairs; at others it keeps as many key windows for a query window as there.
 _REFERENCE_PIXELS = 768 * 1280
 _COLOR_FIXES = {"wavelet": match_low_frequencies, "adain": match_statistics}
 
@@ -91,7 +91,7 @@ class Pipeline:
     def push(self, source_3THW: torch.Tensor) -> torch.Tensor:
         """Take frames in -1..1; returns those that are finished, float32 [3, T', H, W], T' may be 0."""
         done = [source_3THW[:, :0].float()]
-        for frame_31HW in source_3THW.split(1, dim=1):
+        for frame_31HW in torch.split(source_3THW, 1, dim=1):
             done += self._take(frame_31HW)
         result_3THW = torch.cat(done, dim=1)
         self._given += result_3THW.shape[1]
@@ -104,7 +104,9 @@ class Pipeline:
             return None
         frames, last_31HW = self._taken, self._source[-1]
         needed = max(SHORTEST, FRAMES * math.ceil((frames + 3) / FRAMES) + 1)
-        rest_3THW = torch.cat([last_31HW[:, :0].float()] + [x for _ in range(needed - frames) for x in self._take(last_31HW)], dim=1)
+        rest_3THW = torch.cat(
+            [last_31HW[:, :0].float()] + [x for _ in range(needed - frames) for x in self._take(last_31HW)], dim=1
+        )
         return rest_3THW[:, : frames - self._given]
 
     def _take(self, frame_31HW: torch.Tensor) -> list[torch.Tensor]:

@@ -1,7 +1,7 @@
 """Rotary position embedding over (time, row, column), computed where it is needed: no table, so no longest video.
 
-RoFormer (Su et al. 2021, section 3.2.2) for three axes as in Wan2.1: of the complex pairs of a head, time gets the most,
-row and column a third each, rounded down. Pairs are neighbouring elements. Everything in float64.
+RoFormer (Su et al. 2021, section 3.2.2) for three axes as in Wan2.1: row and column get a third of the complex pairs of
+a head each, rounded down, time the rest. Pairs are neighbouring elements. Everything in float64.
 
 Shape suffixes: N tokens, h rows and w columns of the token grid, E heads, D head width, P = D / 2 complex pairs.
 """
@@ -40,5 +40,6 @@ def rotations(
 
 def rotate(x_NED: torch.Tensor, rotation_NP: torch.Tensor) -> torch.Tensor:
     """Turn every pair of every head by its token's rotation; the type of `x_NED` is kept."""
-    pairs_NEP = torch.view_as_complex(x_NED.double().unflatten(-1, (-1, 2)).contiguous())
+    pairs_NEP2 = x_NED.double().reshape(*x_NED.shape[:-1], -1, 2)
+    pairs_NEP = torch.view_as_complex(pairs_NEP2.contiguous())
     return torch.view_as_real(pairs_NEP * rotation_NP[:, None]).flatten(-2).to(x_NED.dtype)

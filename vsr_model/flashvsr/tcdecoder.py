@@ -79,7 +79,11 @@ class TcDecoder(nn.Module):
         ]  # fmt: skip
         for width, wider, grow in zip(widths[:3], widths[1:], (1, 2, 2), strict=True):
             layers += [MemoryBlock(width) for _ in range(3)]
-            layers += [nn.Upsample(scale_factor=2), TimeGrow(width, grow), nn.Conv2d(width, wider, 3, padding=1, bias=False)]
+            layers += [
+                nn.Upsample(scale_factor=2),
+                TimeGrow(width, grow),
+                nn.Conv2d(width, wider, 3, padding=1, bias=False),
+            ]
         layers += [nn.ReLU(), nn.Conv2d(widths[3], widths[3], 3, padding=1, bias=False), nn.ReLU()]
         layers += [nn.Conv2d(widths[3], 3, 3, padding=1)]
         self.decoder = nn.ModuleList(layers)

@@ -8,6 +8,7 @@ Shape suffixes: T frames or time steps, t latents, 3 colours, C channels, H rows
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -40,7 +41,7 @@ class Memory:
         return self._at == len(self.last)
 
     def past(self, x_CTHW: torch.Tensor, steps: int) -> torch.Tensor:
-        """The `steps` inputs before `x_CTHW` at this place of the network; zeros at the start. Remembers the new ones."""
+        """The `steps` inputs before `x_CTHW` at this place, zeros at the start; remembers the new ones."""
         if self.is_new():
             self.last.append(x_CTHW.new_zeros((x_CTHW.shape[0], steps, *x_CTHW.shape[2:])))
         past_CTHW = self.last[self._at]
@@ -77,9 +78,7 @@ class Residual(nn.Module):
 
     def step(self, x_CTHW: torch.Tensor, memory: Memory) -> torch.Tensor:
         """[C, T, H, W] to [out, T, H, W]."""
-        y_CTHW = x_CTHW
-        for layer in self.residual:
-            y_CTHW = layer.step(y_CTHW, memory) if isinstance(layer, CausalConv3d) else layer(y_CTHW[None])[0]
+        y_CTHW = _through(self.residual, x_CTHW, memory)
         return y_CTHW + (x_CTHW if self.shortcut is None else self.shortcut.step(x_CTHW, memory))
 
 
@@ -97,7 +96,8 @@ class SpatialAttention(nn.Module):
         x_TCHW = x_CTHW.transpose(0, 1)
         q, k, v = (y.flatten(2).transpose(1, 2)[:, None] for y in self.to_qkv(self.norm(x_TCHW)).chunk(3, dim=1))
         seen_TCHW = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2).reshape(x_TCHW.shape)
-        return (x_TCHW + self.proj(seen_TCHW)).transpose(0, 1)
+        out_TCHW: torch.Tensor = x_TCHW + self.proj(seen_TCHW)
+        return out_TCHW.transpose(0, 1)
 
 
 class Enlarge(nn.Module):
@@ -123,8 +123,8 @@ class Enlarge(nn.Module):
         if not rest_CTHW.shape[1]:
             memory.past(rest_CTHW, conv.kernel_size[0] - 1)
             return alone_CTHW
-        doubled = conv.step(rest_CTHW, memory).unflatten(0, (2, -1))  # [2, C, T, H, W], the earlier half first
-        return torch.cat((alone_CTHW, doubled.permute(1, 2, 0, 3, 4).flatten(1, 2)), dim=1)
+        earlier_CTHW, later_CTHW = conv.step(rest_CTHW, memory).chunk(2)
+        return torch.cat((alone_CTHW, torch.stack((earlier_CTHW, later_CTHW), dim=2).flatten(1, 2)), dim=1)
 
 
 class Decoder(nn.Module):
@@ -164,8 +164,14 @@ class WanVae(nn.Module):
         memory.start()
         mean, deviation = (latents_CtHW.new_tensor(values)[:, None, None, None] for values in (MEAN, DEVIATION))
         x_CTHW = self.decoder.conv1.step(self.conv2.step(latents_CtHW * deviation + mean, memory), memory)
-        for layer in (*self.decoder.middle, *self.decoder.upsamples):
+        return _through((*self.decoder.middle, *self.decoder.upsamples, *self.decoder.head), x_CTHW, memory)
+
+
+def _through(layers: Iterable[nn.Module], x_CTHW: torch.Tensor, memory: Memory) -> torch.Tensor:
+    """One layer after the other, whether it looks back or not."""
+    for layer in layers:
+        if isinstance(layer, CausalConv3d | Residual | SpatialAttention | Enlarge):
             x_CTHW = layer.step(x_CTHW, memory)
-        norm, silu, conv = self.decoder.head
-        out_3THW: torch.Tensor = conv.step(silu(norm(x_CTHW[None]))[0], memory)
-        return out_3THW
+        else:
+            x_CTHW = layer(x_CTHW[None])[0]
+    return x_CTHW

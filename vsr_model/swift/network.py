@@ -48,8 +48,8 @@ class Shape:
 class State(NamedTuple):
     """What a step leaves for the next one."""
 
-    frame_B3HW: torch.Tensor  # noqa: N815 (the source frame just seen)
-    memory_BCHW: torch.Tensor  # noqa: N815
+    frame_B3HW: torch.Tensor  # the source frame just seen
+    memory_BCHW: torch.Tensor
 
 
 class Residual(nn.Module):
