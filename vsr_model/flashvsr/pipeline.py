@@ -91,8 +91,8 @@ class Pipeline:
     def push(self, source_3THW: torch.Tensor) -> torch.Tensor:
         """Take frames in -1..1; returns those that are finished, float32 [3, T', H, W], T' may be 0."""
         done = [source_3THW[:, :0].float()]
-        for frame_31HW in torch.split(source_3THW, 1, dim=1):
-            done += self._take(frame_31HW)
+        for t in range(source_3THW.shape[1]):
+            done += self._take(source_3THW[:, t : t + 1])
         result_3THW = torch.cat(done, dim=1)
         self._given += result_3THW.shape[1]
         return result_3THW

@@ -72,9 +72,9 @@ class FlashVsrStream:
         """Feed frames, get the finished ones (see `vsr_model.contract.Stream.push`)."""
         done = [*self._ready]
         self._ready.clear()
-        for frame_13HW in torch.split(frames_T3HW, 1):
+        for t in range(len(frames_T3HW)):
             self._next_frame += 1
-            done.append(self._trimmed(self._pipeline.push(self._enlarge(frame_13HW).transpose(0, 1))))
+            done.append(self._trimmed(self._pipeline.push(self._enlarge(frames_T3HW[t : t + 1]).transpose(0, 1))))
         return torch.cat([self._nothing(), *done])
 
     def finish(self) -> torch.Tensor:

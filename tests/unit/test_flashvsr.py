@@ -1,0 +1,97 @@
+"""FlashVSR behind the contract: every frame of any length, noise that belongs to a place, colours that stay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.unit.model_contract import check_contract, run
+from vsr_model.contract import Placement
+from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_windows
+from vsr_model.flashvsr.models import load_small
+from vsr_model.flashvsr.noise import noise
+from vsr_model.flashvsr.pipeline import Settings
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def smooth(frames: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    coarse = torch.rand((frames, 3, 4, 5), generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
+
+
+def test_contract() -> None:
+    check_contract(load_small(Placement()), 2, sizes=[(17, 23)], frames=35, slicings=2)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 20, 21, 22, 24, 25, 26, 28, 29, 30, 33])
+def test_every_frame_of_any_length_comes_out(frames: int) -> None:
+    """The published code loses up to seven; and what follows a frame's look-ahead does not change it."""
+    upscaler = load_small(Placement())
+    clip_T3HW = smooth(40, 9, 11)
+    out_T3HW = run(upscaler.stream(9, 11, 4), clip_T3HW[:frames])
+    assert out_T3HW.shape == (frames, 3, 36, 44)
+    settled = max(0, frames - 12)  # at most 8 frames of a chunk and the 4 beyond it
+    if frames > 25:
+        whole_T3HW = run(upscaler.stream(9, 11, 4), clip_T3HW)
+        assert torch.equal(out_T3HW[:settled], whole_T3HW[:settled])
+
+
+@pytest.mark.parametrize(("height", "width", "scale"), [(1, 1, 2), (70, 130, 2), (64, 64, 3)])
+def test_sizes_that_are_no_whole_windows(height: int, width: int, scale: int) -> None:
+    out_T3HW = run(load_small(Placement()).stream(height, width, scale), smooth(3, height, width))
+    assert out_T3HW.shape == (3, 3, height * scale, width * scale)
+
+
+def test_colours_stay_the_sources() -> None:
+    """With the wavelet fix each frame keeps the low frequencies of its source, whatever the networks do."""
+    clip_T3HW = smooth(6, 32, 32)
+    out_T3HW = run(load_small(Placement()).stream(32, 32, 4), clip_T3HW)
+    assert float((out_T3HW.mean((2, 3)) - clip_T3HW.mean((2, 3))).abs().mean()) < 0.005
+    raw_T3HW = run(load_small(Placement(), Settings(color_fix="none")).stream(32, 32, 4), clip_T3HW)
+    assert float((raw_T3HW.mean((2, 3)) - clip_T3HW.mean((2, 3))).abs().mean()) > 0.02
+
+
+def test_seed_and_place_decide_the_noise() -> None:
+    clip_T3HW = smooth(22, 16, 16)
+    upscaler = load_small(Placement())
+    outs = [run(upscaler.stream(16, 16, 2, *key), clip_T3HW) for key in ((1, 0), (1, 0), (2, 0), (1, 4))]
+    assert torch.equal(outs[0], outs[1])
+    assert not torch.equal(outs[0], outs[2])
+    assert not torch.equal(outs[0], outs[3])
+
+
+def test_noise_is_normal_and_belongs_to_its_place() -> None:
+    whole = noise(7, [0, 4, 8], 16, 40, 60)
+    assert abs(float(whole.mean())) < 0.01
+    assert abs(float(whole.std()) - 1.0) < 0.01
+    assert abs(float(whole.pow(3).mean())) < 0.05
+    assert abs(float(whole.pow(4).mean()) - 3.0) < 0.1
+    for axis in range(4):
+        assert abs(float((whole * whole.roll(1, axis)).mean())) < 0.01
+    assert torch.equal(noise(7, [4, 8], 16, 10, 20, top=30, left=40), whole[:, 1:, 30:, 40:])
+    assert abs(float((whole * noise(8, [0, 4, 8], 16, 40, 60)).mean())) < 0.01
+
+
+def test_windows_there_and_back() -> None:
+    x_NED = torch.arange(4 * 16 * 24 * 2 * 3, dtype=torch.float32).reshape(-1, 2, 3)
+    windows_EWLD = to_windows(x_NED, 4, 16, 24)
+    assert windows_EWLD.shape == (2, 12, 128, 3)
+    assert torch.equal(from_windows(windows_EWLD, 4, 16, 24), x_NED.flatten(1))
+
+
+def test_sparse_attention_is_dense_attention_over_what_was_chosen() -> None:
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn((2, n, 128, 16), generator=generator) for n in (3, 5, 5))
+    chosen = torch.rand((2, 3, 5), generator=generator) < 0.5
+    chosen[1, 2] = False
+    out = sparse_attention(query, key, value, chosen)
+    mask = chosen.repeat_interleave(128, 1).repeat_interleave(128, 2)
+    dense = torch.nn.functional.scaled_dot_product_attention(
+        query.flatten(1, 2)[None], key.flatten(1, 2)[None], value.flatten(1, 2)[None], attn_mask=mask
+    )[0].nan_to_num(0.0)
+    assert torch.allclose(out.flatten(1, 2), dense, atol=1e-5)
+    assert not out[1, 2].any()
