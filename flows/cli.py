@@ -74,6 +74,11 @@ def parser() -> argparse.ArgumentParser:
 
     _command(commands, "models", _models, "list the networks")
 
+    weights = _command(commands, "weights", _weights, "install the weights of a network that brings none")
+    weights.add_argument("verb", choices=("import",))
+    weights.add_argument("version", metavar="VERSION", help="flashvsr-v1.1 or flashvsr-v1")
+    weights.add_argument("folder", metavar="FOLDER", type=Path, help="where its published files are")
+
     probe = _command(commands, "probe", _probe, "say what a video file is")
     probe.add_argument("file", metavar="FILE")
     probe.add_argument("--json", action="store_true", help="as JSON")
@@ -149,9 +154,7 @@ def _execute(run: Any) -> int:
     """Run the library flow with a display, and print where everything is."""
     if not run.ray_address:
         environment.keep_ray_on_loopback()
-    from vsr_model.registry import find
-
-    _require_scale(find(run.profile.model).info, run.profile.scale)
+    _require_usable(run.profile)
     from tasks.scan import require_outside
 
     require_outside(run.output, run.library, "output")
@@ -217,8 +220,20 @@ def _models(options: argparse.Namespace) -> int:
         info = entry.info
         scales = ", ".join(f"x{scale}" for scale in info.scales)
         state = f"  (not installed: {entry.missing})" if entry.missing else ""
-        print(f"{info.name:<12} {scales:<28} {info.summary}{state}")
+        print(f"{info.name:<18} {scales:<28} {info.summary}{state}")
     print("any single-image network file that spandrel can load: --model path/to/file.safetensors")
+    return GOOD
+
+
+def _weights(options: argparse.Namespace) -> int:
+    from tasks.errors import UsageError
+    from vsr_model.flashvsr.models import RULES, install
+    from vsr_model.flashvsr.weights import folder_of
+
+    if options.version not in RULES:
+        raise UsageError(f"{options.version}: weights are known of {' and '.join(RULES)}.")
+    manifest = install(options.version, options.folder)
+    print(f"{manifest.version}: installed in {folder_of(manifest.version)}, hash {manifest.weights_hash[:16]}")
     return GOOD
 
 
@@ -310,21 +325,28 @@ def _profile(options: argparse.Namespace) -> Any:
             raise UsageError(f"--set {setting}: write it as NAME=VALUE, for instance master.codec=ffv1.")
         overrides[name.strip()] = _literal(value.strip())
     profile = read_profile(options.profile, overrides)
-    from vsr_model.registry import find, is_path
+    from vsr_model.registry import is_path
 
     if is_path(profile.model):
         # The run may be repeated from another folder.
         profile = profile.model_copy(update={"model": str(Path(profile.model).absolute())})
-    _require_scale(find(profile.model).info, profile.scale)
+    _require_usable(profile)
     return profile
 
 
-def _require_scale(info: Any, scale: int) -> None:
+def _require_usable(profile: Any) -> None:
+    """Refuse a network that is not installed, or a factor it does not have, before anything is started."""
     from tasks.errors import UsageError
+    from vsr_model.registry import find
 
-    if scale not in info.scales:
-        can = ", ".join(str(s) for s in info.scales)
-        raise UsageError(f"scale {scale}: {info.name} produces {can}. Choose one of these, or another model.")
+    entry = find(profile.model)
+    if entry.missing:
+        raise UsageError(f"{profile.model}: its weights are not installed: {entry.missing}.")
+    if profile.scale not in entry.info.scales:
+        can = ", ".join(str(s) for s in entry.info.scales)
+        raise UsageError(
+            f"scale {profile.scale}: {entry.info.name} produces {can}. Choose one of these, or another model."
+        )
 
 
 def _literal(text: str) -> Any:

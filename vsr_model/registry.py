@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from functools import partial
 
 from vsr_model import classical, single_image
 from vsr_model.contract import ModelEntry, Placement, Upscaler
@@ -21,6 +22,7 @@ _BUILT_IN: dict[str, Callable[[], ModelEntry]] = {
     "bicubic": lambda: classical.entry("bicubic"),
     "lanczos": lambda: classical.entry("lanczos"),
     "swift": lambda: swift.entry("swift"),
+    **{mode: partial(flashvsr.entry, mode) for mode in flashvsr.MODES},
     "flashvsr-test": flashvsr.small_entry,
 }
 

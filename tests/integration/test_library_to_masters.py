@@ -50,6 +50,15 @@ def test_a_master_keeps_all_that_its_source_carries(name: str, library: Path, fi
     assert_keeps(library / name, finished / name, 2)
 
 
+def test_a_temporal_network_in_shards(remaster: Remaster, tmp_path: Path) -> None:
+    """FlashVSR's code with small networks: warm-up, frames held back, a shot cut, an odd size; every frame comes out."""
+    source = make(tmp_path / "library" / "two shots.mkv", Clip(frames=45, width=36, height=28, cuts=(33,)))
+    result = remaster("run", source.parent, tmp_path / "out", *FAST, "--model", "flashvsr-test",
+                      "--set", "shards.frames=30", "--set", "check.fidelity=5")  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert_keeps(source, tmp_path / "out" / source.name, 2)
+
+
 def test_a_second_run_works_on_nothing(library: Path, finished: Path, remaster: Remaster) -> None:
     before = {name: (finished / name).stat().st_mtime_ns for name in LIBRARY}
     result = remaster("run", library, finished, *FAST)

@@ -18,7 +18,9 @@ OPTIONS = {
     "status": {"--store"},
     "rerun": {"--store", "--workers", "--ray-address"},
     "models": set(),
+    "weights": set(),
     "probe": {"--json"},
+    "score": {"--json"},
 }
 
 

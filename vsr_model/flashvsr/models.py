@@ -1,13 +1,16 @@
 """The modes of FlashVSR by name, and how each comes to its networks.
 
+A mode is a version of the weights and a decoder: the small one, or Wan's own with `-full`.
 `flashvsr-test` is the real code with small networks of random weights: it proves a pipeline, not a picture.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from vsr_model.contract import ModelEntry, ModelInfo, ModelRef, Placement
 from vsr_model.errors import ModelError
@@ -16,6 +19,17 @@ from vsr_model.flashvsr.lq_projection import LqProjection, Rule
 from vsr_model.flashvsr.pipeline import MULTIPLE, Networks, Settings
 from vsr_model.flashvsr.tcdecoder import WIDTHS, TcDecoder
 from vsr_model.flashvsr.upscaler import LOOK_AHEAD, FlashVsrUpscaler
+from vsr_model.flashvsr.wan_vae import WanVae
+from vsr_model.flashvsr.weights import (
+    PUBLISHED,
+    Manifest,
+    Published,
+    import_weights,
+    load_into,
+    load_prompt,
+    missing,
+    read_manifest,
+)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TEST_SEED = 20
@@ -28,12 +42,17 @@ class Sizes:
     dit: DitShape
     projection: tuple[int, int] = (2048, 3072)
     tcdecoder: tuple[int, int, int, int] = WIDTHS
+    vae: int = 96
     prompt_tokens: int = 512
 
 
 TEST_SIZES = Sizes(
-    DitShape(width=64, heads=2, layers=2, ffn=96, text_width=32, frequencies=32), (16, 24), (16, 8, 8, 8), 4
+    DitShape(width=64, heads=2, layers=2, ffn=96, text_width=32, frequencies=32), (16, 24), (16, 8, 8, 8), 8, 4
 )
+
+SIZES = Sizes(DitShape())
+RULES: dict[str, Rule] = {"flashvsr-v1.1": "causal", "flashvsr-v1": "buffer"}
+MODES = tuple(version + decoder for version in PUBLISHED for decoder in ("", "-full"))
 
 TEST_INFO = ModelInfo(
     name="flashvsr-test",
@@ -46,6 +65,82 @@ TEST_INFO = ModelInfo(
     summary="FlashVSR's code with tiny random networks: for trying a pipeline, not for pictures",
     licence="Apache-2.0",
 )
+
+
+def entry(mode: str) -> ModelEntry:
+    """The registry's row of one of `MODES`."""
+    version = mode.removesuffix("-full")
+    decoder = "Wan's own decoder: slower" if mode.endswith("-full") else "the small decoder"
+    info = ModelInfo(
+        name=mode,
+        scales=(2, 3, 4),
+        warm_up=24,
+        look_ahead=LOOK_AHEAD,
+        size_multiple=MULTIPLE,
+        dtypes=("bfloat16", "float16", "float32"),
+        bytes_per_pixel=7000.0,  # from the paper's peak of 11.1 GB at 1408x768
+        summary=f"one-step streaming diffusion, for soft and damaged sources; {decoder}",
+        licence="Apache-2.0",
+    )
+    return ModelEntry(
+        info, lambda: ModelRef(mode, read_manifest(version).weights_hash), lambda placement: load(info, placement),
+        missing(version),
+    )  # fmt: skip
+
+
+def load(
+    info: ModelInfo, placement: Placement, settings: Settings | None = None, sizes: Sizes = SIZES
+) -> FlashVsrUpscaler:
+    """Load a mode's networks from the weights folder.
+
+    Args:
+        info: of the mode.
+        placement: device and dtype; "auto" is bfloat16 on CUDA and float32 elsewhere.
+        settings: what a person chose.
+        sizes: of the networks in the folder.
+
+    Raises:
+        WeightsError: the weights are not installed, or damaged.
+        ModelError: the dtype is not one of `info.dtypes`.
+    """
+    version, device = info.name.removesuffix("-full"), torch.device(placement.device)
+    auto = "bfloat16" if device.type == "cuda" else "float32"
+    name = auto if placement.dtype == "auto" else placement.dtype
+    if name not in info.dtypes:
+        raise ModelError(f"{info.name} computes in {', '.join(info.dtypes)}, not in {name}: ask for one of those")
+    read_manifest(version)
+    made = empty_networks(sizes, RULES[version])
+    used = ("dit", "projection", "vae" if info.name.endswith("-full") else "tcdecoder")
+    for role in used:
+        load_into(made[role], version, role, device, _DTYPES[name])
+    dit, projection, decoder = (made[role] for role in used)
+    assert isinstance(dit, Dit)
+    assert isinstance(projection, LqProjection)
+    assert isinstance(decoder, TcDecoder | WanVae)
+    with torch.inference_mode():
+        networks = Networks(projection, dit, decoder, dit.constants(load_prompt(version).to(device)))
+    return FlashVsrUpscaler(networks, settings or Settings(), info, device)
+
+
+def install(
+    version: str, source: Path, sizes: Sizes = SIZES, published: tuple[Published, ...] | None = None
+) -> Manifest:
+    """Import the published files of a version from a folder (see `weights.import_weights`)."""
+    shapes = {
+        role: {key: value.shape for key, value in network.state_dict().items()}
+        for role, network in empty_networks(sizes, RULES[version]).items()
+    }
+    shapes["prompt"] = {"prompt": torch.Size((sizes.prompt_tokens, sizes.dit.text_width))}
+    return import_weights(version, source, shapes, published or PUBLISHED[version])
+
+
+def empty_networks(sizes: Sizes, rule: Rule) -> dict[str, nn.Module]:
+    """The networks by role, without weights and without memory."""
+    with torch.device("meta"):
+        return {
+            "dit": Dit(sizes.dit), "projection": LqProjection(sizes.dit.width, sizes.projection, rule),
+            "tcdecoder": TcDecoder(sizes.tcdecoder), "vae": WanVae(sizes.vae),
+        }  # fmt: skip
 
 
 def small_entry() -> ModelEntry:

@@ -29,7 +29,7 @@ class FlashVsrUpscaler:
 
     def __init__(self, networks: Networks, settings: Settings, info: ModelInfo, device: torch.device) -> None:
         """Take networks that lie on `device` in the type they shall compute in."""
-        self._networks, self._settings, self._info, self._device = networks, settings, info, device
+        self.networks, self._settings, self._info, self._device = networks, settings, info, device
 
     @property
     def info(self) -> ModelInfo:
@@ -50,7 +50,7 @@ class FlashVsrUpscaler:
         if scale not in self._info.scales:
             can = ", ".join(map(str, self._info.scales))
             raise UnsupportedScale(f"{self._info.name} enlarges by {can}, not by {scale}: ask for one of those")
-        return FlashVsrStream(self._networks, self._settings, self._device, (height, width), scale, seed, first_frame)
+        return FlashVsrStream(self.networks, self._settings, self._device, (height, width), scale, seed, first_frame)
 
 
 class FlashVsrStream:

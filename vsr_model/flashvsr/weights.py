@@ -1,0 +1,257 @@
+"""FlashVSR's published files: checked, converted once, and loaded without a second copy in memory.
+
+`import_weights` reads the five files as they are published, refuses what is not them, and writes one safetensors file
+for each network into the weights folder, the manifest last: a folder without one is not there. `load_into` maps such a
+file and takes its tensors one by one to the device and type that are wanted.
+
+Pickles are read by torch's weights-only reader; nothing in them is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from vsr_model.errors import WeightsError
+from vsr_model.weights import weights_folder
+
+MANIFEST = "manifest.json"
+_NAMED = 8  # keys of a kind that an error lists
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published file.
+
+    Attributes:
+        role: which network it is of, and the name of the converted file.
+        file: its published name.
+        size, sha256: of the file where they are known, 0 and "" where not.
+        unused: beginnings of keys that are there and not needed.
+        strict: False if keys nobody knows are no error (the file has more than its networks need).
+    """
+
+    role: str
+    file: str
+    size: int = 0
+    sha256: str = ""
+    unused: tuple[str, ...] = ()
+    strict: bool = True
+
+
+_V11 = (
+    Published("dit", "diffusion_pytorch_model_streaming_dmd.safetensors", 5_676_070_392,
+              "bd28180edcf3446c028e32fc6b731a80bf7e4da2ab4caac3186b9499964d37be", ("vace",)),
+    Published("projection", "LQ_proj_in.ckpt", 575_694_948,
+              "d6d011cdaaba6a52645086caa08fa04124e746f6ca568140a24007591142bfd2"),
+    Published("tcdecoder", "TCDecoder.ckpt", 189_018_333,
+              "e224bdcf2f52745cbf4d393ff5374c2ba09e90285d5d19062d2bf63b915b6161", strict=False),
+    Published("vae", "Wan2.1_VAE.pth", 507_609_880,
+              "38071ab59bd94681c686fa51d75a1968f64e470262043be31f7a094e442fd981", ("encoder.", "conv1.")),
+    Published("prompt", "posi_prompt.pth", 4_195_504,
+              "4601107a11e4e11a936a6b79df579e54dbc99872132bf542151f0ffd65b4b1ef"),
+)  # fmt: skip
+# The two versions differ in the transformer and the projection; nobody has published the older one's hashes.
+_V1 = tuple(
+    Published(p.role, p.file, unused=p.unused, strict=p.strict) if p.role in ("dit", "projection") else p for p in _V11
+)
+PUBLISHED = {"flashvsr-v1.1": _V11, "flashvsr-v1": _V1}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What lies in a folder of converted weights: for each role the sha256 of its converted file."""
+
+    version: str
+    sha256: dict[str, str]
+    source_sha256: dict[str, str]
+
+    @property
+    def weights_hash(self) -> str:
+        """blake2b-256 hex over every file's hash."""
+        text = json.dumps(self.sha256, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
+
+
+def folder_of(version: str) -> Path:
+    """Where the converted weights of a version lie."""
+    return weights_folder() / version
+
+
+def missing(version: str) -> str:
+    """Why the weights of a version cannot be used here and what to do; empty when they can."""
+    if (folder_of(version) / MANIFEST).is_file():
+        return ""
+    return f"put its five files (docs/models.md) into FOLDER, then `remaster weights import {version} FOLDER`"
+
+
+def read_manifest(version: str) -> Manifest:
+    """The manifest of a version that has been imported.
+
+    Raises:
+        WeightsError: it has not been.
+    """
+    try:
+        found = json.loads((folder_of(version) / MANIFEST).read_text())
+        return Manifest(found["version"], found["sha256"], found["source_sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        why = missing(version) or f"import them again ({error})"
+        raise WeightsError(f"{version}: its weights are not installed: {why}") from error
+
+
+def import_weights(
+    version: str, source: Path, shapes: dict[str, dict[str, torch.Size]], published: tuple[Published, ...]
+) -> Manifest:
+    """Check, convert and install the published files in folder `source`.
+
+    Args:
+        version: name of the folder to install into, a key of `PUBLISHED`.
+        source: folder with the files.
+        shapes: for each role every key that is wanted and its shape.
+        published: what the files are.
+
+    Raises:
+        WeightsError: a file is missing, of another size or version, damaged or unsafe, or lacks keys, has others or
+            other shapes, or holds numbers that are none.
+    """
+    target = folder_of(version)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        sources = {one.role: _require_published(version, one, source / one.file) for one in published}
+        for one in published:
+            with _reading(source / one.file):
+                tensors = _read(source / one.file)
+            kept = _require_keys(source / one.file, one, tensors, shapes[one.role])
+            save_file(kept, scratch / f"{one.role}.safetensors")
+            del tensors, kept
+        converted = {one.role: _sha256(scratch / f"{one.role}.safetensors") for one in published}
+        manifest = Manifest(version, converted, sources)
+        text = {"format": _FORMAT, "version": version, "sha256": converted, "source_sha256": sources}
+        (scratch / MANIFEST).write_text(json.dumps(text, indent=1))
+        shutil.rmtree(target, ignore_errors=True)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return manifest
+
+
+def load_into(network: nn.Module, version: str, role: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Give a network made on the meta device its weights, one tensor at a time, straight to device and type.
+
+    Raises:
+        WeightsError: not installed, or the file is not of this network.
+    """
+    path = folder_of(version) / f"{role}.safetensors"
+    with _reading(path), safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key).to(device, dtype) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        network.load_state_dict(tensors, assign=True)
+    network.eval().requires_grad_(False)
+
+
+def load_prompt(version: str) -> torch.Tensor:
+    """The embedding of the one prompt, [tokens, text width].
+
+    Raises:
+        WeightsError: not installed.
+    """
+    path = folder_of(version) / "prompt.safetensors"
+    with _reading(path), safe_open(path, framework="pt") as file:
+        prompt_MT: torch.Tensor = file.get_tensor("prompt")
+    return prompt_MT
+
+
+def _require_published(version: str, one: Published, path: Path) -> str:
+    """The file's sha256, if it is the published one as far as that is known."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: not there; {version} consists of {', '.join(p.file for p in PUBLISHED[version])}")
+    size = path.stat().st_size
+    if one.size and size != one.size:
+        raise WeightsError(
+            f"{path}: {size} bytes instead of {one.size}: cut off, or of another version. Download it again"
+        )
+    found = _sha256(path)
+    for other, files in PUBLISHED.items():
+        if (
+            other != version
+            and any(found == file.sha256 and file.role == one.role for file in files)
+            and (found != one.sha256)
+        ):
+            raise WeightsError(
+                f"{path}: is the file of {other}. Its projection with the rule of {version} shows ghosts of frames to"
+                f" come: import it as {other}, with that version's other files"
+            )
+    if one.sha256 and found != one.sha256:
+        raise WeightsError(
+            f"{path}: its hash is not that of {version}'s file: damaged, or another's. Download it again"
+        )
+    return found
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a file, mapped and not read; a bare tensor is called "prompt"."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if isinstance(content, torch.Tensor):
+        return {"prompt": content[0] if content.ndim == 3 else content}
+    content = content.get("model_state", content)
+    if not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ValueError("holds more than tensors")
+    return {key.removeprefix("model."): value for key, value in content.items()}
+
+
+def _require_keys(
+    path: Path, one: Published, tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Size]
+) -> dict[str, torch.Tensor]:
+    """The wanted tensors, if they are all there, of the right shape, and numbers."""
+    known = {key for key in tensors if not key.startswith(one.unused)} if one.unused else set(tensors)
+    faults = {
+        "missing": [key for key in wanted if key not in tensors],
+        "unexpected": [key for key in sorted(known - set(wanted)) if one.strict],
+        "misshapen": [
+            f"{key} {tuple(tensors[key].shape)} instead of {tuple(shape)}"
+            for key, shape in wanted.items()
+            if key in tensors and tensors[key].shape != shape
+        ],
+    }
+    if any(faults.values()):
+        texts = [f"{len(keys)} {what}: {', '.join(keys[:_NAMED])}" for what, keys in faults.items() if keys]
+        raise WeightsError(f"{path}: not the weights of FlashVSR's {one.role}. {'; '.join(texts)}")
+    broken = [key for key in wanted if not bool(tensors[key].isfinite().all())]
+    if broken:
+        raise WeightsError(
+            f"{path}: holds values that are no numbers in {', '.join(broken[:_NAMED])}. Download it again"
+        )
+    return {key: tensors[key].contiguous() for key in wanted}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes a `WeightsError` that names it."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"{path}: cannot be read as weights ({error}). Download it again, and import it anew"
+        ) from error
