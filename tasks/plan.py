@@ -61,11 +61,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Span:
-    """A shard to be: frames [start, stop), its warm-up, and why it starts there."""
+    """A shard to be: frames [start, stop), its warm-up and look-ahead, and why it starts there."""
 
     start: int
     stop: int
     warm_up: int
+    look_ahead: int
     cut: Literal["start", "shot", "length"]
 
 
@@ -108,7 +109,9 @@ def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:
     return tuple(i for i in np.flatnonzero(timeline.scene > score).tolist() if i > 0)
 
 
-def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, warm_up: int) -> Iterator[Span]:
+def cut_spans(
+    frames: int, cuts: tuple[int, ...], settings: ShardSettings, warm_up: int, look_ahead: int
+) -> Iterator[Span]:
     """Cut `frames` frames into shards.
 
     The last shot change within reach ends a shard; a shot longer than a shard is cut in equal parts.
@@ -118,6 +121,7 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, warm_
         cuts: frames at which shots begin.
         settings: longest and shortest shard.
         warm_up: frames the network needs to settle; never reaches back over a shot change.
+        look_ahead: frames the network needs after one it finishes; never reaches over the next shot change.
     """
     start, reason = 0, "start"
     shortest = min(settings.shortest, settings.frames)
@@ -134,7 +138,8 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, warm_
                 parts = -(-(end - start) // settings.frames)
                 stop, next_reason = start + -(-(end - start) // parts), "length"
         shot = max((c for c in cuts if c <= start), default=0)
-        yield Span(start, stop, min(warm_up, start - shot), reason)  # type: ignore[arg-type]
+        shot_end = min((c for c in cuts if c >= stop), default=frames)
+        yield Span(start, stop, min(warm_up, start - shot), min(look_ahead, shot_end - stop), reason)  # type: ignore[arg-type]
         start, reason = stop, next_reason
 
 
@@ -161,7 +166,9 @@ def require_progressive(probe: Probe, timeline: Timeline, label: str) -> None:
 def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
     probe, pts = plan.title.probe, plan.timeline.pts
     assert probe is not None
-    for index, span in enumerate(cut_spans(len(plan.timeline), plan.cuts, profile.shards, info.warm_up)):
+    spans = cut_spans(len(plan.timeline), plan.cuts, profile.shards, info.warm_up, info.look_ahead)
+    for index, span in enumerate(spans):
+        fed = span.warm_up + span.stop - span.start + span.look_ahead
         seeks = window(plan.timeline, span.start - span.warm_up, span.stop).seeks
         shard = Shard(
             title=plan.title.name,
@@ -169,11 +176,12 @@ def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
             start=span.start,
             stop=span.stop,
             warm_up=span.warm_up,
+            look_ahead=span.look_ahead,
             cut=span.cut,
             first_pts=int(pts[span.start]),
             last_pts=int(pts[span.stop - 1]),
             seek_pts=seeks[0] if seeks else int(pts[0]),
-            cost=round(probe.height * probe.width * (span.stop - span.start + span.warm_up) / 1e6, 3),
+            cost=round(probe.height * probe.width * fed / 1e6, 3),
             key="",
         )
         yield replace(shard, key=shard_key(plan, profile, shard))
@@ -189,6 +197,7 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "stream": probe.stream,
             "frames": [shard.start, shard.stop],
             "warm_up": shard.warm_up,
+            "look_ahead": shard.look_ahead,
             "cuts": [c for c in plan.cuts if shard.start - shard.warm_up < c < shard.stop],
             "cadence": "progressive",
             "colour": probe.colour,
@@ -214,7 +223,7 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         width=probe.width,
         layout=probe.layout,
         colour=probe.colour,
-        window=window(plan.timeline, first, shard.stop),
+        window=window(plan.timeline, first, shard.stop + shard.look_ahead),
         cuts=tuple(c for c in plan.cuts if first < c < shard.stop),
         scale=profile.scale,
         seed=profile.seed,

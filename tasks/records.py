@@ -67,10 +67,11 @@ class Shard:
         index: 0, 1, ... in the title.
         start, stop: frames [start, stop).
         warm_up: frames before `start` to feed and throw away.
+        look_ahead: frames from `stop` on to feed, so that the last ones are made as in an unbroken run.
         cut: why it starts where it does: "start" of the title, "shot" change, or "length".
         first_pts, last_pts: of its own frames.
         seek_pts: of the nearest key frame at or before the first frame to decode.
-        cost: estimated work, in source megapixels times frames, warm-up included.
+        cost: estimated work, in source megapixels times frames, warm-up and look-ahead included.
         key: content hash of everything that decides its pixels.
     """
 
@@ -79,6 +80,7 @@ class Shard:
     start: int
     stop: int
     warm_up: int
+    look_ahead: int
     cut: Literal["start", "shot", "length"]
     first_pts: int
     last_pts: int
@@ -112,7 +114,7 @@ class Work:
         stream: index of the picture stream.
         height, width: of a source frame.
         layout, colour: of the source's planes.
-        window: frames to decode, warm-up first.
+        window: frames to decode, from the warm-up's first to the last of what is looked ahead.
         cuts: frame numbers within the window at which a shot begins.
         scale: factor on width and height.
         seed: base of every random draw.

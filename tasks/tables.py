@@ -49,6 +49,7 @@ SHARDS = pa.schema(
         ("start", pa.int64()),
         ("stop", pa.int64()),
         ("warm_up", pa.int32()),
+        ("look_ahead", pa.int32()),
         ("cut", pa.dictionary(pa.int32(), pa.string())),
         ("first_pts", pa.int64()),
         ("last_pts", pa.int64()),

@@ -140,7 +140,7 @@ class ShardWorker:
     def _run(
         self, work: Work, decoded: Iterator[Planes], chunk: int, gauge: _Fidelity, busy: dict[str, float]
     ) -> Iterator[Planes]:
-        """Planes in, upscaled planes out, warm-up frames dropped."""
+        """Planes in, upscaled planes out, warm-up frames dropped and nothing made beyond the shard's end."""
         stream = self._upscaler.stream(work.height, work.width, work.scale, work.seed, work.window.start)
         position = work.window.start  # title's number of the next frame to come out
         fed = work.window.start
@@ -150,7 +150,7 @@ class ShardWorker:
             unwanted = min(max(work.shard.start - position, 0), out_T3HW.shape[0])
             position += unwanted
             gauge.skip_to(position)
-            wanted_T3HW = out_T3HW[unwanted:]
+            wanted_T3HW = out_T3HW[unwanted:][: work.shard.stop - position]
             if wanted_T3HW.shape[0]:
                 gauge.compare(wanted_T3HW)
                 planes = to_planes(wanted_T3HW, work.target_layout, work.target_colour, position)
@@ -159,6 +159,8 @@ class ShardWorker:
 
         for batch in _batches(decoded, chunk, work.window.start, work.cuts):
             began = time.perf_counter()
+            if position >= work.shard.stop:
+                continue  # what was looked ahead is decoded to its end, which proves the source is still the same
             if fed in work.cuts and isinstance(stream, Resettable):
                 stream.reset()
             source_T3HW = to_rgb(batch, work.layout, work.colour, self._device)
@@ -167,10 +169,11 @@ class ShardWorker:
             finished = list(emit(stream.push(source_T3HW)))
             busy["model"] += time.perf_counter() - began
             yield from finished
-        began = time.perf_counter()
-        finished = list(emit(stream.finish()))
-        busy["model"] += time.perf_counter() - began
-        yield from finished
+        if position < work.shard.stop:
+            began = time.perf_counter()
+            finished = list(emit(stream.finish()))
+            busy["model"] += time.perf_counter() - began
+            yield from finished
 
     def _write(self, work: Work, path: str, frames: Iterator[Planes], busy: dict[str, float]) -> None:
         height, width = work.height * work.scale, work.width * work.scale

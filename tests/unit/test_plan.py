@@ -37,26 +37,28 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("frames", [1, 2, 15, 16, 17, 100, 241])
 @pytest.mark.parametrize("cuts", [(), (1,), (50,), (16, 17, 18), (20, 40, 60, 80), tuple(range(1, 100))])
 @pytest.mark.parametrize("longest", [1, 7, 16, 50, 1000])
-@pytest.mark.parametrize("warm_up", [0, 5])
-def test_every_frame_is_in_exactly_one_shard(frames: int, cuts: tuple[int, ...], longest: int, warm_up: int) -> None:
+@pytest.mark.parametrize("around", [0, 5])
+def test_every_frame_is_in_exactly_one_shard(frames: int, cuts: tuple[int, ...], longest: int, around: int) -> None:
     cuts = tuple(cut for cut in cuts if cut < frames)
-    spans = list(cut_spans(frames, cuts, ShardSettings(frames=longest), warm_up))
+    spans = list(cut_spans(frames, cuts, ShardSettings(frames=longest), around, around))
     assert [spans[0].start, spans[-1].stop] == [0, frames]
     assert all(one.stop == other.start for one, other in pairwise(spans))
     for span in spans:
         assert 0 < span.stop - span.start <= longest
-        assert 0 <= span.warm_up <= warm_up
+        assert 0 <= span.warm_up <= around
+        assert 0 <= span.look_ahead <= min(around, frames - span.stop)
+        assert not any(span.stop <= cut < span.stop + span.look_ahead for cut in cuts), "looks ahead over a cut"
         assert not any(span.start - span.warm_up < cut <= span.start for cut in cuts), "warm-up reaches over a cut"
 
 
 def test_shards_end_at_the_last_shot_in_reach_and_long_shots_in_equal_parts() -> None:
-    spans = list(cut_spans(300, (40, 70, 90), ShardSettings(frames=80, shortest=16), 10))
+    spans = list(cut_spans(300, (40, 70, 90), ShardSettings(frames=80, shortest=16), 10, 4))
     assert spans == [
-        Span(0, 70, 0, "start"),
-        Span(70, 90, 0, "shot"),
-        Span(90, 160, 0, "shot"),
-        Span(160, 230, 10, "length"),
-        Span(230, 300, 10, "length"),
+        Span(0, 70, 0, 0, "start"),
+        Span(70, 90, 0, 0, "shot"),
+        Span(90, 160, 0, 4, "shot"),
+        Span(160, 230, 10, 4, "length"),
+        Span(230, 300, 10, 0, "length"),
     ]
 
 

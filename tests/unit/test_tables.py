@@ -44,7 +44,7 @@ def test_titles(titles: list[Title]) -> None:
 
 def test_shards() -> None:
     shards = [
-        Shard("ü.mkv", i, 10 * i, 10 * i + 10, i, "length", -5 + i, 2**40 + i, -5, 1.5, f"{i:064x}") for i in range(5)
+        Shard("ü.mkv", i, 10 * i, 10 * i + 10, i, 2 * i, "length", -5 + i, 2**40 + i, -5, 1.5, f"{i:064x}") for i in range(5)
     ]
     assert tables.read_shards_table(tables.shards_table(shards)) == shards
     assert tables.read_shards_table(tables.shards_table([])) == []
@@ -84,7 +84,7 @@ def test_a_record_cut_short_is_an_error() -> None:
 
 
 def test_a_content_key_depends_on_the_content_alone() -> None:
-    shard = Shard("t", 0, 0, 1, 0, "start", 0, 0, 0, 1.0, "")
+    shard = Shard("t", 0, 0, 1, 0, 0, "start", 0, 0, 0, 1.0, "")
     assert content_key({"a": 1, "b": shard}) == content_key({"b": shard, "a": 1})
     assert content_key({"a": 1, "b": shard}) != content_key({"a": 1, "b": replace(shard, stop=2)})
     assert len(content_key({})) == 64

@@ -120,6 +120,22 @@ def test_a_network_with_a_memory_forgets_at_a_shot(film: Path, tmp_path: Path) -
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_network_that_holds_frames_back_is_fed_beyond_the_shards_end(tmp_path: Path) -> None:
+    """So the last frames of a shard are, to the bit, those of an unbroken run."""
+    film = make(tmp_path / "film.mkv", Clip(frames=60, width=36, height=20, audio=""))
+    worker = ShardWorker(WorkerSettings("flashvsr-test", threads=1))
+    found = {}
+    for kind, frames in (("whole", 1000), ("pieces", 30)):
+        plan = planned(film, tmp_path / kind, model="flashvsr-test", shards__frames=frames)
+        for work in plan.work:
+            assert worker.upscale(work).frames == work.shard.stop - work.shard.start
+        found[kind] = pictures(plan, tmp_path / kind)
+    assert [(s.warm_up, s.look_ahead) for s in plan.shards] == [(0, 24), (24, 0)]
+    assert len(found["pieces"]) == 60
+    for one, other in zip(found["whole"][:30], found["pieces"][:30], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_source_that_is_no_video_any_more_is_named_with_the_shard(
     film: Path, worker: ShardWorker, tmp_path: Path
 ) -> None:
