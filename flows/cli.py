@@ -74,6 +74,14 @@ def parser() -> argparse.ArgumentParser:
 
     _command(commands, "models", _models, "list the networks")
 
+    bench = _command(commands, "bench", _bench, "time a network by itself; prints one line of JSON")
+    bench.add_argument("--model", metavar="NAME", default="swift", help="network by name or a weights file")
+    bench.add_argument("--size", metavar="HxW", default="192x352", help="rows and columns of a source frame")
+    bench.add_argument("--scale", metavar="N", type=int, default=4)
+    bench.add_argument("--chunks", metavar="N", type=int, default=4, help="of 8 frames, timed after it has settled")
+    bench.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    bench.add_argument("--random-weights", action="store_true", help="a FlashVSR mode without its weights")
+
     weights = _command(commands, "weights", _weights, "install the weights of a network that brings none")
     weights.add_argument("verb", choices=("import",))
     weights.add_argument("version", metavar="VERSION", help="flashvsr-v1.1 or flashvsr-v1")
@@ -222,6 +230,24 @@ def _models(options: argparse.Namespace) -> int:
         state = f"  (not installed: {entry.missing})" if entry.missing else ""
         print(f"{info.name:<18} {scales:<28} {info.summary}{state}")
     print("any single-image network file that spandrel can load: --model path/to/file.safetensors")
+    return GOOD
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import json
+    import re
+    from dataclasses import asdict
+
+    from tasks.errors import UsageError
+    from vsr_model.measure import measure
+    from vsr_model.registry import load_for_measuring
+
+    size = re.fullmatch(r"(\d+)x(\d+)", options.size)
+    if size is None or min(map(int, size.groups())) < 1 or options.chunks < 1:
+        raise UsageError(f"--size {options.size} --chunks {options.chunks}: ask for instance for 192x352 and 4.")
+    upscaler = load_for_measuring(options.model, options.precision, options.random_weights)
+    height, width = map(int, size.groups())
+    print(json.dumps(asdict(measure(upscaler, height, width, options.scale, options.chunks))))
     return GOOD
 
 

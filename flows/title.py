@@ -33,6 +33,7 @@ from tasks.store import Store
 from tasks.tables import LedgerRow
 from tasks.upscale import upscale_shard
 from vsr_model.errors import ModelError
+from vsr_model.registry import find
 
 # Shards that wait for a worker each hold a thread; more of them would only look busy in the UI.
 _WAITING_SHARDS = 2
@@ -60,7 +61,9 @@ class Job:
 def pool_settings(run: Run) -> PoolSettings:
     """The pool a run works with."""
     profile = run.profile
-    return PoolSettings(WorkerSettings(profile.model, profile.precision, profile.tile), run.workers, run.ray_address)
+    settings = profile.model_settings(find(profile.model).info.settings)
+    worker = WorkerSettings(profile.model, profile.precision, profile.tile, settings)
+    return PoolSettings(worker, run.workers, run.ray_address)
 
 
 @flow(name="remaster title", flow_run_name="{name}", validate_parameters=True, log_prints=False)

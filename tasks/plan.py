@@ -26,7 +26,7 @@ from tasks.records import Shard, Title, Work, content_key
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
-from vsr_model.contract import ModelInfo, ModelRef
+from vsr_model.contract import ModelEntry, ModelInfo, ModelRef
 from vsr_model.registry import find
 
 # Rows below which no interlaced format exists: in tiny pictures the detector sees combs that are none.
@@ -81,7 +81,7 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     """
     assert title.probe is not None
     entry = find(profile.model)
-    info, model = entry.info, model_reference(entry.reference(), profile)
+    info, model = entry.info, model_reference(entry, profile)
     require_unchanged(title)
     source_print = _fingerprint(title, store)
     timeline = _timeline(title, source_print, store)
@@ -98,9 +98,14 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     return replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
 
 
-def model_reference(reference: ModelRef, profile: Profile) -> ModelRef:
+def model_reference(entry: ModelEntry, profile: Profile) -> ModelRef:
     """The network's reference with the profile's settings that change its arithmetic."""
-    settings = {"precision": profile.precision, "tile": profile.tile}
+    reference = entry.reference()
+    settings = {
+        "precision": profile.precision,
+        "tile": profile.tile,
+        **dict(profile.model_settings(entry.info.settings)),
+    }
     return replace(reference, settings=tuple(sorted({**dict(reference.settings), **settings}.items())))
 
 

@@ -79,6 +79,21 @@ class CheckSettings(_Section):
     )
 
 
+class FlashVsrSettings(_Section):
+    """What the modes of FlashVSR take; the defaults are the published ones, but for the colour fix."""
+
+    sparse_ratio: float = Field(
+        2.0, ge=0.1, le=8, description="Attention kept, in units of 60 windows: more is steadier, less is faster."
+    )
+    kv_ratio: float = Field(3.0, ge=1, le=8, description="Groups of 8 frames that later ones look back at.")
+    local_range: int = Field(
+        11, ge=1, le=63, description="Windows of 128 pixels seen along either axis: fewer is sharper, more is steadier."
+    )
+    color_fix: Literal["wavelet", "adain", "none"] = Field(
+        "wavelet", description="Low frequencies from the source, or its mean and deviation (may pump), or nothing."
+    )
+
+
 class RetrySettings(_Section):
     """What happens when a shard fails."""
 
@@ -103,6 +118,11 @@ class Profile(_Section):
     master: MasterSettings = Field(default_factory=MasterSettings)
     check: CheckSettings = Field(default_factory=CheckSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    flashvsr: FlashVsrSettings = Field(default_factory=FlashVsrSettings)
+
+    def model_settings(self, section: str) -> tuple[tuple[str, str | int | float | bool], ...]:
+        """What this profile sets of a network, sorted by name; `section` is the network's `info.settings`."""
+        return tuple(sorted(getattr(self, section).model_dump().items())) if section else ()
 
 
 def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:

@@ -37,6 +37,7 @@ class ModelInfo:
         tiling: True if the picture may be cut in overlapping tiles without changing its meaning.
         light: True if its arithmetic costs no more than coding the picture does: on a CPU it then leaves half of the
             cores to the codecs, whose threads would otherwise hold up its own.
+        settings: the section of a profile that sets how it works; empty for none.
         summary: one line for `remaster models`.
         licence: SPDX name or one sentence; empty when not known (a user's own file).
     """
@@ -51,6 +52,7 @@ class ModelInfo:
     bytes_per_pixel: float = 64.0
     tiling: bool = True
     light: bool = False
+    settings: str = ""
     summary: str = ""
     licence: str = ""
 
@@ -138,10 +140,12 @@ class Placement:
     Attributes:
         device: torch device string, e.g. "cuda", "cpu", "mps".
         dtype: "auto" (the network's best for the device), "float32", "bfloat16" or "float16".
+        settings: of the network, by name; what is not named is its default.
     """
 
     device: str = "cpu"
     dtype: str = "auto"
+    settings: tuple[tuple[str, str | int | float | bool], ...] = ()
 
 
 @dataclass(frozen=True)

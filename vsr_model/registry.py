@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from vsr_model import classical, single_image
 from vsr_model.contract import ModelEntry, Placement, Upscaler
 from vsr_model.errors import UnknownModel
@@ -64,6 +66,12 @@ def load(name: str, placement: Placement) -> Upscaler:
         ModelError: the network does not support the dtype asked for.
     """
     return find(name).load(placement)
+
+
+def load_for_measuring(name: str, dtype: str, random_weights: bool) -> Upscaler:
+    """Return a network on this machine's accelerator if it has one; errors as for `load`."""
+    placement = Placement("cuda" if torch.cuda.is_available() else "cpu", dtype)
+    return flashvsr.load_random(name, placement) if random_weights else load(name, placement)
 
 
 def is_path(name: str) -> bool:

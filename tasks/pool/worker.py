@@ -50,12 +50,14 @@ class WorkerSettings:
         model: registry name or path of a weights file.
         precision: "auto", "float32", "bfloat16" or "float16".
         tile: side of a tile in source pixels; 0: whole frames.
+        model_settings: of the network, by name.
         threads: for arithmetic and for codecs on the CPU; 0: torch's and FFmpeg's own choice.
     """
 
     model: str
     precision: str = "auto"
     tile: int = 0
+    model_settings: tuple[tuple[str, str | int | float | bool], ...] = ()
     threads: int = 0
 
 
@@ -116,7 +118,7 @@ class ShardWorker:
         return record
 
     def _load(self) -> Upscaler:
-        placement = Placement(device=str(self._device), dtype=self._settings.precision)
+        placement = Placement(str(self._device), self._settings.precision, self._settings.model_settings)
         entry = registry.find(self._settings.model)
         self._weights_hash = entry.reference().weights_hash
         upscaler = entry.load(placement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ OPTIONS = {
     "status": {"--store"},
     "rerun": {"--store", "--workers", "--ray-address"},
     "models": set(),
+    "bench": {"--model", "--size", "--scale", "--chunks", "--precision", "--random-weights"},
     "weights": set(),
     "probe": {"--json"},
     "score": {"--json"},
@@ -68,3 +70,16 @@ def test_help_needs_neither_prefect_nor_ray_nor_torch() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+def test_bench_prints_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--model", "flashvsr-test", "--size", "16x24", "--scale", "2", "--chunks", "2"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["model"], figures["source"], figures["frames"]) == ("flashvsr-test", [16, 24], 16)
+    assert set(figures["milliseconds"]) == {"all", "projection", "dit", "decode"}
+    assert figures["milliseconds"]["all"] > sum(
+        figures["milliseconds"][part] for part in ("projection", "dit", "decode")
+    )
+    assert figures["fps"] > 0
+    assert main(["bench", "--size", "16"]) == 2
+    assert main(["bench", "--model", "swift", "--random-weights"]) == 2

@@ -10,7 +10,6 @@ from vsr_model.contract import Placement
 from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_windows
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.noise import noise
-from vsr_model.flashvsr.pipeline import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +50,7 @@ def test_colours_stay_the_sources() -> None:
     clip_T3HW = smooth(6, 32, 32)
     out_T3HW = run(load_small(Placement()).stream(32, 32, 4), clip_T3HW)
     assert float((out_T3HW.mean((2, 3)) - clip_T3HW.mean((2, 3))).abs().mean()) < 0.005
-    raw_T3HW = run(load_small(Placement(), Settings(color_fix="none")).stream(32, 32, 4), clip_T3HW)
+    raw_T3HW = run(load_small(Placement(settings=(("color_fix", "none"),))).stream(32, 32, 4), clip_T3HW)
     assert float((raw_T3HW.mean((2, 3)) - clip_T3HW.mean((2, 3))).abs().mean()) > 0.02
 
 

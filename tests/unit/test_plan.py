@@ -192,3 +192,11 @@ def test_what_cannot_be_remastered_well_is_refused_with_the_way_out(name: str, w
 def test_a_person_who_knows_better_may_say_progressive(tmp_path: Path) -> None:
     path = broken.interlaced(tmp_path / "film.mp4", flagged=False)
     assert len(planned(path, tmp_path / "store", cadence="progressive").timeline) == 20
+
+
+def test_a_networks_settings_change_the_keys_of_its_shards_and_of_no_others(film: Path, tmp_path: Path) -> None:
+    def keys(model: str, **settings: Any) -> list[str]:
+        return [s.key for s in planned(film, tmp_path / "store", model=model, **settings).shards]
+
+    assert keys("flashvsr-test") != keys("flashvsr-test", flashvsr__sparse_ratio=1.5)
+    assert keys("lanczos") == keys("lanczos", flashvsr__sparse_ratio=1.5)

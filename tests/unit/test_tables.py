@@ -44,7 +44,8 @@ def test_titles(titles: list[Title]) -> None:
 
 def test_shards() -> None:
     shards = [
-        Shard("ü.mkv", i, 10 * i, 10 * i + 10, i, 2 * i, "length", -5 + i, 2**40 + i, -5, 1.5, f"{i:064x}") for i in range(5)
+        Shard("ü.mkv", i, 10 * i, 10 * i + 10, i, 2 * i, "length", -5 + i, 2**40 + i, -5, 1.5, f"{i:064x}")
+        for i in range(5)
     ]
     assert tables.read_shards_table(tables.shards_table(shards)) == shards
     assert tables.read_shards_table(tables.shards_table([])) == []

@@ -61,6 +61,7 @@ TEST_INFO = ModelInfo(
     look_ahead=LOOK_AHEAD,
     size_multiple=MULTIPLE,
     dtypes=("float32", "bfloat16"),
+    settings="flashvsr",
     bytes_per_pixel=400.0,
     summary="FlashVSR's code with tiny random networks: for trying a pipeline, not for pictures",
     licence="Apache-2.0",
@@ -78,6 +79,7 @@ def entry(mode: str) -> ModelEntry:
         look_ahead=LOOK_AHEAD,
         size_multiple=MULTIPLE,
         dtypes=("bfloat16", "float16", "float32"),
+        settings="flashvsr",
         bytes_per_pixel=7000.0,  # from the paper's peak of 11.1 GB at 1408x768
         summary=f"one-step streaming diffusion, for soft and damaged sources; {decoder}",
         licence="Apache-2.0",
@@ -88,15 +90,12 @@ def entry(mode: str) -> ModelEntry:
     )  # fmt: skip
 
 
-def load(
-    info: ModelInfo, placement: Placement, settings: Settings | None = None, sizes: Sizes = SIZES
-) -> FlashVsrUpscaler:
+def load(info: ModelInfo, placement: Placement, sizes: Sizes = SIZES) -> FlashVsrUpscaler:
     """Load a mode's networks from the weights folder.
 
     Args:
         info: of the mode.
-        placement: device and dtype; "auto" is bfloat16 on CUDA and float32 elsewhere.
-        settings: what a person chose.
+        placement: device, dtype ("auto" is bfloat16 on CUDA and float32 elsewhere), and `Settings` by name.
         sizes: of the networks in the folder.
 
     Raises:
@@ -119,7 +118,21 @@ def load(
     assert isinstance(decoder, TcDecoder | WanVae)
     with torch.inference_mode():
         networks = Networks(projection, dit, decoder, dit.constants(load_prompt(version).to(device)))
-    return FlashVsrUpscaler(networks, settings or Settings(), info, device)
+    return FlashVsrUpscaler(networks, _settings(placement), info, device)
+
+
+def load_random(mode: str, placement: Placement) -> FlashVsrUpscaler:
+    """A mode of its real size with random weights, which cost as much time and memory as any; only to measure with.
+
+    Raises:
+        ModelError: there is no such mode.
+    """
+    if mode not in MODES:
+        raise ModelError(f"{mode}: only {', '.join(MODES)} can be made with random weights")
+    device, version = torch.device(placement.device), mode.removesuffix("-full")
+    dtype = "bfloat16" if placement.dtype == "auto" else placement.dtype
+    networks = random_networks(SIZES, 0, device, _DTYPES[dtype], RULES[version], full=mode.endswith("-full"))
+    return FlashVsrUpscaler(networks, _settings(placement), entry(mode).info, device)
 
 
 def install(
@@ -148,7 +161,7 @@ def small_entry() -> ModelEntry:
     return ModelEntry(TEST_INFO, lambda: ModelRef(TEST_INFO.name), load_small)
 
 
-def load_small(placement: Placement, settings: Settings | None = None) -> FlashVsrUpscaler:
+def load_small(placement: Placement) -> FlashVsrUpscaler:
     """Make the networks of `flashvsr-test`, the same on every machine.
 
     Raises:
@@ -158,17 +171,21 @@ def load_small(placement: Placement, settings: Settings | None = None) -> FlashV
     if name not in TEST_INFO.dtypes:
         raise ModelError(f"{TEST_INFO.name} computes in {', '.join(TEST_INFO.dtypes)}, not in {name}")
     networks = random_networks(TEST_SIZES, _TEST_SEED, torch.device(placement.device), _DTYPES[name])
-    return FlashVsrUpscaler(networks, settings or Settings(), TEST_INFO, torch.device(placement.device))
+    return FlashVsrUpscaler(networks, _settings(placement), TEST_INFO, torch.device(placement.device))
+
+
+def _settings(placement: Placement) -> Settings:
+    return Settings(**dict(placement.settings))  # type: ignore[arg-type]
 
 
 def random_networks(
-    sizes: Sizes, seed: int, device: torch.device, dtype: torch.dtype, rule: Rule = "causal"
+    sizes: Sizes, seed: int, device: torch.device, dtype: torch.dtype, rule: Rule = "causal", full: bool = False
 ) -> Networks:
-    """Networks of any size with seeded random weights, which give soft pictures with a little texture."""
+    """Networks of any size with seeded random weights, the same on every device; `full` has Wan's decoder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         projection, dit = LqProjection(sizes.dit.width, sizes.projection, rule), Dit(sizes.dit)
-        decoder = TcDecoder(sizes.tcdecoder)
+        decoder = WanVae(sizes.vae) if full else TcDecoder(sizes.tcdecoder)
         prompt_MT = torch.randn(sizes.prompt_tokens, sizes.dit.text_width)
     for network in (projection, dit, decoder):
         network.to(device, dtype).eval().requires_grad_(False)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from vsr_model.classical import resize
 from vsr_model.contract import ModelInfo
@@ -40,6 +41,10 @@ class FlashVsrUpscaler:
     def device(self) -> torch.device:
         """Where frames are expected."""
         return self._device
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The networks a frame passes through, by what they do."""
+        return {"projection": self.networks.projection, "dit": self.networks.dit, "decode": self.networks.decoder}
 
     def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> FlashVsrStream:
         """Open a stream (see `vsr_model.contract.Upscaler.stream`). Values outside 0..1 are clamped.
