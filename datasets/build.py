@@ -122,7 +122,8 @@ def _detail(tile_3HW: UInt8) -> float:
 
 def _is_filled(tile_3HW: UInt8) -> bool:
     """True if most of a tile shows something: sheets of textures are often half empty."""
-    step_HW = np.abs(np.diff(tile_3HW[1].astype(np.float32), axis=1, append=0))
+    green_HW = tile_3HW[1].astype(np.float32)
+    step_HW = np.abs(np.diff(green_HW, axis=1, prepend=green_HW[:, :1]))
     cell_NN = step_HW.reshape(TILE // CELL, CELL, TILE // CELL, CELL).mean(axis=(1, 3))
     return bool((cell_NN > MIN_DETAIL).mean() > MIN_FILLED)
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from datasets.degrade import UInt8, degrade, draw
-from vsr_model.training.data import Clips, pair_truth
+from vsr_model.training.data import Clips, material, pair_truth
 
 Split = Literal["train", "validation"]
 
@@ -72,6 +72,7 @@ def main() -> None:
     np.savez(
         order.data / f"damaged_{order.split}.npz", source=np.stack([source for _, source, _ in made]),
         recipes=np.array([recipe for _, _, recipe in made]), seed=order.seed, side=order.side,
+        made_from=material(order.data, order.split),
     )  # fmt: skip
 
 

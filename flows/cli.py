@@ -310,6 +310,8 @@ def _score(options: argparse.Namespace) -> int:
     every = f"every {LPIPS_EVERY}th frame; 0 is the same"
     print(f"  LPIPS      {missing if found.lpips is None else f'{found.lpips:.4f}  ({every})'}")
     own = f"(the reference's own: {found.flicker_of_reference})"
+    if found.frames == 1:
+        missing = "takes two frames"
     print(f"  flicker    {missing if found.flicker is None else f'{found.flicker:.4f}  {own}'}")
     return GOOD
 

@@ -114,9 +114,7 @@ def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:
     return tuple(i for i in np.flatnonzero(timeline.scene > score).tolist() if i > 0)
 
 
-def cut_spans(
-    frames: int, cuts: tuple[int, ...], settings: ShardSettings, warm_up: int, look_ahead: int
-) -> Iterator[Span]:
+def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info: ModelInfo) -> Iterator[Span]:
     """Cut `frames` frames into shards.
 
     The last shot change within reach ends a shard; a shot longer than a shard is cut in equal parts.
@@ -125,8 +123,8 @@ def cut_spans(
         frames: of the title, at least 1.
         cuts: frames at which shots begin.
         settings: longest and shortest shard.
-        warm_up: frames the network needs to settle; never reaches back over a shot change.
-        look_ahead: frames the network needs after one it finishes; never reaches over the next shot change.
+        info: of the network: its warm-up, made longer where it then starts on the network's grid, never reaches back
+            over a shot change, its look-ahead never over the next one.
     """
     start, reason = 0, "start"
     shortest = min(settings.shortest, settings.frames)
@@ -144,7 +142,8 @@ def cut_spans(
                 stop, next_reason = start + -(-(end - start) // parts), "length"
         shot = max((c for c in cuts if c <= start), default=0)
         shot_end = min((c for c in cuts if c >= stop), default=frames)
-        yield Span(start, stop, min(warm_up, start - shot), min(look_ahead, shot_end - stop), reason)  # type: ignore[arg-type]
+        first = shot + max(0, start - info.warm_up - shot) // info.chunk * info.chunk
+        yield Span(start, stop, start - first, min(info.look_ahead, shot_end - stop), reason)  # type: ignore[arg-type]
         start, reason = stop, next_reason
 
 
@@ -171,7 +170,7 @@ def require_progressive(probe: Probe, timeline: Timeline, label: str) -> None:
 def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
     probe, pts = plan.title.probe, plan.timeline.pts
     assert probe is not None
-    spans = cut_spans(len(plan.timeline), plan.cuts, profile.shards, info.warm_up, info.look_ahead)
+    spans = cut_spans(len(plan.timeline), plan.cuts, profile.shards, info)
     for index, span in enumerate(spans):
         fed = span.warm_up + span.stop - span.start + span.look_ahead
         seeks = window(plan.timeline, span.start - span.warm_up, span.stop).seeks

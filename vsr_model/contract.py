@@ -29,6 +29,8 @@ class ModelInfo:
         name: the name a person asks for it by.
         scales: the whole-number factors it can produce, ascending.
         warm_up: frames to feed before the first wanted one so that a temporal network starts settled (0: stateless).
+        chunk: frames it works on at a time: streams that start a multiple of it apart share a grid, and each place's
+            noise.
         look_ahead: frames it holds back before the first one comes out (0: each push returns at once).
         size_multiple: the internal size multiple; padding to it is the network's own business, cost follows it.
         min_frames: the shortest stream it can run without inventing frames; shorter ones are padded inside.
@@ -45,6 +47,7 @@ class ModelInfo:
     name: str
     scales: tuple[int, ...]
     warm_up: int = 0
+    chunk: int = 1
     look_ahead: int = 0
     size_multiple: int = 1
     min_frames: int = 1

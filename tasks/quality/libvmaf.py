@@ -65,11 +65,16 @@ def measure(reference: Iterable[Luma], result: Iterable[Luma], height: int, widt
             # libvmaf's first input is the distorted one
             for planes, (_, write) in zip((result, reference), pipes, strict=True)
         ]
-        for feeder in feeders:
-            feeder.start()
         for read, _ in pipes:
             os.close(read)
-        said = process.communicate()[1].decode(errors="replace").strip()
+        with process:
+            for feeder in feeders:
+                feeder.start()
+            try:
+                said = process.communicate()[1].decode(errors="replace").strip()
+            except BaseException:
+                process.kill()
+                raise
         for feeder in feeders:
             feeder.join()
         if failures:

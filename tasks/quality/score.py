@@ -27,6 +27,8 @@ from tasks.quality.flicker import WarpError, opencv
 from tasks.quality.libvmaf import Luma, measure
 from tasks.quality.lpips import load_lpips
 
+SMALLEST = 32  # side of a picture that libvmaf's scales and LPIPS' strides can cope with
+_SAME_MATRIX = {5: 6}  # BT.470BG and SMPTE 170M: one set of coefficients under two numbers
 LPIPS_EVERY = 5  # frames; it is by far the slowest, and varies slowly
 
 
@@ -85,7 +87,14 @@ def score(reference: Source, result: Source) -> Score:
         SourceError, UnsupportedSource: one of them cannot be read.
         UsageError: they cannot be compared; says in what they differ.
     """
-    return compare(_pictures(reference), _pictures(result))
+    a, b = probe(reference), probe(result)
+    # What a file does not say is guessed by its size, which the other one may know better.
+    matrices = [_SAME_MATRIX.get(one.colour.matrix, one.colour.matrix) for one in (a, b)]
+    if a.colour.assumed:
+        matrices[0] = matrices[1]
+    elif b.colour.assumed:
+        matrices[1] = matrices[0]
+    return compare(_pictures(reference, a, matrices[0]), _pictures(result, b, matrices[1]))
 
 
 def compare(reference: Pictures, result: Pictures) -> Score:
@@ -97,6 +106,8 @@ def compare(reference: Pictures, result: Pictures) -> Score:
                 f"{result.label}: its {what} is {b}, that of {reference.label} is {a}. Compare pictures of one size and"
                 " colour, for instance a master with the original it was reduced from."
             )
+    if min(reference.height, reference.width) < SMALLEST:
+        raise UsageError(f"{reference.label}: VMAF takes pictures of {SMALLEST}x{SMALLEST} and more.")
     depth = max(reference.depth, result.depth)
     frames, lpips, flicker = _go_through(reference, result)
     fidelity = measure(_lumas(reference, depth), _lumas(result, depth), reference.height, reference.width, depth)
@@ -124,6 +135,8 @@ def _go_through(reference: Pictures, result: Pictures) -> tuple[int, float | Non
         if warp_error is not None:
             warp_error.add(_unit(a.luma, reference.depth), _unit(b.luma, result.depth))
         frames += 1
+    if not frames:
+        raise UsageError(f"{reference.label}: holds no frame that can be decoded.")
     return frames, float(np.mean(distances)) if distances else None, warp_error.means() if warp_error else None
 
 
@@ -142,14 +155,13 @@ def _unit(luma_HW: Luma, depth: int) -> npt.NDArray[np.float32]:
     return luma_HW.astype(np.float32) / np.float32((1 << depth) - 1)
 
 
-def _pictures(source: Source) -> Pictures:
-    """A video file's picture stream."""
-    found = probe(source)
+def _pictures(source: Source, found: Probe, matrix: int) -> Pictures:
+    """A video file's picture stream, its luma of the H.273 matrix that is given."""
     layout, colour = found.layout, found.colour
     depth = next(depth for depth in (8, 10, 12, 16) if depth >= layout.depth)
     swing = "full" if colour.full_range or layout.family == "rgb" else "limited"
     return Pictures(
-        source.label, found.height, found.width, depth, f"{layout.family}, matrix {colour.matrix}, {swing} range",
+        source.label, found.height, found.width, depth, f"{layout.family}, matrix {matrix}, {swing} range",
         lambda: _decode(source, found, depth),
     )  # fmt: skip
 

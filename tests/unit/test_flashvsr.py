@@ -63,6 +63,26 @@ def test_seed_and_place_decide_the_noise() -> None:
     assert not torch.equal(outs[0], outs[3])
 
 
+def test_streams_on_one_grid_draw_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a shard's warm-up draws for a frame is what its neighbour drew for it."""
+    drawn: list[dict[int, torch.Tensor]] = []
+
+    def watched(seed: int, frames: list[int], *size: int, **where: object) -> torch.Tensor:
+        field = noise(seed, frames, *size, **where)  # type: ignore[arg-type]
+        drawn[-1] |= dict(zip(frames, field.unbind(1), strict=True))
+        return field
+
+    monkeypatch.setattr("vsr_model.flashvsr.upscaler.noise", watched)
+    clip_T3HW = smooth(48, 8, 8)
+    upscaler = load_small(Placement())
+    for first in (0, 2 * upscaler.info.chunk):
+        drawn.append({})
+        run(upscaler.stream(8, 8, 2, seed=3, first_frame=first), clip_T3HW[first:])
+    shared = drawn[0].keys() & drawn[1].keys()
+    assert len(shared) >= 8
+    assert all(torch.equal(drawn[0][frame], drawn[1][frame]) for frame in shared)
+
+
 def test_noise_is_normal_and_belongs_to_its_place() -> None:
     whole = noise(7, [0, 4, 8], 16, 40, 60)
     assert abs(float(whole.mean())) < 0.01

@@ -98,6 +98,7 @@ class Bomb:
         (lambda folder: os.truncate(folder / TCDECODER, 5000), "cannot be read"),
         (lambda folder: (folder / TCDECODER).write_bytes((folder / VAE).read_bytes()), "missing: decoder.1.weight"),
         (lambda folder: torch.save(Bomb(), folder / PROJECTION), "cannot be read"),
+        (lambda folder: torch.save([1, 2], folder / PROJECTION), "holds more than tensors"),
         (edit(DIT, lambda t: t.pop("head.head.bias")), "1 missing: head.head.bias"),
         (edit(DIT, lambda t: t.update(extra=torch.ones(1))), "1 unexpected: extra"),
         (edit(DIT, lambda t: t.update({"head.head.bias": torch.ones(7)})), r"head.head.bias \(7,\) instead of \(64,\)"),
@@ -117,6 +118,43 @@ def test_what_is_not_them_is_refused(
     assert not (tmp_path / "exploded").exists()
     assert read_manifest(V11) == before
     assert [path.name for path in folder_of(V11).parent.iterdir()] == [V11]
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = publish(tmp_path / "files")
+    before = install_small(folder)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vsr_model.flashvsr.weights.save_file", full)
+    with pytest.raises(WeightsError, match="No space left"):
+        install_small(folder)
+    monkeypatch.undo()
+    monkeypatch.setenv("REMASTER_WEIGHTS", str(tmp_path / "installed"))
+    assert read_manifest(V11) == before
+    left = folder_of(V11).parent / f".{V11}.999999999"  # no process has this number
+    left.mkdir()
+    install_small(folder)
+    assert not left.exists()
+
+
+def test_a_folder_under_another_versions_name_is_refused(tmp_path: Path) -> None:
+    install_small(publish(tmp_path / "files"))
+    folder_of(V11).rename(folder_of(V1))
+    with pytest.raises(WeightsError, match=r"the folder holds flashvsr-v1\.1"):
+        read_manifest(V1)
+
+
+def test_a_device_that_is_full_is_not_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_small(publish(tmp_path / "files"))
+
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        load(entry(V11).info, Placement(), sizes=TEST_SIZES)
 
 
 def known(folder: Path) -> tuple[Published, ...]:

@@ -18,6 +18,7 @@ from tasks.scan import scan
 from tasks.store import Store
 from tests import broken
 from tests.clips import Clip, make
+from vsr_model.contract import ModelInfo
 
 FILM = Clip(frames=85, cuts=(30, 48), gop=9)
 
@@ -40,25 +41,30 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("around", [0, 5])
 def test_every_frame_is_in_exactly_one_shard(frames: int, cuts: tuple[int, ...], longest: int, around: int) -> None:
     cuts = tuple(cut for cut in cuts if cut < frames)
-    spans = list(cut_spans(frames, cuts, ShardSettings(frames=longest), around, around))
+    info = ModelInfo("temporal", (2,), warm_up=around, look_ahead=around, chunk=4)
+    spans = list(cut_spans(frames, cuts, ShardSettings(frames=longest), info))
     assert [spans[0].start, spans[-1].stop] == [0, frames]
     assert all(one.stop == other.start for one, other in pairwise(spans))
     for span in spans:
         assert 0 < span.stop - span.start <= longest
-        assert 0 <= span.warm_up <= around
+        assert 0 <= span.warm_up < around + 4
+        shot = max((cut for cut in cuts if cut <= span.start), default=0)
+        assert span.warm_up >= min(around, span.start - shot)
+        assert (span.start - span.warm_up - shot) % 4 == 0
         assert 0 <= span.look_ahead <= min(around, frames - span.stop)
         assert not any(span.stop <= cut < span.stop + span.look_ahead for cut in cuts), "looks ahead over a cut"
         assert not any(span.start - span.warm_up < cut <= span.start for cut in cuts), "warm-up reaches over a cut"
 
 
 def test_shards_end_at_the_last_shot_in_reach_and_long_shots_in_equal_parts() -> None:
-    spans = list(cut_spans(300, (40, 70, 90), ShardSettings(frames=80, shortest=16), 10, 4))
+    info = ModelInfo("temporal", (2,), warm_up=10, look_ahead=4, chunk=8)
+    spans = list(cut_spans(300, (40, 70, 90), ShardSettings(frames=80, shortest=16), info))
     assert spans == [
         Span(0, 70, 0, 0, "start"),
         Span(70, 90, 0, 0, "shot"),
         Span(90, 160, 0, 4, "shot"),
-        Span(160, 230, 10, 4, "length"),
-        Span(230, 300, 10, 0, "length"),
+        Span(160, 230, 14, 4, "length"),
+        Span(230, 300, 12, 0, "length"),
     ]
 
 

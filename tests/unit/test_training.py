@@ -17,7 +17,7 @@ import torch
 from datasets.clips import Order, damaged
 from vsr_model.swift.network import Shape
 from vsr_model.swift.upscaler import read_network
-from vsr_model.training.data import Clips, Pairs, shrink
+from vsr_model.training.data import Clips, Pairs, material, shrink
 from vsr_model.training.train import Recipe, Trainer, load_checkpoint, read_rows, train
 from vsr_model.training.validate import psnr_y
 
@@ -132,7 +132,8 @@ def test_damaged_pairs_lie_over_each_other(data: Path, tmp_path: Path) -> None:
     order = Order(folder, "train", count=6, frames=4, side=64, scale=4, seed=3)
     made = damaged(order)
     assert [n for n, _, _ in damaged(order, 1, 2)] == [1, 3, 5]
-    np.savez(folder / "damaged_train.npz", source=np.stack([source for _, source, _ in made]), seed=3, side=64)
+    np.savez(folder / "damaged_train.npz", source=np.stack([source for _, source, _ in made]), seed=3, side=64,
+             made_from=material(folder, "train"))  # fmt: skip
     pairs = Pairs(folder, "train", CPU)
     reduced_NT3SS = shrink(pairs.truth_NT3HW.float() / 255, 4)
     for n, source_T3SS, _ in made:
@@ -146,6 +147,9 @@ def test_damaged_pairs_lie_over_each_other(data: Path, tmp_path: Path) -> None:
             apart = (shrink(truth, factor) - source).abs().mean()
             assert apart < 0.7 * (shrink(truth.flip(-1), factor) - source).abs().mean()
     assert torch.equal(pairs.lesson(1, 3, 2, 8, 4)[0], pairs.lesson(1, 3, 2, 8, 4)[0])
+    np.save(folder / "tiles_train.npy", np.load(folder / "tiles_train.npy")[:5])
+    with pytest.raises(ValueError, match="were made from"):
+        Pairs(folder, "train", CPU)
     assert pairs.exam(2)[0].shape == (6, 4, 3, 32, 32)
 
 

@@ -130,7 +130,7 @@ def test_a_network_that_holds_frames_back_is_fed_beyond_the_shards_end(tmp_path:
         for work in plan.work:
             assert worker.upscale(work).frames == work.shard.stop - work.shard.start
         found[kind] = pictures(plan, tmp_path / kind)
-    assert [(s.warm_up, s.look_ahead) for s in plan.shards] == [(0, 24), (24, 0)]
+    assert [(s.warm_up, s.look_ahead) for s in plan.shards] == [(0, 24), (28, 0)]
     assert len(found["pieces"]) == 60
     for one, other in zip(found["whole"][:30], found["pieces"][:30], strict=True):
         np.testing.assert_array_equal(one, other)

@@ -74,7 +74,7 @@ def choose_windows(
     allowed_WW = near_nn.repeat(slabs, keys // n)
     share_EWW = score_EWW.float().masked_fill(~allowed_WW, -math.inf).softmax(dim=-1)
     share_ESM = share_EWW.reshape(heads, slabs, n * keys)
-    kept = min(int(n * n * keep_ratio) - 1, n * keys - 1)
+    kept = max(0, min(int(n * n * keep_ratio), n * keys) - 1)
     threshold_ES1 = share_ESM.topk(kept + 1, dim=-1).values[..., -1:]
     return (share_ESM > threshold_ES1).reshape(heads, queries, keys)
 

@@ -201,7 +201,7 @@ class Dit(nn.Module):
             first_time: number of the first of these latents in the stream.
             constants: see `constants`.
             sparsity: how attention is thinned out.
-            cache: of the stream; replaced by that for the next chunk.
+            cache: of the stream; becomes that for the next chunk.
 
         Returns:
             What the noise is to be reduced by, [channels, t, H, W].
@@ -211,12 +211,12 @@ class Dit(nn.Module):
         rotation_NP = rotations(first_time, *grid, self.shape.width // self.shape.heads, noise_CtHW.device)
         near_nn = local_mask(height // WINDOW[1], width // WINDOW[2], sparsity.local_range, noise_CtHW.device)
         x_NC = self.patch_embedding(noise_CtHW[None])[0].flatten(1).T + source_NC
-        keys, values = [], []
+        is_first = not cache.keys
         for n, block in enumerate(self._blocks()):
             shift, scale, gate, shift_2, scale_2, gate_2 = (block.modulation + constants.modulation_1SC).unbind(1)
             y_NC = _plain_norm(x_NC) * (1 + scale) + shift
             query_EWLD, key_EWLD, value_EWLD = block.query_key_value(y_NC, rotation_NP, grid)
-            if cache.keys:
+            if not is_first:
                 key_EWLD = torch.cat((cache.keys[n], key_EWLD), dim=1)
                 value_EWLD = torch.cat((cache.values[n], value_EWLD), dim=1)
             chosen_EWW = choose_windows(query_EWLD.mean(2), key_EWLD.mean(2), near_nn, sparsity.keep_ratio)
@@ -226,9 +226,9 @@ class Dit(nn.Module):
             y_NC = _plain_norm(x_NC) * (1 + scale_2) + shift_2
             x_NC = x_NC + gate_2 * block.ffn(y_NC)
             drop = len(near_nn) if key_EWLD.shape[1] // len(near_nn) > sparsity.kv_slabs else 0
-            keys.append(key_EWLD[:, drop:])
-            values.append(value_EWLD[:, drop:])
-        cache.keys, cache.values = keys, values
+            # At once and as copies: what is dropped shall not be held, and no layer twice.
+            cache.keys[n:] = [key_EWLD[:, drop:].clone(), *cache.keys[n + 1 :]]
+            cache.values[n:] = [value_EWLD[:, drop:].clone(), *cache.values[n + 1 :]]
         return self._unpatch(self.head(x_NC, constants.time_1C), grid)
 
     def _unpatch(self, x_NV: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:

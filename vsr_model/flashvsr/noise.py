@@ -36,7 +36,7 @@ def noise(
     """
     places = (torch.tensor(frames), torch.arange(channels), torch.arange(top, top + height),
               torch.arange(left, left + width))  # fmt: skip
-    key = _mix(torch.tensor(seed, device=device))
+    key = _mix(torch.tensor(seed % 2**63, device=device))
     for axis, place in enumerate(places):
         shape = [1, 1, 1, 1]
         shape[axis] = len(place)

@@ -141,13 +141,23 @@ class Pipeline:
         return self._correct(result_3THW, source_3THW)
 
     def _decode(self, latents_CtHW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
+        """Latent by latent: all of the first chunk at once would take five times the memory of everything else."""
+        frames, done = source_3THW.to(latents_CtHW.dtype), 0
+        parts = []
+        for latent_C1HW in torch.split(latents_CtHW, 1, dim=1):
+            upto = done + (1 if self._latents == done == 0 else CLIP)
+            parts.append(self._decode_latent(latent_C1HW, frames[:, done:upto]))
+            done = upto
+        return torch.cat(parts, dim=1)
+
+    def _decode_latent(self, latent_C1HW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
         decoder = self._networks.decoder
         if isinstance(decoder, TcDecoder):
             assert isinstance(self._memory, tcdecoder.Memory)
-            small: torch.Tensor = decoder(latents_CtHW, source_3THW.to(latents_CtHW.dtype), self._memory)
+            small: torch.Tensor = decoder(latent_C1HW, source_3THW, self._memory)
             return small
         assert isinstance(self._memory, wan_vae.Memory)
-        full: torch.Tensor = decoder(latents_CtHW, self._memory)
+        full: torch.Tensor = decoder(latent_C1HW, self._memory)
         return full.clamp(-1.0, 1.0)
 
     def _correct(self, result_3THW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:

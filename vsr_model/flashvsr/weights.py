@@ -16,7 +16,7 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -64,10 +64,8 @@ _V11 = (
     Published("prompt", "posi_prompt.pth", 4_195_504,
               "4601107a11e4e11a936a6b79df579e54dbc99872132bf542151f0ffd65b4b1ef"),
 )  # fmt: skip
-# The two versions differ in the transformer and the projection; nobody has published the older one's hashes.
-_V1 = tuple(
-    Published(p.role, p.file, unused=p.unused, strict=p.strict) if p.role in ("dit", "projection") else p for p in _V11
-)
+# Nobody has published the older one's sizes and hashes.
+_V1 = tuple(replace(part, size=0, sha256="") for part in _V11)
 PUBLISHED = {"flashvsr-v1.1": _V11, "flashvsr-v1": _V1}
 
 
@@ -106,8 +104,10 @@ def read_manifest(version: str) -> Manifest:
     """
     try:
         found = json.loads((folder_of(version) / MANIFEST).read_text())
+        if (found["version"], found["format"]) != (version, _FORMAT):
+            raise ValueError(f"the folder holds {found['version']} in format {found['format']}")
         return Manifest(found["version"], found["sha256"], found["source_sha256"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         why = missing(version) or f"import them again ({error})"
         raise WeightsError(f"{version}: its weights are not installed: {why}") from error
 
@@ -129,9 +129,9 @@ def import_weights(
     """
     target = folder_of(version)
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     try:
+        _sweep(target)
+        scratch.mkdir(parents=True)
         sources = {one.role: _require_published(version, one, source / one.file) for one in published}
         for one in published:
             with _reading(source / one.file):
@@ -140,14 +140,36 @@ def import_weights(
             save_file(kept, scratch / f"{one.role}.safetensors")
             del tensors, kept
         converted = {one.role: _sha256(scratch / f"{one.role}.safetensors") for one in published}
-        manifest = Manifest(version, converted, sources)
         text = {"format": _FORMAT, "version": version, "sha256": converted, "source_sha256": sources}
         (scratch / MANIFEST).write_text(json.dumps(text, indent=1))
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
+        _swap(scratch, target)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{target}: the weights cannot be written there ({error}). Make room or access") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return manifest
+    return Manifest(version, converted, sources)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what imports left that were killed."""
+    for left in target.parent.glob(f".{target.name}.*"):
+        pid = left.name.rpartition(".")[2]
+        if not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    """Put a finished folder in place; what was there is whole until it is out of the way, and removed last."""
+    old = fresh.with_name(f"{fresh.name}.old")
+    if target.exists():
+        target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_into(network: nn.Module, version: str, role: str, device: torch.device, dtype: torch.dtype) -> None:
@@ -157,8 +179,8 @@ def load_into(network: nn.Module, version: str, role: str, device: torch.device,
         WeightsError: not installed, or the file is not of this network.
     """
     path = folder_of(version) / f"{role}.safetensors"
-    with _reading(path), safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key).to(device, dtype) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    tensors = {key: tensor.to(device, dtype) for key, tensor in _tensors(path)}
+    with _reading(path):
         network.load_state_dict(tensors, assign=True)
     network.eval().requires_grad_(False)
 
@@ -170,9 +192,7 @@ def load_prompt(version: str) -> torch.Tensor:
         WeightsError: not installed.
     """
     path = folder_of(version) / "prompt.safetensors"
-    with _reading(path), safe_open(path, framework="pt") as file:
-        prompt_MT: torch.Tensor = file.get_tensor("prompt")
-    return prompt_MT
+    return dict(_tensors(path))["prompt"]
 
 
 def _require_published(version: str, one: Published, path: Path) -> str:
@@ -205,13 +225,12 @@ def _require_published(version: str, one: Published, path: Path) -> str:
 def _read(path: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a file, mapped and not read; a bare tensor is called "prompt"."""
     if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        return dict(_tensors(path))
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if isinstance(content, torch.Tensor):
         return {"prompt": content[0] if content.ndim == 3 else content}
-    content = content.get("model_state", content)
-    if not all(isinstance(value, torch.Tensor) for value in content.values()):
+    content = content.get("model_state", content) if isinstance(content, dict) else [content]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise ValueError("holds more than tensors")
     return {key.removeprefix("model."): value for key, value in content.items()}
 
@@ -244,6 +263,13 @@ def _require_keys(
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a safetensors file, one at a time; what the taker does with them is not the file's fault."""
+    with _reading(path), safe_open(path, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 (not a dict)
+            yield key, file.get_tensor(key)
 
 
 @contextmanager

@@ -95,6 +95,8 @@ class Pairs:
     def __init__(self, folder: Path, split: Split, device: torch.device, seed: int = 0) -> None:
         """Load `damaged_{split}.npz` and draw the truths from the tiles and film in the same folder."""
         made = np.load(folder / f"damaged_{split}.npz")
+        if (found := material(folder, split)) != str(made["made_from"]):
+            raise ValueError(f"{folder}: holds {found}; the damaged clips were made from {made['made_from']}")
         self.source_NT3SS = torch.from_numpy(made["source"]).to(device)
         clips = Clips(folder, split, device, seed=int(made["seed"]))
         n_items, frames = self.source_NT3SS.shape[:2]
@@ -129,9 +131,17 @@ class Pairs:
 
     def _pair(self, truth_BT3HW: torch.Tensor, source_BT3HW: torch.Tensor, factor: int) -> Lesson:
         scale = truth_BT3HW.shape[-1] // source_BT3HW.shape[-1]
+        if scale % factor:
+            raise ValueError(f"sources reduced by {scale} cannot teach a factor of {factor}")
         truth_BT3HW = truth_BT3HW.float() / 255.0
         small_BT3HW = truth_BT3HW if factor == scale else shrink(truth_BT3HW, scale // factor)
         return small_BT3HW, source_BT3HW.float() / 255.0
+
+
+def material(folder: Path, split: Split) -> str:
+    """What clips are drawn from, in words: the shapes of the arrays (their bytes may differ, they travel as video)."""
+    files = [folder / f"{kind}_{split}.npy" for kind in ("tiles", "film")]
+    return ", ".join(f"{f.stem} {np.load(f, mmap_mode='r').shape}" for f in files if f.is_file())
 
 
 def pair_truth(clips: Clips, number: int, frames: int, side: int) -> torch.Tensor:
