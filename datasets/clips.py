@@ -14,15 +14,12 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from datasets.degrade import UInt8, degrade, draw
-from vsr_model.training.data import Clips, material, pair_truth
-
-Split = Literal["train", "validation"]
+from vsr_model.training.data import Clips, Split, material, pair_truth
 
 # Shape suffixes: N clips, T frames, 3 channels (R, G, B), S rows and columns.
 

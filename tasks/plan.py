@@ -101,12 +101,9 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
 def model_reference(entry: ModelEntry, profile: Profile) -> ModelRef:
     """The network's reference with the profile's settings that change its arithmetic."""
     reference = entry.reference()
-    settings = {
-        "precision": profile.precision,
-        "tile": profile.tile,
-        **dict(profile.model_settings(entry.info.settings)),
-    }
-    return replace(reference, settings=tuple(sorted({**dict(reference.settings), **settings}.items())))
+    settings = dict(reference.settings) | dict(profile.model_settings(entry.info.settings))
+    settings |= {"precision": profile.precision, "tile": profile.tile}
+    return replace(reference, settings=tuple(sorted(settings.items())))
 
 
 def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:

@@ -119,6 +119,15 @@ class Resettable(Protocol):
         ...
 
 
+@runtime_checkable
+class Divided(Protocol):
+    """An upscaler that can say which networks a frame passes through, so that each can be timed."""
+
+    def parts(self) -> dict[str, torch.nn.Module]:
+        """The networks by what they do."""
+        ...
+
+
 @dataclass(frozen=True)
 class ModelRef:
     """Which network, with which weights: all that decides its arithmetic, small enough to travel and to be hashed.

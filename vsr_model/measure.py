@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vsr_model.contract import Upscaler
+from vsr_model.contract import Divided, Upscaler
 
 CHUNK = 8  # frames pushed at a time
 
@@ -72,7 +72,7 @@ def measure(upscaler: Upscaler, height: int, width: int, scale: int, chunks: int
     first = time.perf_counter() - began
     for _ in range(-(-info.warm_up // CHUNK)):
         push()
-    with _watched(getattr(upscaler, "parts", dict)(), device) as seconds:
+    with _watched(upscaler.parts() if isinstance(upscaler, Divided) else {}, device) as seconds:
         began = time.perf_counter()
         frames = sum(push() for _ in range(chunks))
         total = time.perf_counter() - began

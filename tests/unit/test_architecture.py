@@ -10,32 +10,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+NO_STORE_NO_FLOW = {
+    "flows",
+    "prefect",
+    "ray",
+    "fsspec",
+    "s3fs",
+    "tasks.store",
+    "tasks.pool",
+    "tasks.plan",
+    "tasks.scan",
+}
 # Package -> what it must not import. The longest prefix that matches a module counts.
 FORBIDDEN = {
     "flows": {"av", "torch"},
     "tasks": {"flows", "prefect"},
-    "tasks.media": {
-        "flows",
-        "prefect",
-        "ray",
-        "fsspec",
-        "s3fs",
-        "tasks.store",
-        "tasks.pool",
-        "tasks.plan",
-        "tasks.scan",
-    },
-    "tasks.quality": {
-        "flows",
-        "prefect",
-        "ray",
-        "fsspec",
-        "s3fs",
-        "tasks.store",
-        "tasks.pool",
-        "tasks.plan",
-        "tasks.scan",
-    },
+    "tasks.media": NO_STORE_NO_FLOW,
+    "tasks.quality": NO_STORE_NO_FLOW,
     "tasks.store": {"flows", "prefect", "ray", "av", "torch", "tasks.media", "tasks.pool", "vsr_model"},
     "tasks.pool": {"flows", "prefect"},
     "vsr_model": {"flows", "tasks", "prefect", "ray", "fsspec", "s3fs", "av", "pyarrow", "datasets"},

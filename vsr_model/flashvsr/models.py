@@ -54,40 +54,30 @@ SIZES = Sizes(DitShape())
 RULES: dict[str, Rule] = {"flashvsr-v1.1": "causal", "flashvsr-v1": "buffer"}
 MODES = tuple(version + decoder for version in PUBLISHED for decoder in ("", "-full"))
 
-TEST_INFO = ModelInfo(
-    name="flashvsr-test",
-    scales=(2, 3, 4),
-    warm_up=24,
-    chunk=FRAMES,
-    look_ahead=LOOK_AHEAD,
-    size_multiple=MULTIPLE,
-    min_frames=SHORTEST,
-    dtypes=("float32", "bfloat16"),
-    settings="flashvsr",
-    bytes_per_pixel=400.0,
-    summary="FlashVSR's code with tiny random networks: for trying a pipeline, not for pictures",
-    licence="Apache-2.0",
-)
+
+def _info(name: str, dtypes: tuple[str, ...], bytes_per_pixel: float, summary: str) -> ModelInfo:
+    """What all modes have in common, and what each has of its own."""
+    return ModelInfo(
+        name=name, scales=(2, 3, 4), warm_up=24, chunk=FRAMES, look_ahead=LOOK_AHEAD, size_multiple=MULTIPLE,
+        min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=bytes_per_pixel, settings="flashvsr", summary=summary,
+        licence="Apache-2.0",
+    )  # fmt: skip
+
+
+TEST_INFO = _info(
+    "flashvsr-test", ("float32", "bfloat16"), 400.0,
+    "FlashVSR's code with tiny random networks: for trying a pipeline, not for pictures",
+)  # fmt: skip
 
 
 def entry(mode: str) -> ModelEntry:
     """The registry's row of one of `MODES`."""
-    version = mode.removesuffix("-full")
-    decoder = "Wan's own decoder: slower" if mode.endswith("-full") else "the small decoder"
-    info = ModelInfo(
-        name=mode,
-        scales=(2, 3, 4),
-        warm_up=24,
-        chunk=FRAMES,
-        look_ahead=LOOK_AHEAD,
-        size_multiple=MULTIPLE,
-        min_frames=SHORTEST,
-        dtypes=("bfloat16", "float16", "float32"),
-        settings="flashvsr",
-        bytes_per_pixel=20_000.0 if mode.endswith("-full") else 10_000.0,  # counted, not yet measured on a GPU
-        summary=f"one-step streaming diffusion, for soft and damaged sources; {decoder}",
-        licence="Apache-2.0",
-    )
+    version, full = mode.removesuffix("-full"), mode.endswith("-full")
+    decoder = "Wan's own decoder: slower" if full else "the small decoder"
+    info = _info(
+        mode, ("bfloat16", "float16", "float32"), 20_000.0 if full else 10_000.0,  # counted, not yet measured on a GPU
+        f"one-step streaming diffusion, for soft and damaged sources; {decoder}",
+    )  # fmt: skip
     return ModelEntry(
         info, lambda: ModelRef(mode, read_manifest(version).weights_hash), lambda placement: load(info, placement),
         missing(version),
@@ -107,15 +97,12 @@ def load(info: ModelInfo, placement: Placement, sizes: Sizes = SIZES) -> FlashVs
         ModelError: the dtype is not one of `info.dtypes`.
     """
     version, device = info.name.removesuffix("-full"), torch.device(placement.device)
-    auto = "bfloat16" if device.type == "cuda" else "float32"
-    name = auto if placement.dtype == "auto" else placement.dtype
-    if name not in info.dtypes:
-        raise ModelError(f"{info.name} computes in {', '.join(info.dtypes)}, not in {name}: ask for one of those")
+    dtype = _dtype(info, placement)
     read_manifest(version)
     made = empty_networks(sizes, RULES[version])
     used = ("dit", "projection", "vae" if info.name.endswith("-full") else "tcdecoder")
     for role in used:
-        load_into(made[role], version, role, device, _DTYPES[name])
+        load_into(made[role], version, role, device, dtype)
     dit, projection, decoder = (made[role] for role in used)
     assert isinstance(dit, Dit)
     assert isinstance(projection, LqProjection)
@@ -129,14 +116,14 @@ def load_random(mode: str, placement: Placement) -> FlashVsrUpscaler:
     """A mode of its real size with random weights, which cost as much time and memory as any; only to measure with.
 
     Raises:
-        ModelError: there is no such mode.
+        ModelError: there is no such mode, or the dtype is not one of its own.
     """
     if mode not in MODES:
         raise ModelError(f"{mode}: only {', '.join(MODES)} can be made with random weights")
     device, version = torch.device(placement.device), mode.removesuffix("-full")
-    dtype = "bfloat16" if placement.dtype == "auto" else placement.dtype
-    networks = random_networks(SIZES, 0, device, _DTYPES[dtype], RULES[version], full=mode.endswith("-full"))
-    return FlashVsrUpscaler(networks, _settings(placement), entry(mode).info, device)
+    info = entry(mode).info
+    networks = random_networks(SIZES, 0, device, _dtype(info, placement), RULES[version], full=mode.endswith("-full"))
+    return FlashVsrUpscaler(networks, _settings(placement), info, device)
 
 
 def install(
@@ -171,11 +158,18 @@ def load_small(placement: Placement) -> FlashVsrUpscaler:
     Raises:
         ModelError: the dtype is not one of `info.dtypes`.
     """
-    name = TEST_INFO.dtypes[0] if placement.dtype == "auto" else placement.dtype
-    if name not in TEST_INFO.dtypes:
-        raise ModelError(f"{TEST_INFO.name} computes in {', '.join(TEST_INFO.dtypes)}, not in {name}")
-    networks = random_networks(TEST_SIZES, _TEST_SEED, torch.device(placement.device), _DTYPES[name])
-    return FlashVsrUpscaler(networks, _settings(placement), TEST_INFO, torch.device(placement.device))
+    device = torch.device(placement.device)
+    networks = random_networks(TEST_SIZES, _TEST_SEED, device, _dtype(TEST_INFO, placement))
+    return FlashVsrUpscaler(networks, _settings(placement), TEST_INFO, device)
+
+
+def _dtype(info: ModelInfo, placement: Placement) -> torch.dtype:
+    """What to compute in: the mode's best on CUDA and float32 elsewhere, unless a person chose."""
+    auto = info.dtypes[0] if torch.device(placement.device).type == "cuda" else "float32"
+    name = auto if placement.dtype == "auto" else placement.dtype
+    if name not in info.dtypes:
+        raise ModelError(f"{info.name} computes in {', '.join(info.dtypes)}, not in {name}: ask for one of those")
+    return _DTYPES[name]
 
 
 def _settings(placement: Placement) -> Settings:

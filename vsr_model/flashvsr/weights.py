@@ -153,14 +153,17 @@ def import_weights(
 def _sweep(target: Path) -> None:
     """Remove what imports left that were killed."""
     for left in target.parent.glob(f".{target.name}.*"):
-        pid = left.name.rpartition(".")[2]
-        if not Path(f"/proc/{pid}").exists():
+        try:
+            os.kill(int(left.name.rpartition(".")[2]), 0)
+        except (ProcessLookupError, ValueError):
             shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            pass  # another user's, and alive
 
 
 def _swap(fresh: Path, target: Path) -> None:
     """Put a finished folder in place; what was there is whole until it is out of the way, and removed last."""
-    old = fresh.with_name(f"{fresh.name}.old")
+    old = target.with_name(f".{target.name}.old.{os.getpid()}")
     if target.exists():
         target.rename(old)
     try:

@@ -251,10 +251,13 @@ def train(
     if resume is not None:
         trainer.restore(load_checkpoint(resume))
         rows = read_rows(resume.parent / "curve.csv")
-    material: Clips | Pairs = Clips(data, "train", device, recipe.film_share, recipe.seed)
-    held_out: Clips | Pairs = Clips(data, "validation", device)
+    material: Clips | Pairs
+    held_out: Clips | Pairs
     if recipe.damaged:
         material, held_out = Pairs(data, "train", device, recipe.seed), Pairs(data, "validation", device)
+    else:
+        material = Clips(data, "train", device, recipe.film_share, recipe.seed)
+        held_out = Clips(data, "validation", device)
     rank = dist.get_rank() if trainer.world > 1 else 0
     running = torch.zeros(3, device=device)
     since, seconds = 0, 0.0
