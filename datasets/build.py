@@ -2,6 +2,7 @@
 
 Writes, for the training loop to map into memory:
     tiles_train.npy, tiles_validation.npy   uint8 [N, 3, 512, 512]      sharp picture tiles (RGB)
+    built_train.npy, built_validation.npy   uint8 [N, 3, 512, 512]      drawn tiles of grids, facades, bricks and wires
     film_train.npy,  film_validation.npy    uint8 [N, 24, 3, 360, 640]  runs of consecutive film frames, no cut inside
     manifest.parquet                        one row a source: name, package, kind, split, licence, origin, sha256, tiles
 
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 
+from datasets.built import built_tile
 from datasets.drawn import drawn_tile
 from datasets.sources import Source, Split, fetch
 
@@ -35,6 +37,7 @@ CLIP_FRAMES = 24
 TEXTURE_TILES: dict[Split, int] = {"train": 640, "validation": 64}
 TILES_OF_A_TEXTURE = 2
 DRAWN_TILES: dict[Split, int] = {"train": 120, "validation": 12}
+BUILT_TILES: dict[Split, int] = {"train": 600, "validation": 40}
 CELL = 32  # side of the cells that tell whether a tile is filled, and cells a side of what it looks like
 MIN_FILLED = 0.6
 SAME_LOOK = 0.97
@@ -58,6 +61,7 @@ def build(out: Path, cache: Path, film_clips: int = FILM_CLIPS) -> None:
         tiles += take(textures, TEXTURE_TILES[split], counts)
         tiles += [drawn_tile(seed, n, TILE) for n in range(DRAWN_TILES[split])]
         np.save(out / f"tiles_{split}.npy", np.stack(tiles))
+        np.save(out / f"built_{split}.npy", np.stack([built_tile(seed, n, TILE) for n in range(BUILT_TILES[split])]))
     film = next(source for source in sources if source.kind == "film")
     starts = film_starts(film.path, film_clips)
     counts[film.name] = len(starts)

@@ -17,7 +17,7 @@ import torch
 from datasets.clips import Order, damaged
 from vsr_model.swift.network import Shape
 from vsr_model.swift.upscaler import read_network
-from vsr_model.training.data import Clips, Pairs, material, shrink
+from vsr_model.training.data import Clips, Pairs, Shares, material, shrink
 from vsr_model.training.train import Recipe, Trainer, load_checkpoint, read_rows, train
 from vsr_model.training.validate import psnr_y
 
@@ -80,6 +80,39 @@ def test_resume_is_exact(data: Path, tmp_path: Path) -> None:
             assert torch.equal(value, getattr(resumed, net).state_dict()[key]), f"{net} {key}"
 
 
+def test_added_blocks_change_nothing_until_they_learn(data: Path, tmp_path: Path) -> None:
+    small = Trainer(RECIPE, SHAPE, CPU)
+    learn(small, data, 2)
+    torch.save(small.state(), tmp_path / "checkpoint.pt")
+    large = Trainer(replace(RECIPE, seed=99), replace(SHAPE, blocks=3), CPU)
+    large.restore(load_checkpoint(tmp_path / "checkpoint.pt"))
+    frame = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        wanted, found = (net(frame, net.start(frame), 4)[0] for net in (small.net, large.net))
+    assert torch.equal(wanted, found)
+    before = large.net.state_dict()["blocks.2.second.weight"].clone()
+    learn(large, data, 2)
+    assert not torch.equal(before, large.net.state_dict()["blocks.2.second.weight"])
+    with pytest.raises(ValueError, match="only blocks can be added"):
+        Trainer(RECIPE, replace(SHAPE, channels=12), CPU).restore(load_checkpoint(tmp_path / "checkpoint.pt"))
+
+
+def test_every_kind_has_its_share_and_taught_tiles_are_of_the_factor(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    for factor, value in ((2, 40), (4, 200)):
+        for share in range(2):
+            np.save(tmp_path / f"data/taught{factor}_train.{share}.npy", np.full((3, 3, 160, 160), value, np.uint8))
+    np.save(tmp_path / "data/built_train.npy", np.zeros((3, 3, 160, 160), np.uint8))
+    clips = Clips(tmp_path / "data", "train", CPU, Shares(film=0.25, taught=0.375, built=0.125), seed=1)
+    for factor, value in ((2, 40), (4, 200)):
+        truth_BT3HW, source_BT3HW = clips.lesson(3, 8, 3, 16, factor)
+        assert truth_BT3HW.shape == (8, 3, 3, 16 * factor, 16 * factor)
+        assert source_BT3HW.shape == (8, 3, 3, 16, 16)
+        flat = (truth_BT3HW - value / 255).abs().amax(dim=(1, 2, 3, 4)) < 0.05
+        assert flat.tolist() == [False] * 2 + [True] * 3 + [False] * 3
+        assert truth_BT3HW[5].amax() < 0.05  # the built one
+
+
 def test_a_piece_leaves_its_results(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"CLIPS": 2, "FRAMES": 3, "SIDE": 64}.items():
         monkeypatch.setattr(f"vsr_model.training.data.EXAM_{name}", value)
@@ -105,7 +138,7 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
     together = load_checkpoint(tmp_path / "checkpoint.pt")["net"]
 
     alone = Trainer(replace(RECIPE, film_share=0.0), SHAPE, CPU)
-    clips = Clips(data, "train", CPU, film_share=0.0, seed=RECIPE.seed)
+    clips = Clips(data, "train", CPU, Shares(film=0.0), seed=RECIPE.seed)
     lessons = [clips.lesson(n, RECIPE.clips, RECIPE.frames, RECIPE.crop, 4) for n in range(4)]
     for (truth_a, source_a), (truth_b, source_b) in (lessons[:2], lessons[2:]):
         # The mean of two batches' gradients is the gradient of both in one.
@@ -115,13 +148,13 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
 
 
 def test_batches_depend_on_their_number_alone(data: Path) -> None:
-    clips = Clips(data, "train", CPU, film_share=0.5, seed=4)
+    clips = Clips(data, "train", CPU, Shares(film=0.5), seed=4)
     third = clips.batch(3, 4, 5, 64)
     assert third.shape == (4, 5, 3, 64, 64)
     assert float(third.min()) >= 0.0
     assert float(third.max()) <= 1.0
     assert not torch.equal(third, clips.batch(4, 4, 5, 64))
-    assert torch.equal(third, Clips(data, "train", CPU, film_share=0.5, seed=4).batch(3, 4, 5, 64))
+    assert torch.equal(third, Clips(data, "train", CPU, Shares(film=0.5), seed=4).batch(3, 4, 5, 64))
     assert float((third[:, 1:] - third[:, :-1]).abs().max()) > 0.0  # something moves
 
 

@@ -1,18 +1,20 @@
 """Batches: the training arrays of `python -m datasets.build` become clips, the same for the same step.
 
 `Clips` has truth and its clean reduction, `Pairs` truth and damaged sources made ahead of time. Both give lessons, for
-the loop, and an exam, for the held-out score.
+the loop, and an exam, for the held-out score. Part of the truth of `Clips` may be taught: pictures that a larger
+network has enlarged, which show what it makes of every source that pictures of the usual size can be.
 
 A batch depends on the seed and the step number and on nothing before it, so resuming needs no saved random state and
 two runs see the same clips whatever stopped them in between.
 
-Knows nothing of networks.
+Knows of networks only which factors they enlarge by.
 
 Shape suffixes: N items, B clips, T frames, 3 colours, S side of a tile or source, H rows, W columns, R crop.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vsr_model.swift.network import SCALES
 from vsr_model.training.motion import moving_clips
 
 PAIR_REACH = 12.0  # the same of the clips that are damaged ahead of time
@@ -30,27 +33,56 @@ Split = Literal["train", "validation"]
 Lesson = tuple[torch.Tensor, torch.Tensor]  # truth [B, T, 3, H * factor, W * factor] and source [B, T, 3, H, W] in 0..1
 
 
+@dataclass(frozen=True)
+class Shares:
+    """What a batch is made of; the rest of it are ordinary tiles.
+
+    Attributes:
+        film: share of film.
+        taught: share of tiles that a larger network has enlarged (`python -m datasets.teach`).
+        built: share of tiles drawn like buildings, grids and wires.
+    """
+
+    film: float = 0.3
+    taught: float = 0.0
+    built: float = 0.0
+
+
+EXAM_SHARES = Shares(film=0.3, built=0.2)
+
+
 class Clips:
-    """Truth for one split, held on `device`: tiles to set in motion, and film that moves already."""
+    """Truth for one split, held on `device`: tiles of several kinds to set in motion, and film that moves already."""
 
     def __init__(
-        self,
-        folder: Path,
-        split: Split,
-        device: torch.device,
-        film_share: float = 0.3,
-        seed: int = 0,
+        self, folder: Path, split: Split, device: torch.device, shares: Shares | None = None, seed: int = 0
     ) -> None:
-        """Load `tiles_{split}.npy` [N, 3, S, S] and, where it is there, `film_{split}.npy` [N, T, 3, H, W]; uint8."""
-        self.tiles_N3SS = torch.from_numpy(np.load(folder / f"tiles_{split}.npy")).to(device)
-        film = folder / f"film_{split}.npy"
-        self.film_NT3HW = torch.from_numpy(np.load(film)).to(device) if film.is_file() else None
-        self.film_share = film_share if self.film_NT3HW is not None else 0.0
+        """Load `tiles_{split}.npy`, uint8 [N, 3, S, S], and what else `shares` (none: of the exam) asks for.
+
+        `film_{split}.npy` [N, T, 3, H, W] and `built_{split}.npy`, where they are there, and all
+        `taught{factor}_{split}.*.npy`, shaped as the tiles.
+        """
+        self.shares = shares or EXAM_SHARES
         self.seed = seed
+
+        def loaded(*files: Path) -> torch.Tensor | None:
+            there = [torch.from_numpy(np.load(file)).to(device) for file in files if file.is_file()]
+            return torch.cat(there) if there else None
+
+        tiles_N3SS = loaded(folder / f"tiles_{split}.npy")
+        if tiles_N3SS is None:
+            raise FileNotFoundError(f"{folder}: no tiles_{split}.npy; make it with python -m datasets.build")
+        self.tiles_N3SS = tiles_N3SS
+        self.film_NT3HW = loaded(folder / f"film_{split}.npy") if self.shares.film else None
+        self.built_N3SS = loaded(folder / f"built_{split}.npy") if self.shares.built else None
+        self.taught = {
+            factor: loaded(*sorted(folder.glob(f"taught{factor}_{split}.*.npy"))) if self.shares.taught else None
+            for factor in SCALES
+        }
 
     def lesson(self, step: int, clips: int, frames: int, crop: int, factor: int) -> Lesson:
         """Clips number `step` and their clean sources of `crop` pixels a side."""
-        truth_BT3HW = self.batch(step, clips, frames, crop * factor)
+        truth_BT3HW = self.batch(step, clips, frames, crop * factor, taught=factor)
         return truth_BT3HW, shrink(truth_BT3HW, factor)
 
     def exam(self, factor: int) -> Lesson:
@@ -59,16 +91,33 @@ class Clips:
         return truth_BT3HW, shrink(truth_BT3HW, factor)
 
     def batch(
-        self, step: int, clips: int, frames: int, side: int, reach: float = REACH, film_share: float | None = None
+        self,
+        step: int,
+        clips: int,
+        frames: int,
+        side: int,
+        reach: float = REACH,
+        taught: int | None = None,
+        shares: Shares | None = None,
     ) -> torch.Tensor:
-        """Return clip batch number `step`: [clips, frames, 3, side, side] float32 in 0..1."""
+        """Return clip batch number `step`: [clips, frames, 3, side, side] float32 in 0..1.
+
+        `taught` is the factor whose taught tiles may be among them; `shares` overrides those of all batches. A kind
+        that is not there, or too short, leaves its share to the ordinary tiles.
+        """
+        shares = shares or self.shares
         generator = torch.Generator().manual_seed((self.seed << 40) + step)
-        of_film = round(clips * (self.film_share if film_share is None else film_share))
-        if self.film_NT3HW is not None and frames > self.film_NT3HW.shape[1]:
-            of_film = 0
-        pick_2B = torch.randint(len(self.tiles_N3SS), (2, clips - of_film), generator=generator)
-        back_B3SS, front_B3SS = self.tiles_N3SS[pick_2B.to(self.tiles_N3SS.device)]
-        parts = [moving_clips(back_B3SS, front_B3SS, frames, side, reach, generator)] if of_film < clips else []
+        film = self.film_NT3HW if self.film_NT3HW is not None and frames <= self.film_NT3HW.shape[1] else None
+        of_film = round(clips * shares.film) if film is not None else 0
+        kinds = [(self.taught.get(taught or 0), shares.taught), (self.built_N3SS, shares.built)]
+        counted = [(tiles, round(clips * share)) for tiles, share in kinds if tiles is not None]
+        rest = clips - of_film - sum(count for _, count in counted)
+        parts = []
+        for tiles_N3SS, count in [(self.tiles_N3SS, rest), *counted]:
+            if count:
+                pick_2B = torch.randint(len(tiles_N3SS), (2, count), generator=generator)
+                back_B3SS, front_B3SS = tiles_N3SS[pick_2B.to(tiles_N3SS.device)]
+                parts.append(moving_clips(back_B3SS, front_B3SS, frames, side, reach, generator))
         parts += [self._film_clip(frames, side, generator)[None] for _ in range(of_film)]
         return torch.cat(parts)
 
@@ -146,8 +195,7 @@ def material(folder: Path, split: Split) -> str:
 
 def pair_truth(clips: Clips, number: int, frames: int, side: int) -> torch.Tensor:
     """The truth of damaged clip `number`: uint8 [frames, 3, side, side]; every fifth is film."""
-    of_film = number % 5 == 4 and clips.film_NT3HW is not None and frames <= clips.film_NT3HW.shape[1]
-    truth_1T3SS = clips.batch(number, 1, frames, side, PAIR_REACH, film_share=1.0 if of_film else 0.0)
+    truth_1T3SS = clips.batch(number, 1, frames, side, PAIR_REACH, shares=Shares(film=float(number % 5 == 4)))
     return (truth_1T3SS[0] * 255.0).round().byte()
 
 

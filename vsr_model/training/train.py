@@ -25,7 +25,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from safetensors.torch import save_file
 
 from vsr_model.swift.network import Shape, Swift, channels_last, resize_flow, warp
 from vsr_model.training.curve import draw_curve
-from vsr_model.training.data import Clips, Lesson, Pairs
+from vsr_model.training.data import Clips, Lesson, Pairs, Shares
 from vsr_model.training.validate import validate
 
 
@@ -54,6 +54,7 @@ class Recipe:
         clip_norm: gradient norm above which gradients are scaled down.
         ema: decay of the weight average.
         film_share: part of a batch taken from film.
+        taught_share, built_share: parts of it taken from other kinds of pictures, see `data.Shares`.
         damaged: learn from damaged sources (`data.Pairs`) instead of clean ones.
         seed: base of every random draw.
     """
@@ -71,6 +72,8 @@ class Recipe:
     clip_norm: float = 0.5
     ema: float = 0.999
     film_share: float = 0.3
+    taught_share: float = 0.0
+    built_share: float = 0.0
     damaged: int = 0
     seed: int = 1
 
@@ -210,7 +213,8 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, which may come from another device."""
+        """Continue from `state`, which may come from another device and from a network of fewer blocks."""
+        state = grow(state, self.shape)
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         for p, moments in zip(self.net.parameters(), state["moments"], strict=True):
@@ -225,6 +229,32 @@ class Trainer:
         for p, moments in zip(self.net.parameters(), state["moments"], strict=True):
             for key, value in self.optimiser.state[p].items():
                 value.copy_(moments[key]) if key in moments else value.zero_()
+
+
+def grow(state: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """Give a checkpoint the blocks it lacks, at the end of the trunk, where they change nothing until they have learnt.
+
+    Raises:
+        ValueError: `shape` differs in more than a larger number of blocks.
+    """
+    had = Shape(**state["shape"])
+    if replace(had, blocks=shape.blocks) != shape or had.blocks > shape.blocks:
+        raise ValueError(f"a checkpoint of {had} cannot be continued as {shape}: only blocks can be added")
+    network = channels_last(Swift(shape))  # moments lie in memory as their weights do
+    added = {
+        name: torch.zeros_like(value) if ".second." in name else value
+        for name, value in network.state_dict().items()
+        if name.startswith("blocks.") and int(name.split(".")[1]) >= had.blocks
+    }
+    known = iter(state["moments"])
+    moments = [
+        {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        if name in added
+        else next(known)
+        for name, p in network.named_parameters()
+    ]
+    weights = {key: state[key] | added for key in ("net", "average")}
+    return state | weights | {"shape": asdict(shape), "moments": moments}
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -256,7 +286,8 @@ def train(
     if recipe.damaged:
         material, held_out = Pairs(data, "train", device, recipe.seed), Pairs(data, "validation", device)
     else:
-        material = Clips(data, "train", device, recipe.film_share, recipe.seed)
+        shares = Shares(recipe.film_share, recipe.taught_share, recipe.built_share)
+        material = Clips(data, "train", device, shares, recipe.seed)
         held_out = Clips(data, "validation", device)
     rank = dist.get_rank() if trainer.world > 1 else 0
     running = torch.zeros(3, device=device)
