@@ -118,7 +118,8 @@ def _bricks(rng: np.random.Generator, u_HW: Floats, v_HW: Floats) -> Floats:
     shifted_HW = (u_HW * 0.5 + 0.5 * (np.floor(v_HW) % 2)).astype(np.float32)
     joint = rng.uniform(0.05, 0.2)
     inside_HW = (_part(shifted_HW) > joint / 2) & (_part(v_HW) > joint)
-    return inside_HW * (1.0 - rng.uniform(0, 0.6) * _of_cell(rng, shifted_HW, v_HW))
+    bricks: Floats = inside_HW * (1.0 - rng.uniform(0, 0.6) * _of_cell(rng, shifted_HW, v_HW))
+    return bricks
 
 
 def _windows(rng: np.random.Generator, u_HW: Floats, v_HW: Floats) -> Floats:
