@@ -97,12 +97,14 @@ def _of_cell(rng: np.random.Generator, u_HW: Floats, v_HW: Floats) -> Floats:
 def _lines(rng: np.random.Generator, u_HW: Floats, v_HW: Floats) -> Floats:
     """A grid of lines."""
     width = np.exp(rng.uniform(math.log(0.04), math.log(0.4), 2))
-    return ((_part(u_HW) < width[0]) | (_part(v_HW) < width[1])).astype(np.float32)
+    grid: Floats = ((_part(u_HW) < width[0]) | (_part(v_HW) < width[1])).astype(np.float32)
+    return grid
 
 
 def _stripes(rng: np.random.Generator, u_HW: Floats, v_HW: Floats) -> Floats:
     """Parallel bars: blinds, siding, railings, cables."""
-    return (_part(u_HW) < rng.uniform(0.08, 0.6)).astype(np.float32)
+    bars: Floats = (_part(u_HW) < rng.uniform(0.08, 0.6)).astype(np.float32)
+    return bars
 
 
 def _checks(rng: np.random.Generator, u_HW: Floats, v_HW: Floats) -> Floats:
