@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from vsr_model.contract import ModelEntry, ModelInfo, ModelRef, Placement
+from vsr_model.contract import Corner, ModelEntry, ModelInfo, ModelRef, Placement
 from vsr_model.errors import UnsupportedScale
 
 KernelName = Literal["bicubic", "lanczos"]
@@ -247,8 +247,9 @@ class ClassicalUpscaler:
         scale: int,
         seed: int = 0,
         first_frame: int = 0,
+        corner: Corner = (0, 0),
     ) -> FramewiseStream:
-        """Open a stream (see `vsr_model.contract.Upscaler.stream`); `seed` and `first_frame` change nothing.
+        """Open a stream (see `vsr_model.contract.Upscaler.stream`); seed and place change nothing.
 
         Raises:
             UnsupportedScale: `scale` is not a whole number from 1 to 8.

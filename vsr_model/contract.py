@@ -33,6 +33,7 @@ class ModelInfo:
             noise.
         look_ahead: frames it holds back before the first one comes out (0: each push returns at once).
         size_multiple: the internal size multiple; padding to it is the network's own business, cost follows it.
+        grid: result pixels between the places where a tile may begin, so that neighbours share noise and windows.
         min_frames: the shortest stream it can run without inventing frames; shorter ones are padded inside.
         dtypes: the arithmetic types it supports, best first, as torch names ("float32", "bfloat16", "float16").
         bytes_per_pixel: peak working memory per *output* pixel of one frame, in bytes, to plan tiles with.
@@ -50,6 +51,7 @@ class ModelInfo:
     chunk: int = 1
     look_ahead: int = 0
     size_multiple: int = 1
+    grid: int = 1
     min_frames: int = 1
     dtypes: tuple[str, ...] = ("float32",)
     bytes_per_pixel: float = 64.0
@@ -58,6 +60,9 @@ class ModelInfo:
     settings: str = ""
     summary: str = ""
     licence: str = ""
+
+
+Corner = tuple[int, int]  # row and column in source pixels
 
 
 class Stream(Protocol):
@@ -93,7 +98,9 @@ class Upscaler(Protocol):
         """Where frames are expected."""
         ...
 
-    def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> Stream:
+    def stream(
+        self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
+    ) -> Stream:
         """Open a stream of frames of `height` x `width`.
 
         Args:
@@ -103,6 +110,7 @@ class Upscaler(Protocol):
             seed: base of every random draw.
             first_frame: position in the title of the first frame that will be pushed (warm-up frames included), so
                 that noise depends on the title's own frame numbers.
+            corner: where in the whole picture these frames begin, so that noise depends on the picture's own pixels.
 
         Raises:
             vsr_model.errors.UnsupportedScale: `scale` is not one of `info.scales`.
@@ -125,6 +133,19 @@ class Divided(Protocol):
 
     def parts(self) -> dict[str, torch.nn.Module]:
         """The networks by what they do."""
+        ...
+
+
+@runtime_checkable
+class Corrected(Protocol):
+    """An upscaler whose last step looks at whole pictures: over tiles it is done once, after they are joined."""
+
+    def uncorrected(self) -> Upscaler:
+        """The same without that step; its frames may leave the range of a picture."""
+        ...
+
+    def correct(self, result_T3HW: torch.Tensor, source_T3HW: torch.Tensor) -> torch.Tensor:
+        """That step by itself, on finished frames and the source frames they were made from."""
         ...
 
 

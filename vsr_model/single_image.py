@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from vsr_model.classical import FramewiseStream
-from vsr_model.contract import ModelEntry, ModelInfo, ModelRef, Placement
+from vsr_model.contract import Corner, ModelEntry, ModelInfo, ModelRef, Placement
 from vsr_model.errors import ModelError, UnsupportedScale, WeightsError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
@@ -67,8 +67,9 @@ class SingleImageUpscaler:
         scale: int,
         seed: int = 0,
         first_frame: int = 0,
+        corner: Corner = (0, 0),
     ) -> FramewiseStream:
-        """Open a stream (see `vsr_model.contract.Upscaler.stream`); `seed` and `first_frame` change nothing.
+        """Open a stream (see `vsr_model.contract.Upscaler.stream`); seed and place change nothing.
 
         Frames are clamped to 0..1 before the network, which has seen nothing else, and its results to 0..1 after it.
 

@@ -1,10 +1,11 @@
 """Spatial tiling: a wrapper that runs any upscaler over overlapping tiles, so that memory follows the tile's size.
 
-Along each axis the tiles have one size and are spread evenly. Where two neighbours overlap, the outermost `overlap`
-source pixels of each are discarded, for they were computed next to an edge that is not the picture's, and the
-results are cross-faded linearly over the `overlap // 2` pixels left in the middle. The discarded halo makes the
-result right for every network that sees no farther than `overlap`; the fade hides what remains for those that do,
-where a hard cut would draw a line.
+Along each axis the tiles have one size (the last may be smaller), are spread evenly and begin on the network's grid.
+Where two neighbours overlap, the outermost `overlap` source pixels of each are discarded, for they were computed next
+to an edge that is not the picture's, and the results are cross-faded linearly over the `overlap // 2` pixels left in
+the middle. The discarded halo makes the result right for every network that sees no farther than `overlap`; the fade
+hides what remains for those that do, where a hard cut would draw a line. Tiles are told their place, so that those of
+one picture share one field of noise, and what a network does to whole pictures is done after they are joined.
 
 Knows nothing of what the network does with a tile; a temporal network gets one stream, and so one memory, per tile.
 
@@ -14,16 +15,15 @@ Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns, N outputs alo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from vsr_model.contract import ModelInfo, Resettable, Stream, Upscaler
+from vsr_model.contract import Corner, Corrected, ModelInfo, Resettable, Stream, Upscaler
 from vsr_model.errors import ModelError
 
-# Tiles draw their noise from seeds this far apart, so that no two neighbours show the same grain.
-_SEED_STEP = 1_000_003
+Correct = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,8 @@ class TiledUpscaler:
         """
         if not inner.info.tiling:
             raise ModelError(f"{inner.info.name} needs the whole picture at once: run it without tiles")
-        if tile < 1 or overlap < 0 or tile < 5 * overlap:
-            raise ModelError(
-                f"a tile of {tile} px is too small for an overlap of {overlap} px: "
-                f"use at least {max(1, 5 * overlap)} px, or a smaller overlap"
-            )
+        if overlap < 0 or tile < max(1, 5 * overlap):
+            raise _too_small(tile, overlap, max(1, 5 * overlap))
         self._inner = inner
         self._tile = tile
         self._overlap = overlap
@@ -72,38 +69,44 @@ class TiledUpscaler:
         """Where frames are expected."""
         return self._inner.device
 
-    def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> TiledStream:
+    def stream(
+        self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
+    ) -> TiledStream:
         """Open a stream (see `vsr_model.contract.Upscaler.stream`), one inner stream per tile.
-
-        Every tile draws from its own seed, made of `seed` and the tile's place.
 
         Raises:
             UnsupportedScale: `scale` is not one of `info.scales`.
+            ModelError: the tile has no room for a step of the network's grid besides what it shares with the next.
         """
-        row_spans = _spans(height, self._tile, self._overlap)
-        column_spans = _spans(width, self._tile, self._overlap)
+        step = self.info.grid // math.gcd(self.info.grid, scale)
+        row_spans = _spans(height, self._tile, self._overlap, step)
+        column_spans = _spans(width, self._tile, self._overlap, step)
         row_weights = _weights(row_spans, self._overlap // 2, scale, self.device)
         column_weights = _weights(column_spans, self._overlap // 2, scale, self.device)
+        network: Upscaler = self._inner
+        correct: Correct | None = None
+        if isinstance(self._inner, Corrected) and len(row_spans) * len(column_spans) > 1:
+            network, correct = self._inner.uncorrected(), self._inner.correct
         tiles: list[_Tile] = []
         for rows, weight_H in zip(row_spans, row_weights, strict=True):
             for columns, weight_W in zip(column_spans, column_weights, strict=True):
-                inner = self._inner.stream(
-                    rows.stop - rows.start,
-                    columns.stop - columns.start,
-                    scale,
-                    seed + _SEED_STEP * len(tiles),
-                    first_frame,
-                )
+                size = (rows.stop - rows.start, columns.stop - columns.start)
+                place = (corner[0] + rows.start, corner[1] + columns.start)
+                inner = network.stream(*size, scale, seed, first_frame, place)
                 tiles.append(_Tile(inner, rows, columns, weight_H[:, None] * weight_W))
-        return TiledStream(tiles, height, width, scale)
+        return TiledStream(tiles, height, width, scale, correct)
 
 
 class TiledStream:
     """One run of a `TiledUpscaler`."""
 
-    def __init__(self, tiles: Sequence[_Tile], height: int, width: int, scale: int) -> None:
-        """Made by `TiledUpscaler.stream`."""
+    def __init__(
+        self, tiles: Sequence[_Tile], height: int, width: int, scale: int, correct: Correct | None = None
+    ) -> None:
+        """Made by `TiledUpscaler.stream`; `correct` takes joined frames and their source frames."""
         self._tiles = tiles
+        self._correct = correct
+        self._sources: list[torch.Tensor] = []  # frames [3, H, W] whose results have not come out
         self._size = (3, height, width)
         self._scale = scale
 
@@ -115,6 +118,8 @@ class TiledStream:
         """
         if tuple(frames_T3HW.shape[1:]) != self._size:
             raise ValueError(f"expected frames {['T', *self._size]}, got {list(frames_T3HW.shape)}")
+        if self._correct is not None:
+            self._sources += frames_T3HW.clone()
         return self._join([frames_T3HW[..., tile.rows, tile.columns] for tile in self._tiles])
 
     def finish(self) -> torch.Tensor:
@@ -145,17 +150,37 @@ class TiledStream:
             # Product and sum apart: fused, their last bit could depend on how many frames came in this push.
             place_T3HW.add_(y_T3HW * tile.weight)
         assert out_T3HW is not None  # a picture has at least one tile
-        return out_T3HW
+        return self._corrected(out_T3HW) if self._correct is not None else out_T3HW
+
+    def _corrected(self, out_T3HW: torch.Tensor) -> torch.Tensor:
+        """Frame by frame: whole pictures are what tiles were cut to avoid holding many of."""
+        assert self._correct is not None
+        done, self._sources = self._sources[: len(out_T3HW)], self._sources[len(out_T3HW) :]
+        return torch.cat([out_T3HW[:0], *(self._correct(out_T3HW[t : t + 1], x[None]) for t, x in enumerate(done))])
 
 
-def _spans(length: int, tile: int, overlap: int) -> list[slice]:
-    """Cut 0..`length` into evenly spread spans of `tile`, neighbours sharing at least 2 * overlap + overlap // 2."""
+def _spans(length: int, tile: int, overlap: int, step: int) -> list[slice]:
+    """Cut 0..`length` into spans of at most `tile` that begin at multiples of `step`.
+
+    Neighbours share at least 2 * overlap + overlap // 2.
+    """
     if length <= tile:
         return [slice(0, length)]
     shared = 2 * overlap + overlap // 2
-    gaps = math.ceil((length - tile) / (tile - shared))
-    starts = [i * (length - tile) // gaps for i in range(gaps + 1)]
-    return [slice(start, start + tile) for start in starts]
+    stride = (tile - shared) // step * step
+    if stride == 0:
+        raise _too_small(tile, overlap, shared + step)
+    last = math.ceil((length - tile) / step)  # all in steps from here on
+    gaps = math.ceil(last * step / stride)
+    starts = [math.ceil(i * last / gaps) * step for i in range(gaps + 1)]
+    return [slice(start, min(start + tile, length)) for start in starts]
+
+
+def _too_small(tile: int, overlap: int, least: int) -> ModelError:
+    return ModelError(
+        f"a tile of {tile} px is too small for an overlap of {overlap} px: "
+        f"use at least {least} px, or a smaller overlap"
+    )
 
 
 def _weights(spans: Sequence[slice], fade: int, scale: int, device: torch.device) -> list[torch.Tensor]:

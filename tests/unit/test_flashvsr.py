@@ -10,6 +10,7 @@ from vsr_model.contract import Placement
 from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_windows
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.noise import noise
+from vsr_model.tiling import TiledUpscaler
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +64,51 @@ def test_seed_and_place_decide_the_noise() -> None:
     assert not torch.equal(outs[0], outs[3])
 
 
+def test_tiles_of_a_picture_draw_one_field_of_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_CtHW = noise(5, [0, 4, 8, 12, 16, 20], 16, 48, 64)
+    seen = []
+
+    def watched(seed: int, frames: list[int], *size: int) -> torch.Tensor:
+        _, height, width, top, left, *_ = size
+        field_CtHW = noise(seed, frames, *size)
+        seen.append((top, left))
+        inside_CtHW = whole_CtHW[..., top : top + height, left : left + width]
+        assert torch.equal(field_CtHW[..., : inside_CtHW.shape[2], : inside_CtHW.shape[3]], inside_CtHW)
+        return field_CtHW
+
+    monkeypatch.setattr("vsr_model.flashvsr.upscaler.noise", watched)
+    run(TiledUpscaler(load_small(Placement()), 160, 8).stream(192, 256, 2, seed=5), smooth(3, 192, 256))
+    assert len(set(seen)) == 4
+
+
+@pytest.mark.parametrize("fix", ["adain", "wavelet"])
+def test_colours_are_fixed_on_the_whole_picture_over_tiles(fix: str) -> None:
+    """A tile's own statistics would tint it; the edges of the frame are as bright as without tiles."""
+    upscaler = load_small(Placement(settings=(("color_fix", fix),)))
+    clip_T3HW = smooth(3, 160, 64)
+    clip_T3HW[:, :, 80:] *= 0.2
+    tiled_T3HW = run(TiledUpscaler(upscaler, 112, 8).stream(160, 64, 2), clip_T3HW)
+    raw_T3HW = run(TiledUpscaler(upscaler.uncorrected(), 112, 8).stream(160, 64, 2), clip_T3HW)
+    fixed_T3HW = torch.cat([upscaler.correct(raw_T3HW[t : t + 1], clip_T3HW[t : t + 1]) for t in range(3)])
+    assert torch.equal(tiled_T3HW, fixed_T3HW)
+    whole_T3HW = run(upscaler.stream(160, 64, 2), clip_T3HW)
+    error = (tiled_T3HW - whole_T3HW).mean(dim=(1, 3)).abs()  # of rows
+    assert float(error.max()) < 0.05
+
+
+def test_frames_of_another_size_are_refused() -> None:
+    stream = load_small(Placement()).stream(16, 20, 2)
+    stream.push(torch.zeros(1, 3, 16, 20))
+    with pytest.raises(ValueError, match="expected frames"):
+        stream.push(torch.zeros(1, 3, 20, 16))
+
+
 def test_streams_on_one_grid_draw_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a shard's warm-up draws for a frame is what its neighbour drew for it."""
     drawn: list[dict[int, torch.Tensor]] = []
 
-    def watched(seed: int, frames: list[int], *size: int, **where: object) -> torch.Tensor:
-        field = noise(seed, frames, *size, **where)  # type: ignore[arg-type]
+    def watched(seed: int, frames: list[int], *size: int) -> torch.Tensor:
+        field = noise(seed, frames, *size)
         drawn[-1] |= dict(zip(frames, field.unbind(1), strict=True))
         return field
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,10 @@ from tests.unit.model_contract import check_contract, make_clip, run
 from tests.unit.spandrel_shim import require_spandrel
 from tests.unit.test_single_image import compact_state_dict
 from vsr_model.classical import KernelName, bicubic, lanczos
-from vsr_model.contract import ModelInfo, Placement
+from vsr_model.contract import Corner, ModelInfo, Placement
 from vsr_model.errors import ModelError, UnsupportedScale
 from vsr_model.registry import load
-from vsr_model.tiling import TiledUpscaler
+from vsr_model.tiling import TiledUpscaler, _spans, _weights
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
@@ -74,7 +76,9 @@ def test_tiles_bound_the_size_the_network_sees() -> None:
     seen: list[tuple[int, int]] = []
 
     class Spy(RunningMean):
-        def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> RunningMeanStream:
+        def stream(
+            self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
+        ) -> RunningMeanStream:
             seen.append((height, width))
             return super().stream(height, width, scale, seed, first_frame)
 
@@ -82,17 +86,41 @@ def test_tiles_bound_the_size_the_network_sees() -> None:
     assert set(seen) == {(10, 7)}
 
 
-def test_tiles_draw_from_seeds_of_their_own() -> None:
-    seeds: list[int] = []
+@pytest.mark.parametrize("grid", [1, 2, 6])
+def test_tiles_know_their_place_and_begin_on_the_grid(grid: int) -> None:
+    """So that tiles of one seed share one field of noise, however the picture is cut."""
+    places: list[Corner] = []
 
     class Spy(RunningMean):
-        def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> RunningMeanStream:
-            seeds.append(seed)
-            assert first_frame == 9
+        def stream(
+            self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
+        ) -> RunningMeanStream:
+            assert (seed, first_frame) == (3, 9)
+            assert (height, width) <= (14, 14)
+            places.append(corner)
             return super().stream(height, width, scale, seed, first_frame)
 
-    TiledUpscaler(Spy(), 10, 2).stream(31, 31, 2, seed=3, first_frame=9)
-    assert len(set(seeds)) == len(seeds) > 4
+    spy = Spy()
+    spy.info = replace(spy.info, grid=grid)
+    TiledUpscaler(spy, 14, 2).stream(31, 47, 2, seed=3, first_frame=9, corner=(60, 0))
+    assert len(set(places)) == len(places) > 4
+    assert (60, 0) in places
+    assert all(side * 2 % grid == 0 for place in places for side in place)
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+@pytest.mark.parametrize(("tile", "overlap"), [(20, 3), (33, 4), (40, 8), (9, 0)])
+def test_tiles_cover_the_picture_and_share_enough(tile: int, overlap: int, step: int) -> None:
+    for length in range(1, 200):
+        spans = _spans(length, tile, overlap, step)
+        assert spans[0].start == 0
+        assert spans[-1].stop == length
+        assert all(0 < span.stop - span.start <= tile and span.start % step == 0 for span in spans)
+        assert all(a.stop - b.start >= 2 * overlap + overlap // 2 for a, b in pairwise(spans))
+        weight = torch.zeros(length, dtype=torch.float64)
+        for span, part in zip(spans, _weights(spans, overlap // 2, 1, torch.device("cpu")), strict=True):
+            weight[span] += part
+        assert torch.allclose(weight, torch.ones_like(weight), atol=1e-6)
 
 
 def test_tiling_refuses_what_it_cannot_do() -> None:
@@ -111,7 +139,9 @@ class RunningMean:
         self.device = torch.device("cpu")
         self.info = ModelInfo(name="running-mean", scales=(2,), warm_up=4, look_ahead=1, tiling=tiling)
 
-    def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> RunningMeanStream:
+    def stream(
+        self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
+    ) -> RunningMeanStream:
         if scale != 2:
             raise UnsupportedScale("2 only")
         return RunningMeanStream(height, width)

@@ -33,6 +33,7 @@ from vsr_model.flashvsr.weights import (
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TEST_SEED = 20
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def _info(name: str, dtypes: tuple[str, ...], bytes_per_pixel: float, summary: s
     """What all modes have in common, and what each has of its own."""
     return ModelInfo(
         name=name, scales=(2, 3, 4), warm_up=24, chunk=FRAMES, look_ahead=LOOK_AHEAD, size_multiple=MULTIPLE,
-        min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=bytes_per_pixel, settings="flashvsr", summary=summary,
-        licence="Apache-2.0",
+        grid=MULTIPLE, min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=bytes_per_pixel, settings="flashvsr",
+        summary=summary, licence="Apache-2.0",
     )  # fmt: skip
 
 
@@ -79,8 +80,8 @@ def entry(mode: str) -> ModelEntry:
         f"one-step streaming diffusion, for soft and damaged sources; {decoder}",
     )  # fmt: skip
     return ModelEntry(
-        info, lambda: ModelRef(mode, read_manifest(version).weights_hash), lambda placement: load(info, placement),
-        missing(version),
+        info, lambda: ModelRef(mode, read_manifest(version).weights_hash, _VERSION),
+        lambda placement: load(info, placement), missing(version),
     )  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def empty_networks(sizes: Sizes, rule: Rule) -> dict[str, nn.Module]:
 
 def small_entry() -> ModelEntry:
     """The registry's row of `flashvsr-test`."""
-    return ModelEntry(TEST_INFO, lambda: ModelRef(TEST_INFO.name), load_small)
+    return ModelEntry(TEST_INFO, lambda: ModelRef(TEST_INFO.name, version=_VERSION), load_small)
 
 
 def load_small(placement: Placement) -> FlashVsrUpscaler:

@@ -161,7 +161,12 @@ class Pipeline:
         return full.clamp(-1.0, 1.0)
 
     def _correct(self, result_3THW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
-        if self._settings.color_fix == "none":
-            return result_3THW.float()
-        fix = _COLOR_FIXES[self._settings.color_fix]
-        return fix(result_3THW.transpose(0, 1), source_3THW.transpose(0, 1)).transpose(0, 1)
+        fix = self._settings.color_fix
+        return fix_colors(fix, result_3THW.transpose(0, 1), source_3THW.transpose(0, 1)).transpose(0, 1)
+
+
+def fix_colors(fix: ColorFix, result_T3HW: torch.Tensor, source_T3HW: torch.Tensor) -> torch.Tensor:
+    """The chosen colour fix on frames in -1..1; float32."""
+    if fix == "none":
+        return result_T3HW.float()
+    return _COLOR_FIXES[fix](result_T3HW, source_T3HW)

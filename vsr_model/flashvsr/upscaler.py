@@ -1,7 +1,7 @@
 """FlashVSR as an upscaler: any size of picture, frames in 0..1, every frame out.
 
-The source is enlarged by bicubic to the size of the result, and for the networks continued to the right and below to
-whole windows of 128 pixels by its last column and row; what that adds is cut away again.
+The source is enlarged by bicubic to the size of the result, and for the networks mirrored at its right and lower edge
+up to whole windows of 128 pixels; what that adds is cut away again.
 
 Knows nothing of where weights come from (see `models`).
 
@@ -10,15 +10,16 @@ Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from vsr_model.classical import resize
-from vsr_model.contract import ModelInfo
+from vsr_model.contract import Corner, ModelInfo
 from vsr_model.errors import UnsupportedScale
 from vsr_model.flashvsr.noise import noise
-from vsr_model.flashvsr.pipeline import MULTIPLE, SHORTEST, Networks, Pipeline, Settings
+from vsr_model.flashvsr.pipeline import MULTIPLE, SHORTEST, Networks, Pipeline, Settings, fix_colors
 from vsr_model.flashvsr.tcdecoder import FRAMES, LATENT_CHANNELS, PATCH
 
 # Frames between the one just fed and the last that has come out, at most.
@@ -46,7 +47,19 @@ class FlashVsrUpscaler:
         """The networks a frame passes through, by what they do."""
         return {"projection": self.networks.projection, "dit": self.networks.dit, "decode": self.networks.decoder}
 
-    def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> FlashVsrStream:
+    def uncorrected(self) -> FlashVsrUpscaler:
+        """The same without a colour fix (see `vsr_model.contract.Corrected`)."""
+        return FlashVsrUpscaler(self.networks, replace(self._settings, color_fix="none"), self._info, self._device)
+
+    def correct(self, result_T3HW: torch.Tensor, source_T3HW: torch.Tensor) -> torch.Tensor:
+        """The colour fix by itself, on whole pictures in 0..1."""
+        height, width = result_T3HW.shape[-2:]
+        wanted_T3HW = torch.cat([enlarge(frame_3HW[None], height, width) for frame_3HW in source_T3HW])
+        return (fix_colors(self._settings.color_fix, result_T3HW * 2.0 - 1.0, wanted_T3HW) + 1.0) * 0.5
+
+    def stream(
+        self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
+    ) -> FlashVsrStream:
         """Open a stream (see `vsr_model.contract.Upscaler.stream`). Values outside 0..1 are clamped.
 
         Raises:
@@ -55,7 +68,18 @@ class FlashVsrUpscaler:
         if scale not in self._info.scales:
             can = ", ".join(map(str, self._info.scales))
             raise UnsupportedScale(f"{self._info.name} enlarges by {can}, not by {scale}: ask for one of those")
-        return FlashVsrStream(self.networks, self._settings, self._device, (height, width), scale, seed, first_frame)
+        place = _Place(seed, first_frame, corner[0] * scale // PATCH, corner[1] * scale // PATCH)
+        return FlashVsrStream(self.networks, self._settings, self._device, (height, width), scale, place)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What decides a stream's noise: the seed, its first frame, and its first row and column in latents."""
+
+    seed: int
+    frame: int
+    top: int
+    left: int
 
 
 class FlashVsrStream:
@@ -63,18 +87,25 @@ class FlashVsrStream:
 
     def __init__(
         self, networks: Networks, settings: Settings, device: torch.device, size: tuple[int, int], scale: int,
-        seed: int, first_frame: int,
+        place: _Place,
     ) -> None:  # fmt: skip
         """Open the stream; see `FlashVsrUpscaler.stream`."""
         self._networks, self._settings, self._device = networks, settings, device
+        self._size = (3, *size)
         self._height, self._width = (side * scale for side in size)
         self._padded = tuple(-(-side // MULTIPLE) * MULTIPLE for side in (self._height, self._width))
-        self._seed, self._next_frame = seed, first_frame
+        self._place, self._next_frame = place, place.frame
         self._ready: list[torch.Tensor] = []
         self._pipeline = self._open()
 
     def push(self, frames_T3HW: torch.Tensor) -> torch.Tensor:
-        """Feed frames, get the finished ones (see `vsr_model.contract.Stream.push`)."""
+        """Feed frames, get the finished ones (see `vsr_model.contract.Stream.push`).
+
+        Raises:
+            ValueError: the frames are not of the size the stream was opened for.
+        """
+        if tuple(frames_T3HW.shape[1:]) != self._size:
+            raise ValueError(f"expected frames {['T', *self._size]}, got {list(frames_T3HW.shape)}")
         done = [*self._ready]
         self._ready.clear()
         for t in range(len(frames_T3HW)):
@@ -102,17 +133,32 @@ class FlashVsrStream:
         def draw(first: int, count: int) -> torch.Tensor:
             # A latent is named by the last frame it stands for, so shards that share a grid of frames share the noise.
             frames = [first_frame + FRAMES * latent for latent in range(first, first + count)]
-            return noise(self._seed, frames, LATENT_CHANNELS, height // PATCH, width // PATCH, device=self._device)
+            size = (height // PATCH, width // PATCH)
+            place = self._place
+            return noise(place.seed, frames, LATENT_CHANNELS, *size, place.top, place.left, self._device)
 
         return Pipeline(self._networks, self._settings, height, width, draw)
 
     def _enlarge(self, frame_13HW: torch.Tensor) -> torch.Tensor:
-        big_13HW = resize(frame_13HW.float(), self._height, self._width).clamp(0.0, 1.0)
-        below, right = self._padded[0] - self._height, self._padded[1] - self._width
-        return F.pad(big_13HW, (0, right, 0, below), mode="replicate") * 2.0 - 1.0
+        big_13HW = enlarge(frame_13HW, self._height, self._width)
+        sides = zip(big_13HW.shape[-2:], self._padded, strict=True)
+        rows, columns = (_mirrored(side, padded, self._device) for side, padded in sides)
+        return big_13HW[..., rows[:, None], columns]
 
     def _trimmed(self, frames_3THW: torch.Tensor) -> torch.Tensor:
         return (frames_3THW.transpose(0, 1)[..., : self._height, : self._width] + 1.0) * 0.5
 
     def _nothing(self) -> torch.Tensor:
         return torch.zeros((0, 3, self._height, self._width), device=self._device)
+
+
+def enlarge(frame_13HW: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """A source frame in 0..1 as the networks want it: of the result's size, in -1..1."""
+    return resize(frame_13HW.float(), height, width).clamp(0.0, 1.0) * 2.0 - 1.0
+
+
+def _mirrored(side: int, padded: int, device: torch.device) -> torch.Tensor:
+    """Indices 0..`side` - 1, continued to `padded` by walking back and forth without repeating an edge."""
+    period = max(1, 2 * side - 2)
+    place = torch.arange(padded, device=device) % period
+    return torch.minimum(place, period - place) if side > 1 else torch.zeros_like(place)

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from vsr_model.classical import FramewiseStream, resize
-from vsr_model.contract import ModelEntry, ModelInfo, ModelRef, Placement
+from vsr_model.contract import Corner, ModelEntry, ModelInfo, ModelRef, Placement
 from vsr_model.errors import ModelError, UnsupportedScale, WeightsError
 from vsr_model.swift.network import Shape, State, Swift, channels_last
 
@@ -60,8 +60,10 @@ class SwiftUpscaler:
         """Where frames are expected."""
         return self._device
 
-    def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0) -> SwiftStream:
-        """Open a stream (see `vsr_model.contract.Upscaler.stream`); `seed` and `first_frame` change nothing.
+    def stream(
+        self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
+    ) -> SwiftStream:
+        """Open a stream (see `vsr_model.contract.Upscaler.stream`); seed and place change nothing.
 
         Results are not clamped: what overshoots in the source still does.
 
