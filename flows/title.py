@@ -287,6 +287,7 @@ def _row(
             **row.__dict__,
             "worker": record.worker if worked else "",
             "rung": record.rung,
+            "made": record.made,
             "seconds": record.seconds["total"] if worked else 0.0,
             "bytes": record.size,
             "fidelity": record.fidelity,

@@ -9,6 +9,7 @@ from fractions import Fraction
 from tasks.media.inventory import Inventory, take_inventory
 from tasks.media.source import open_input
 from tasks.plan import Plan
+from tasks.pool.ladder import CLASSICAL
 from tasks.profile import Profile
 from tasks.records import CheckResult, MasterRecord, Record
 from tasks.sources import open_source
@@ -35,6 +36,7 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
         *_streams(master, held),
         *_chapters(plan, held),
         *_fidelity(plan, profile, records),
+        *_rungs(plan, records),
     )
     return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines)
 
@@ -103,3 +105,10 @@ def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[L
     if not low:
         lowest = min(record.fidelity for record in records)
         yield "fidelity", True, f"lowest {lowest:.1f} dB against the source, at least {floor:.1f} dB wanted"
+
+
+def _rungs(plan: Plan, records: list[Record]) -> Iterator[Line]:
+    """Shards that could not be made as asked; one that no network has seen is none that was asked for."""
+    for shard, record in zip(plan.shards, records, strict=True):
+        if record.made:
+            yield f"shard {shard.name}", record.rung < CLASSICAL, f"not made as asked, but with: {record.made}"

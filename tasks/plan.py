@@ -26,7 +26,7 @@ from tasks.records import Shard, Title, Work, content_key
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
-from vsr_model.contract import ModelEntry, ModelInfo, ModelRef
+from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.registry import find
 
 # Rows below which no interlaced format exists: in tiny pictures the detector sees combs that are none.
@@ -102,6 +102,7 @@ def model_reference(entry: ModelEntry, profile: Profile) -> ModelRef:
     """The network's reference with the profile's settings that change its arithmetic."""
     reference = entry.reference()
     settings = dict(reference.settings) | dict(profile.model_settings(entry.info.settings))
+    settings.pop(OFFLOAD, None)
     settings |= {"precision": profile.precision, "tile": profile.tile}
     return replace(reference, settings=tuple(sorted(settings.items())))
 

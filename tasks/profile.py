@@ -92,6 +92,9 @@ class FlashVsrSettings(_Section):
     color_fix: Literal["wavelet", "adain", "none"] = Field(
         "wavelet", description="Low frequencies from the source, or its mean and deviation (may pump), or nothing."
     )
+    unload_dit: bool = Field(
+        False, description="Keep the transformer off the device while frames are decoded: slower, less memory."
+    )
 
 
 class RetrySettings(_Section):
@@ -113,7 +116,9 @@ class Profile(_Section):
     cadence: Literal["auto", "progressive"] = Field(
         "auto", description="auto: refuse what looks interlaced; progressive: take every source for progressive."
     )
-    tile: int = Field(0, ge=0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames.")
+    tile: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames; auto: what fits memory."
+    )
     shards: ShardSettings = Field(default_factory=ShardSettings)
     master: MasterSettings = Field(default_factory=MasterSettings)
     check: CheckSettings = Field(default_factory=CheckSettings)

@@ -152,7 +152,8 @@ class Record:
         least_alike: frame number where that was.
         seconds: wall time in the worker: "decode", "model" and "write" overlap, "total" does not add up from them.
         worker: who made it.
-        rung: step of the degrade ladder it was made on (0: as asked).
+        rung: step of the degrade ladder it was made on (see `pool.ladder`; 0: as asked).
+        made: what was not as asked, in words; empty if nothing.
     """
 
     key: str
@@ -164,6 +165,7 @@ class Record:
     seconds: dict[str, float]
     worker: str
     rung: int = 0
+    made: str = ""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ LEDGER = pa.schema(
         ("message", pa.string()),
         ("worker", pa.string()),
         ("rung", pa.int32()),
+        ("made", pa.string()),
         ("seconds", pa.float64()),
         ("bytes", pa.int64()),
         ("fidelity", pa.float64()),
@@ -99,7 +100,7 @@ class LedgerRow:
         outcome: "done", "cached" or "failed".
         error: class of the error, empty if none; `message` is its text.
         worker: who did it; empty for a cache hit.
-        rung: step of the degrade ladder.
+        rung: step of the degrade ladder; `made` says in words what was not as asked.
         seconds: wall time in the worker.
         bytes: size of the segment.
         fidelity: dB, see `records.Record`.
@@ -117,6 +118,7 @@ class LedgerRow:
     message: str = ""
     worker: str = ""
     rung: int = 0
+    made: str = ""
     seconds: float = 0.0
     bytes: int = 0
     fidelity: float = float("nan")

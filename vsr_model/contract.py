@@ -41,6 +41,7 @@ class ModelInfo:
         light: True if its arithmetic costs no more than coding the picture does: on a CPU it then leaves half of the
             cores to the codecs, whose threads would otherwise hold up its own.
         settings: the section of a profile that sets how it works; empty for none.
+        offload: True if it can keep weights off the device while they are not needed: its setting `OFFLOAD`.
         summary: one line for `remaster models`.
         licence: SPDX name or one sentence; empty when not known (a user's own file).
     """
@@ -58,10 +59,12 @@ class ModelInfo:
     tiling: bool = True
     light: bool = False
     settings: str = ""
+    offload: bool = False
     summary: str = ""
     licence: str = ""
 
 
+OFFLOAD = "unload_dit"
 Corner = tuple[int, int]  # row and column in source pixels
 
 

@@ -8,6 +8,7 @@ Shape suffixes: T frames, 3 channels, H rows, W columns.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import queue
@@ -15,9 +16,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +28,13 @@ from tasks.media.colour import to_planes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_window
 from tasks.media.segment import SegmentWriter
+from tasks.pool.ladder import Rung, asked, smaller, sturdier
 from tasks.records import Record, Work, to_json
 from tasks.sources import open_source
 from tasks.store import Store
 from vsr_model import registry
-from vsr_model.contract import Placement, Resettable, Upscaler
+from vsr_model.classical import lanczos
+from vsr_model.contract import OFFLOAD, Placement, Resettable, Upscaler
 from vsr_model.tiling import TiledUpscaler
 
 # Bumped when the same frames would be upscaled to others for a reason no other version covers.
@@ -49,14 +52,14 @@ class WorkerSettings:
     Attributes:
         model: registry name or path of a weights file.
         precision: "auto", "float32", "bfloat16" or "float16".
-        tile: side of a tile in source pixels; 0: whole frames.
+        tile: side of a tile in source pixels; 0: whole frames; "auto": as large as memory allows.
         model_settings: of the network, by name.
         threads: for arithmetic and for codecs on the CPU; 0: torch's and FFmpeg's own choice.
     """
 
     model: str
     precision: str = "auto"
-    tile: int = 0
+    tile: int | Literal["auto"] = 0
     model_settings: tuple[tuple[str, str | int | float | bool], ...] = ()
     threads: int = 0
 
@@ -68,9 +71,14 @@ class ShardWorker:
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._settings = settings
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._upscaler = self._load()
+        entry = registry.find(settings.model)
+        self._weights_hash, self._info = entry.reference().weights_hash, entry.info
+        self._network: Upscaler | None = None
+        self._loaded: Rung | None = None
+        self._load(Rung(precision=settings.precision))
+        self._rungs: dict[tuple[int, int, int], Rung] = {}  # that frames of a size were last made on
         threads = settings.threads or torch.get_num_threads()
-        torch.set_num_threads(max(1, threads // 2) if self._upscaler.info.light else threads)
+        torch.set_num_threads(max(1, threads // 2) if self._info.light else threads)
         self._done_frames = 0
         self.name = f"{socket.gethostname()}:{os.getpid()}:{self._device.type}"
 
@@ -80,27 +88,66 @@ class ShardWorker:
         return self._done_frames
 
     def upscale(self, work: Work) -> Record:
-        """Produce and commit one shard.
+        """Produce and commit one shard, on a lower rung (see `ladder`) if it cannot be done as asked.
 
         Raises:
             SourceError, SourceChanged: the source is not what was planned.
             StoreError: the store cannot be read or written.
-            OutOfMemory: the device's memory does not suffice.
+            OutOfMemory: the device's memory does not even suffice for a classical resize.
+            PermanentError: other weights than planned, frames lost, or numbers that overflow in every precision.
         """
-        self._done_frames = 0
         if work.weights_hash != self._weights_hash:
             raise PermanentError(
                 f"shard {work.shard.name}: {self._settings.model} does not hold the weights it was planned with, here"
                 f" on {self.name}. Have the same file on every node, leave it alone during a run, then run again."
             )
+        size = (work.height, work.width, work.scale)
+        wanted = asked(self._settings.tile, self._settings.precision, self._info, size, self._device)
+        rung = self._rungs.get(size, wanted)
+        while True:
+            made = self._try(work, rung, wanted)
+            if isinstance(made, Record):
+                if not rung.classical:  # memory that others took may be free again for the next shard
+                    self._rungs[size] = rung
+                return made
+            rung = made
+
+    def _try(self, work: Work, rung: Rung, wanted: Rung) -> Record | Rung:
+        """Produce and commit one shard on a rung, or say which rung to try next."""
+        try:
+            return self._commit(work, rung, wanted)
+        except torch.OutOfMemoryError as error:
+            lower = smaller(rung, self._info, work.height, work.width)
+            if lower is None:
+                raise OutOfMemory(
+                    f"shard {work.shard.name}: the device ran out of memory at {work.width}x{work.height}"
+                    f" x{work.scale}, with the smallest tile and without a network too. Free its memory, or use"
+                    " another."
+                ) from error
+        except _NotNumbers as error:
+            lower = sturdier(rung, self._info, self._device)
+            if lower is None:
+                raise PermanentError(
+                    f"shard {work.shard.name}: {self._settings.model} made what is no number at frame {error.frame}, in"
+                    f" {rung.precision} precision too. Its weights may be damaged: install them again, or use another"
+                    " network."
+                ) from error
+        # Only now that no traceback holds tensors any more.
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return lower
+
+    def _commit(self, work: Work, rung: Rung, wanted: Rung) -> Record:
+        self._done_frames = 0
         began = time.perf_counter()
         store = Store(work.store)
-        with store.temporary_folder() as folder, _memory_errors(work):
+        with store.temporary_folder() as folder:
             path = str(Path(folder) / "segment.mkv")
-            seconds, fidelity, least_alike = self._produce(work, path)
-            wanted = work.shard.stop - work.shard.start
-            if self._done_frames != wanted:
-                made = f"made {self._done_frames} of {wanted} frames"
+            seconds, fidelity, least_alike = self._produce(work, self._upscaler(rung), path)
+            frames = work.shard.stop - work.shard.start
+            if self._done_frames != frames:
+                made = f"made {self._done_frames} of {frames} frames"
                 raise PermanentError(f"shard {work.shard.name}: {self._settings.model} {made}. Use another network.")
             digest = store.put_file(path, work.shard.segment, move=True)
         seconds["total"] = time.perf_counter() - began
@@ -108,25 +155,35 @@ class ShardWorker:
             key=work.shard.key,
             sha256=digest.sha256,
             size=digest.size,
-            frames=wanted,
+            frames=frames,
             fidelity=round(fidelity, 3),
             least_alike=least_alike,
             seconds={name: round(value, 4) for name, value in seconds.items()},
             worker=self.name,
+            rung=rung.number(wanted),
+            made=rung.words(wanted),
         )
         store.write(work.shard.record, to_json(record))
         return record
 
-    def _load(self) -> Upscaler:
-        placement = Placement(str(self._device), self._settings.precision, self._settings.model_settings)
-        entry = registry.find(self._settings.model)
-        self._weights_hash = entry.reference().weights_hash
-        upscaler = entry.load(placement)
-        if self._settings.tile and upscaler.info.tiling:
-            return TiledUpscaler(upscaler, self._settings.tile, min(_TILE_OVERLAP, self._settings.tile // 5))
-        return upscaler
+    def _upscaler(self, rung: Rung) -> Upscaler:
+        """The network as a rung wants it."""
+        if rung.classical:
+            return lanczos(self._device)
+        network = self._load(rung)
+        return TiledUpscaler(network, rung.tile, min(_TILE_OVERLAP, rung.tile // 5)) if rung.tile else network
 
-    def _produce(self, work: Work, path: str) -> tuple[dict[str, float], float, int]:
+    def _load(self, rung: Rung) -> Upscaler:
+        """The network in a rung's precision and place; the one before is let go first."""
+        weights = Rung(precision=rung.precision, offload=rung.offload)
+        if self._network is None or self._loaded != weights:
+            self._network = None
+            settings = self._settings.model_settings + ((OFFLOAD, True),) * rung.offload
+            placement = Placement(str(self._device), rung.precision, settings)
+            self._network, self._loaded = registry.load(self._settings.model, placement), weights
+        return self._network
+
+    def _produce(self, work: Work, upscaler: Upscaler, path: str) -> tuple[dict[str, float], float, int]:
         """Write the segment file; returns busy seconds a stage, the lowest fidelity and its frame."""
         busy = {"decode": 0.0, "model": 0.0, "write": 0.0}
         chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // (work.height * work.width * work.scale**2)))
@@ -134,16 +191,17 @@ class ShardWorker:
             decoded = stages.produce(_timed(read_window(source, work.stream, work.layout, work.window), busy, "decode"))
             finished = stages.consume(lambda frames: self._write(work, path, frames, busy))
             gauge = _Fidelity(work)
-            for planes in self._run(work, decoded, chunk, gauge, busy):
+            for planes in self._run(work, upscaler, decoded, chunk, gauge, busy):
                 finished(planes)
         return busy, gauge.lowest, gauge.frame
 
     @torch.inference_mode()
     def _run(
-        self, work: Work, decoded: Iterator[Planes], chunk: int, gauge: _Fidelity, busy: dict[str, float]
-    ) -> Iterator[Planes]:
+        self, work: Work, upscaler: Upscaler, decoded: Iterator[Planes], chunk: int, gauge: _Fidelity,
+        busy: dict[str, float],
+    ) -> Iterator[Planes]:  # fmt: skip
         """Planes in, upscaled planes out, warm-up frames dropped and nothing made beyond the shard's end."""
-        stream = self._upscaler.stream(work.height, work.width, work.scale, work.seed, work.window.start)
+        stream = upscaler.stream(work.height, work.width, work.scale, work.seed, work.window.start)
         position = work.window.start  # title's number of the next frame to come out
         fed = work.window.start
 
@@ -154,6 +212,8 @@ class ShardWorker:
             gauge.skip_to(position)
             wanted_T3HW = out_T3HW[unwanted:][: work.shard.stop - position]
             if wanted_T3HW.shape[0]:
+                if not bool(torch.isfinite(wanted_T3HW).all()):
+                    raise _NotNumbers(position)
                 gauge.compare(wanted_T3HW)
                 planes = to_planes(wanted_T3HW, work.target_layout, work.target_colour, position)
                 position += len(planes)
@@ -316,6 +376,14 @@ class _Stages:
         raise self._error if threading.current_thread() not in self._threads and self._error else _Stopped
 
 
+class _NotNumbers(Exception):
+    """A finished frame holds infinities or worse."""
+
+    def __init__(self, frame: int) -> None:
+        super().__init__(frame)
+        self.frame = frame
+
+
 class _Stopped(Exception):
     """Ends a helper thread after another one failed."""
 
@@ -340,15 +408,3 @@ def _batches(items: Iterator[Planes], size: int, first: int, cuts: tuple[int, ..
         batch.append(item)
     if batch:
         yield batch
-
-
-@contextmanager
-def _memory_errors(work: Work) -> Iterator[None]:
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        raise OutOfMemory(
-            f"shard {work.shard.name}: the GPU ran out of memory at {work.width}x{work.height} x{work.scale}. Set a"
-            " smaller `tile` in the profile (for instance tile = 256)."
-        ) from error

@@ -112,6 +112,15 @@ def test_what_decides_no_pixel_changes_no_key(change: dict[str, Any], film: Path
     assert before == [s.key for s in planned(film, tmp_path / "store", **change).shards]
 
 
+def test_where_weights_lie_decides_no_pixel(film: Path, tmp_path: Path) -> None:
+    plain, unloaded, sparser = (
+        [s.key for s in planned(film, tmp_path / "store", model="flashvsr-test", **change).shards]
+        for change in ({}, {"flashvsr__unload_dit": True}, {"flashvsr__sparse_ratio": 1.5})
+    )
+    assert plain == unloaded
+    assert not set(plain) & set(sparser)
+
+
 def test_another_cut_changes_only_the_shards_it_touches(film: Path, tmp_path: Path) -> None:
     wide = planned(film, tmp_path / "store", shards__frames=40)
     narrow = planned(film, tmp_path / "store", shards__frames=30)

@@ -14,6 +14,7 @@ from tasks.errors import OutOfMemory, PermanentError, SourceError
 from tasks.media.pixels import to_planes
 from tasks.media.segment import read_segment
 from tasks.plan import Plan, plan_title
+from tasks.pool.ladder import CLASSICAL
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
 from tasks.records import Record, Work
@@ -23,6 +24,8 @@ from tasks.store import Store
 from tasks.upscale import done_record
 from tests.clips import Clip, make
 from vsr_model.classical import FramewiseStream
+from vsr_model.flashvsr.upscaler import FlashVsrStream
+from vsr_model.swift.upscaler import SwiftStream
 
 FILM = Clip(frames=40, cuts=(17,), audio="")
 
@@ -164,17 +167,85 @@ def test_a_network_that_loses_frames_commits_nothing(
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_running_out_of_memory_names_the_setting_that_helps(
-    film: Path, worker: ShardWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def forgetful(most_pixels: int) -> Any:
+    """A `FramewiseStream.push` on a device that has room for so many source pixels."""
+    whole = FramewiseStream.push
+
     def push(self: FramewiseStream, frames_T3HW: torch.Tensor) -> torch.Tensor:
+        if frames_T3HW.shape[-1] * frames_T3HW.shape[-2] > most_pixels:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, frames_T3HW)
+
+    return push
+
+
+def test_a_shard_too_large_for_the_device_is_made_in_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next one starts with the tiles that fitted."""
+    film = make(tmp_path / "film.mkv", Clip(frames=24, width=240, height=208, audio=""))
+    worker = ShardWorker(WorkerSettings("bicubic", threads=1))
+    plain, tiled = (planned(film, tmp_path / kind, model="bicubic", shards__frames=16) for kind in ("plain", "tiled"))
+    for work in plain.work:
+        assert worker.upscale(work).made == ""
+    monkeypatch.setattr(FramewiseStream, "push", forgetful(100 * 100))
+    records = [worker.upscale(work) for work in tiled.work]
+    assert [(record.rung, record.made) for record in records] == [(2, "tiles of 96 px")] * 2
+    for one, other in zip(pictures(plain, tmp_path / "plain"), pictures(tiled, tmp_path / "tiled"), strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_without_memory_for_any_tile_the_shard_is_resized_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make(tmp_path / "film.mkv", Clip(frames=16, width=240, height=208, audio=""))
+
+    def push(self: SwiftStream, frames_T3HW: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(FramewiseStream, "push", push)
-    work = planned(film, tmp_path).work[0]
-    with pytest.raises(OutOfMemory, match=r"film.mkv \[0,40\).*tile"):
-        worker.upscale(work)
-    assert not list(tmp_path.rglob("*.mkv"))
+    monkeypatch.setattr(SwiftStream, "push", push)
+    plan = planned(film, tmp_path, model="swift")
+    record = ShardWorker(WorkerSettings("swift", threads=1)).upscale(plan.work[0])
+    assert (record.rung, record.made, record.frames) == (CLASSICAL, "lanczos resize", 16)
+    wanted = planned(film, tmp_path / "lanczos", model="lanczos")
+    ShardWorker(WorkerSettings("lanczos", threads=1)).upscale(wanted.work[0])
+    for one, other in zip(pictures(plan, tmp_path), pictures(wanted, tmp_path / "lanczos"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_memory_for_anything_nothing_is_committed(
+    film: Path, worker: ShardWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FramewiseStream, "push", forgetful(0))
+    with pytest.raises(OutOfMemory, match=r"film.mkv \[0,40\): the device ran out of memory"):
+        worker.upscale(planned(film, tmp_path).work[0])
+    assert not list(tmp_path.rglob("*.json"))
+    assert not list(tmp_path.glob("**/*.mkv"))
+
+
+def test_numbers_that_overflow_are_made_again_in_a_wider_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make(tmp_path / "film.mkv", Clip(frames=26, width=36, height=20, audio=""))
+    plan = planned(film, tmp_path, model="flashvsr-test", precision="bfloat16")
+    whole = FlashVsrStream.push
+
+    def push(self: FlashVsrStream, frames_T3HW: torch.Tensor) -> torch.Tensor:
+        out_T3HW = whole(self, frames_T3HW)
+        narrow = next(self._networks.dit.parameters()).dtype == torch.bfloat16
+        return out_T3HW + torch.inf if narrow else out_T3HW
+
+    monkeypatch.setattr(FlashVsrStream, "push", push)
+    record = ShardWorker(WorkerSettings("flashvsr-test", "bfloat16", threads=1)).upscale(plan.work[0])
+    assert (record.rung, record.made, record.frames) == (1, "float32", 26)
+
+
+def test_numbers_that_overflow_in_every_precision_are_an_error(
+    film: Path, worker: ShardWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = FramewiseStream.push
+    monkeypatch.setattr(FramewiseStream, "push", lambda self, frames_T3HW: whole(self, frames_T3HW) * torch.nan)
+    with pytest.raises(PermanentError, match=r"film.mkv \[0,40\): lanczos made what is no number at frame 0"):
+        worker.upscale(planned(film, tmp_path).work[0])
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_the_same_order_gives_the_same_record_twice(film: Path, worker: ShardWorker, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _info(name: str, dtypes: tuple[str, ...], bytes_per_pixel: float, summary: s
     return ModelInfo(
         name=name, scales=(2, 3, 4), warm_up=24, chunk=FRAMES, look_ahead=LOOK_AHEAD, size_multiple=MULTIPLE,
         grid=MULTIPLE, min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=bytes_per_pixel, settings="flashvsr",
-        summary=summary, licence="Apache-2.0",
+        offload=True, summary=summary, licence="Apache-2.0",
     )  # fmt: skip
 
 

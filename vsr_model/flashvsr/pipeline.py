@@ -12,11 +12,13 @@ Shape suffixes: T frames, 3 channels (R, G, B) in -1..1, C channels, t latents, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 
 from vsr_model.color import match_low_frequencies, match_statistics
 from vsr_model.flashvsr import tcdecoder, wan_vae
@@ -47,12 +49,14 @@ class Settings:
         local_range: windows of 128 pixels that a window sees along either axis; less is sharper, more is steadier.
         color_fix: wavelet keeps the source's low frequencies, adain the mean and deviation of each frame (which lets
             the picture pump), none nothing.
+        unload_dit: keep the transformer in the host's memory while frames are decoded; changes no pixel.
     """
 
     sparse_ratio: float = 2.0
     kv_ratio: float = 3.0
     local_range: int = 11
     color_fix: ColorFix = "wavelet"
+    unload_dit: bool = False
 
     def sparsity(self, height: int, width: int) -> Sparsity:
         """For frames of height x width pixels."""
@@ -130,15 +134,26 @@ class Pipeline:
         frames = FRAMES if self._latents else FIRST_FRAMES
         source_3THW = torch.cat(self._source[:frames], dim=1)
         noise_CtHW = self._draw_noise(self._latents, latents).to(source_3THW.device, dtype)
-        change_CtHW = networks.dit(
-            noise_CtHW, torch.cat(self._tokens), self._latents, networks.constants, self._sparsity, self._cache
-        )
+        with self._at_work(networks.dit, source_3THW.device):
+            change_CtHW = networks.dit(
+                noise_CtHW, torch.cat(self._tokens), self._latents, networks.constants, self._sparsity, self._cache
+            )
         latents_CtHW = noise_CtHW - change_CtHW
         result_3THW = self._decode(latents_CtHW, source_3THW)
         self._latents += latents
         self._tokens.clear()
         del self._source[:frames]
         return self._correct(result_3THW, source_3THW)
+
+    @contextmanager
+    def _at_work(self, network: nn.Module, device: torch.device) -> Iterator[None]:
+        """On the device while it works; in the host's memory afterwards if it shall not stay."""
+        with torch.inference_mode(False):  # else its weights would be tied to this mode
+            network.to(device)
+        yield
+        if self._settings.unload_dit:
+            with torch.inference_mode(False):
+                network.to("cpu")
 
     def _decode(self, latents_CtHW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
         """Latent by latent: all of the first chunk at once would take five times the memory of everything else."""

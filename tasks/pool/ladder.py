@@ -1,0 +1,99 @@
+"""What becomes of a shard that does not fit the device, or whose numbers overflow: the next rung down.
+
+    0   as asked
+    1   a sturdier precision             the arithmetic gave what is no number
+    2   smaller tiles                    the device's memory did not suffice; halved until they are `LEAST_TILE`
+    3   weights kept off the device      while they are not needed, where the network can
+    4   a classical resize               no network at all; the check of the master says so
+
+Knows networks by what their `info` says, and nothing of shards or stores.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from vsr_model.contract import ModelInfo
+
+LEAST_TILE = 96  # source pixels: below that the shared borders are most of a tile
+CLASSICAL = 4
+_TILE_STEP = 32
+_WIDER = ("float16", "bfloat16", "float32")  # from the narrowest range of numbers to the widest and finest
+_USED = 0.8  # of the free memory: the rest is for codecs' copies and what the allocator loses
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How a shard is made.
+
+    Attributes:
+        tile: side in source pixels; 0: whole frames.
+        precision: as in a profile.
+        offload: keep the weights that are not needed off the device.
+        classical: enlarge by lanczos.
+    """
+
+    tile: int = 0
+    precision: str = "auto"
+    offload: bool = False
+    classical: bool = False
+
+    def number(self, asked: Rung) -> int:
+        """How far down, from `asked`."""
+        steps = (self.precision != asked.precision, self.tile != asked.tile, self.offload, self.classical)
+        return max((n for n, taken in enumerate(steps, 1) if taken), default=0)
+
+    def words(self, asked: Rung) -> str:
+        """What is not as `asked`, for a person; empty if nothing."""
+        if self.classical:
+            return "lanczos resize"
+        parts = [f"tiles of {self.tile} px"] * (self.tile != asked.tile)
+        parts += [self.precision] * (self.precision != asked.precision)
+        parts += ["weights off the device"] * self.offload
+        return ", ".join(parts)
+
+
+def smaller(rung: Rung, info: ModelInfo, height: int, width: int) -> Rung | None:
+    """The next rung for frames of height x width that needs less memory; None below the last."""
+    if rung.classical:
+        return None
+    side = max(height, width)
+    half = min(rung.tile or side, side) // 2 // _TILE_STEP * _TILE_STEP
+    if info.tiling and half >= LEAST_TILE:
+        return replace(rung, tile=half)
+    if info.offload and not rung.offload:
+        return replace(rung, offload=True)
+    return replace(rung, classical=True)
+
+
+def sturdier(rung: Rung, info: ModelInfo, device: torch.device) -> Rung | None:
+    """The next rung with a wider range of numbers; None if there is none."""
+    auto = info.dtypes[0] if device.type == "cuda" else "float32"
+    used = auto if rung.precision == "auto" else rung.precision
+    wider = [name for name in _WIDER[_WIDER.index(used) + 1 :] if name in info.dtypes]
+    return replace(rung, precision=wider[0]) if wider and not rung.classical else None
+
+
+def asked(
+    tile: int | Literal["auto"], precision: str, info: ModelInfo, size: tuple[int, int, int], device: torch.device
+) -> Rung:
+    """The first rung for frames of `size` (rows, columns, factor); "auto" tiles are as large as memory allows."""
+    if tile != "auto":
+        return Rung(tile if info.tiling else 0, precision)
+    height, width, scale = size
+    fitting = _free_bytes(device) * _USED / info.bytes_per_pixel / scale**2
+    if height * width <= fitting or not info.tiling:
+        return Rung(0, precision)
+    return Rung(max(LEAST_TILE, int(math.sqrt(fitting)) // _TILE_STEP * _TILE_STEP), precision)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

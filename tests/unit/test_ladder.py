@@ -1,0 +1,65 @@
+"""The ladder goes down one rung at a time, ends, and tells a person where it stands."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tasks.pool import ladder
+from tasks.pool.ladder import LEAST_TILE, Rung, asked, smaller, sturdier
+from vsr_model.contract import ModelInfo
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+INFO = ModelInfo("net", (4,), dtypes=("float16", "bfloat16", "float32"), bytes_per_pixel=1000.0, offload=True)
+
+
+def descent(first: Rung, info: ModelInfo, height: int, width: int) -> list[Rung]:
+    rungs = [first]
+    while (lower := smaller(rungs[-1], info, height, width)) is not None:
+        rungs.append(lower)
+    return rungs
+
+
+def test_less_memory_at_every_step_until_no_network_is_left() -> None:
+    rungs = descent(Rung(), INFO, 480, 854)
+    assert [rung.words(Rung()) for rung in rungs] == [
+        "", "tiles of 416 px", "tiles of 192 px", "tiles of 96 px", "tiles of 96 px, weights off the device",
+        "lanczos resize",
+    ]  # fmt: skip
+    assert [rung.number(Rung()) for rung in rungs] == [0, 2, 2, 2, 3, 4]
+
+
+def test_tiles_asked_for_are_where_it_begins() -> None:
+    first = Rung(tile=256)
+    rungs = descent(first, INFO, 2160, 3840)
+    assert [rung.tile for rung in rungs[:3]] == [256, 128, 128]
+    assert [rung.number(first) for rung in rungs] == [0, 2, 3, 4]
+
+
+def test_what_cannot_be_cut_nor_kept_off_the_device_is_resized() -> None:
+    whole = ModelInfo("net", (2,), tiling=False)
+    assert descent(Rung(), whole, 480, 854) == [Rung(), Rung(classical=True)]
+
+
+def test_precision_only_gets_wider() -> None:
+    assert sturdier(Rung(), INFO, CUDA) == Rung(precision="bfloat16")
+    assert sturdier(Rung(precision="bfloat16"), INFO, CUDA) == Rung(precision="float32")
+    assert sturdier(Rung(precision="float32"), INFO, CUDA) is None
+    assert sturdier(Rung(), INFO, CPU) is None  # where "auto" is float32
+    assert sturdier(Rung(classical=True), INFO, CUDA) is None
+    assert Rung(96, "bfloat16").words(Rung(0, "float16")) == "tiles of 96 px, bfloat16"
+
+
+@pytest.mark.parametrize(("free", "tile"), [(1e12, 0), (2e9, 288), (1e6, LEAST_TILE)])
+def test_auto_tiles_are_as_large_as_memory_allows(free: float, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "_free_bytes", lambda device: free)
+    found = asked("auto", "auto", INFO, (480, 854, 4), CPU)
+    assert found.tile == tile
+    if tile > LEAST_TILE:
+        assert tile**2 * 16 * INFO.bytes_per_pixel < free
+    assert asked("auto", "auto", ModelInfo("net", (2,), tiling=False), (480, 854, 4), CPU).tile == 0
+    assert asked(64, "auto", INFO, (480, 854, 4), CPU).tile == 64
+
+
+def test_free_memory_is_known_here() -> None:
+    assert ladder._free_bytes(CPU) > 1e8
