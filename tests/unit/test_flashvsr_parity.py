@@ -16,8 +16,9 @@ from vsr_model.flashvsr.pipeline import Networks, Pipeline, Settings
 from vsr_model.flashvsr.rope import rotate, rotations
 from vsr_model.flashvsr.tcdecoder import Memory as TcMemory
 from vsr_model.flashvsr.tcdecoder import TcDecoder, fold
-from vsr_model.flashvsr.wan_vae import DEVIATION, MEAN, WanVae
-from vsr_model.flashvsr.wan_vae import Memory as VaeMemory
+from vsr_model.flashvsr.wan_layers import DEVIATION, MEAN
+from vsr_model.flashvsr.wan_layers import Memory as VaeMemory
+from vsr_model.flashvsr.wan_vae import WanVae
 
 Tensors = dict[str, torch.Tensor]
 CPU = torch.device("cpu")
@@ -169,6 +170,8 @@ def test_wan_vae(pieces: tuple[int, ...]) -> None:
     out = torch.cat(frames, dim=1).clamp(-1, 1)
     assert apart(out[None, ..., ::2, ::2], g["out.frames"]) < 1e-5
     assert apart(out[None, :, 5], g["out.frame_full_t5"]) < 1e-5
+    for kept in memory.last:  # what a memory was cut from is not held with it
+        assert kept.untyped_storage().nbytes() == kept.numel() * kept.element_size()
 
 
 def test_colour_fix() -> None:

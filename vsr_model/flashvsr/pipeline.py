@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 
 from vsr_model.color import match_low_frequencies, match_statistics
-from vsr_model.flashvsr import tcdecoder, wan_vae
+from vsr_model.flashvsr import tcdecoder, wan_layers
 from vsr_model.flashvsr.dit import Cache, Constants, Dit, Sparsity
 from vsr_model.flashvsr.lq_projection import CLIP, History, LqProjection
 from vsr_model.flashvsr.tcdecoder import TcDecoder
@@ -81,7 +81,7 @@ class Pipeline:
         self._sparsity = settings.sparsity(height, width)
         self._draw_noise = draw_noise
         self._history, self._cache = History(), Cache()
-        self._memory = tcdecoder.Memory() if isinstance(networks.decoder, TcDecoder) else wan_vae.Memory()
+        self._memory = tcdecoder.Memory() if isinstance(networks.decoder, TcDecoder) else wan_layers.Memory()
         self._waiting: list[torch.Tensor] = []  # frames [3, 1, H, W] that are no clip yet
         self._source: list[torch.Tensor] = []  # frames whose result has not come out
         self._tokens: list[torch.Tensor] = []  # of latents not yet made
@@ -156,7 +156,7 @@ class Pipeline:
             assert isinstance(self._memory, tcdecoder.Memory)
             small: torch.Tensor = decoder(latent_C1HW, source_3THW, self._memory)
             return small
-        assert isinstance(self._memory, wan_vae.Memory)
+        assert isinstance(self._memory, wan_layers.Memory)
         full: torch.Tensor = decoder(latent_C1HW, self._memory)
         return full.clamp(-1.0, 1.0)
 
