@@ -92,6 +92,10 @@ class FlashVsrSettings(_Section):
     color_fix: Literal["wavelet", "adain", "none"] = Field(
         "wavelet", description="Low frequencies from the source, or its mean and deviation (may pump), or nothing."
     )
+    vae_tile: int = Field(
+        0, ge=0, le=4096, multiple_of=128,
+        description="Tiles of the -full modes' decoder, in pixels a side: less memory, more time; 0: whole pictures.",
+    )  # fmt: skip
 
 
 class RetrySettings(_Section):
