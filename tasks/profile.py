@@ -95,6 +95,10 @@ class FlashVsrSettings(_Section):
     unload_dit: bool = Field(
         False, description="Keep the transformer off the device while frames are decoded: slower, less memory."
     )
+    vae_tile: int = Field(
+        0, ge=0, le=4096, multiple_of=128,
+        description="Tiles of the -full modes' decoder, in pixels a side: less memory, more time; 0: whole pictures.",
+    )  # fmt: skip
 
 
 class RetrySettings(_Section):

@@ -2,6 +2,8 @@
 
 `tests/data/flashvsr/golden.safetensors` holds inputs and outputs (thinned out: `_s4` is every fourth row and column) of
 OpenImagingLab/FlashVSR b527c6f (Apache-2.0), its modules unmodified, in float32 on a CPU, with reduced widths.
+`encoder.safetensors` holds the latents of Wan's encoder, which FlashVSR carries and never runs: outputs of the class it
+has from DiffSynth-Studio (2.1.12, Apache-2.0), whose decoder gives the other file's frames to the bit.
 Weights are drawn from the names of their keys and rounded to bfloat16, so nobody has to store them.
 """
 
@@ -18,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-FILE = Path(__file__).parent / "data/flashvsr/golden.safetensors"
+FOLDER = Path(__file__).parent / "data/flashvsr"
 Tensors = dict[str, torch.Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -27,7 +29,10 @@ Module = TypeVar("Module", bound=nn.Module)
 def golden(part: str) -> Tensors:
     """The tensors of one part, in float32."""
     tensors = {
-        key.removeprefix(f"{part}/"): value for key, value in load_file(FILE).items() if key.startswith(f"{part}/")
+        key.removeprefix(f"{part}/"): value
+        for file in FOLDER.glob("*.safetensors")
+        for key, value in load_file(file).items()
+        if key.startswith(f"{part}/")
     }
     return {key: value.float() if value.dtype == torch.bfloat16 else value for key, value in tensors.items()}
 

@@ -16,8 +16,11 @@ from vsr_model.flashvsr.pipeline import Networks, Pipeline, Settings
 from vsr_model.flashvsr.rope import rotate, rotations
 from vsr_model.flashvsr.tcdecoder import Memory as TcMemory
 from vsr_model.flashvsr.tcdecoder import TcDecoder, fold
-from vsr_model.flashvsr.wan_vae import DEVIATION, MEAN, WanVae
-from vsr_model.flashvsr.wan_vae import Memory as VaeMemory
+from vsr_model.flashvsr.wan_encoder import WanEncoder
+from vsr_model.flashvsr.wan_layers import DEVIATION, MEAN
+from vsr_model.flashvsr.wan_layers import Memory as VaeMemory
+from vsr_model.flashvsr.wan_tiles import Memories, Tiling, decode_tiled
+from vsr_model.flashvsr.wan_vae import WanVae
 
 Tensors = dict[str, torch.Tensor]
 CPU = torch.device("cpu")
@@ -169,6 +172,30 @@ def test_wan_vae(pieces: tuple[int, ...]) -> None:
     out = torch.cat(frames, dim=1).clamp(-1, 1)
     assert apart(out[None, ..., ::2, ::2], g["out.frames"]) < 1e-5
     assert apart(out[None, :, 5], g["out.frame_full_t5"]) < 1e-5
+    for kept in memory.last:  # what a memory was cut from is not held with it
+        assert kept.untyped_storage().nbytes() == kept.numel() * kept.element_size()
+
+
+@pytest.mark.parametrize("pieces", [(4,), (1, 1, 2)])
+def test_wan_vae_in_tiles(pieces: tuple[int, ...]) -> None:
+    """The original decodes the whole clip of each tile; latent by latent it is the same."""
+    g = golden("wan_vae")
+    net, memories, frames = fill(WanVae(8), "vae"), Memories(), []
+    with torch.inference_mode():
+        for piece in g["in.latents"][0].split(pieces, dim=1):
+            frames.append(decode_tiled(net, piece, Tiling((8, 10), (5, 6)), memories))
+    out = torch.cat(frames, dim=1).clamp(-1, 1)
+    assert apart(out[None, :, ::3, ::2, ::2], g["out.tiled_8x10_5x6"]) < 1e-5
+
+
+@pytest.mark.parametrize("pieces", [(13,), (1, 4, 4, 4), (1, 8, 4), (5, 8)])
+def test_wan_encoder(pieces: tuple[int, ...]) -> None:
+    net = fill(WanEncoder(8), "vae")
+    frames_3THW = draw("vae.enc.in", (1, 3, 13, 48, 80), 0.5).clamp(-1, 1)[0]
+    memory = VaeMemory()
+    with torch.inference_mode():
+        latents = torch.cat([net(piece, memory) for piece in frames_3THW.split(pieces, dim=1)], dim=1)
+    assert apart(latents[None], golden("wan_encoder")["out.latents"]) < 1e-5
 
 
 def test_colour_fix() -> None:
@@ -247,3 +274,5 @@ def test_real_widths() -> None:
     assert apart((frames_3THW.transpose(0, 1)[None, ..., ::2, ::2] + 1) / 2, g["tcd.frames_s2"]) < 1e-6
     frames_3THW = fill(WanVae(), "real.vae")(draw("real.vae.z", (1, 16, 2, 6, 6))[0], VaeMemory())
     assert apart(frames_3THW[None].clamp(-1, 1), g["vae.frames"]) < 1e-5
+    frames_3THW = draw("real.vae.enc.in", (1, 3, 5, 32, 48), 0.5).clamp(-1, 1)[0]
+    assert apart(fill(WanEncoder(), "real.vae")(frames_3THW, VaeMemory())[None], g["vae_encoder.latents"]) < 1e-5

@@ -17,6 +17,7 @@ from vsr_model import registry
 from vsr_model.contract import Placement
 from vsr_model.errors import WeightsError
 from vsr_model.flashvsr.models import RULES, SIZES, TEST_SIZES, Sizes, empty_networks, entry, install, load
+from vsr_model.flashvsr.wan_encoder import WanEncoder
 from vsr_model.flashvsr.weights import PUBLISHED, Manifest, Published, folder_of, read_manifest
 
 V11, V1 = "flashvsr-v1.1", "flashvsr-v1"
@@ -41,8 +42,8 @@ def publish(folder: Path, sizes: Sizes = TEST_SIZES) -> Path:
     save_file(tensors("dit") | {"vace_blocks.0.weight": torch.ones(2)}, folder / DIT)
     torch.save({key: value.bfloat16() for key, value in tensors("projection").items()}, folder / PROJECTION)
     torch.save(tensors("tcdecoder") | {"encoder.0.weight": torch.ones(3)}, folder / TCDECODER)
-    extras = {"encoder.conv1.weight": torch.ones(2), "conv1.weight": torch.ones(2)}
-    torch.save({"model_state": tensors("vae") | extras}, folder / VAE)
+    other_half = WanEncoder(sizes.vae).state_dict()
+    torch.save({"model_state": tensors("vae") | other_half}, folder / VAE)
     prompt = torch.randn((1, sizes.prompt_tokens, sizes.dit.text_width), generator=generator)
     torch.save(prompt.bfloat16(), folder / PROMPT)
     return folder

@@ -5,7 +5,10 @@
     attention       windows, which of them look at which, and the exact sparse attention
     dit             the diffusion transformer with its key-value cache
     tcdecoder       latents to frames, guided by the source (the small decoder)
+    wan_layers      what Wan's autoencoder is built of
     wan_vae         latents to frames (the full decoder)
+    wan_tiles       the same in tiles
+    wan_encoder     frames to latents, for training
     noise           what the latents start from
     pipeline        one stream through all of these, in chunks
     upscaler        any size of picture, behind the contract

@@ -21,10 +21,11 @@ import torch
 from torch import nn
 
 from vsr_model.color import match_low_frequencies, match_statistics
-from vsr_model.flashvsr import tcdecoder, wan_vae
+from vsr_model.flashvsr import tcdecoder, wan_layers
 from vsr_model.flashvsr.dit import Cache, Constants, Dit, Sparsity
 from vsr_model.flashvsr.lq_projection import CLIP, History, LqProjection
 from vsr_model.flashvsr.tcdecoder import TcDecoder
+from vsr_model.flashvsr.wan_tiles import Memories, Tiling, decode_tiled
 from vsr_model.flashvsr.wan_vae import WanVae
 
 ColorFix = Literal["wavelet", "adain", "none"]
@@ -50,6 +51,8 @@ class Settings:
         color_fix: wavelet keeps the source's low frequencies, adain the mean and deviation of each frame (which lets
             the picture pump), none nothing.
         unload_dit: keep the transformer in the host's memory while frames are decoded; changes no pixel.
+        vae_tile: side, in pixels of the result, of the tiles that Wan's decoder works in, which share a quarter; 0 is
+            the whole picture at once. Less takes less of the GPU's memory and more time. The small decoder has none.
     """
 
     sparse_ratio: float = 2.0
@@ -57,11 +60,19 @@ class Settings:
     local_range: int = 11
     color_fix: ColorFix = "wavelet"
     unload_dit: bool = False
+    vae_tile: int = 0
 
     def sparsity(self, height: int, width: int) -> Sparsity:
         """For frames of height x width pixels."""
         keep_ratio = self.sparse_ratio * _REFERENCE_PIXELS / (height * width)
         return Sparsity(keep_ratio, int(self.kv_ratio), self.local_range)
+
+    def tiling(self) -> Tiling | None:
+        """Of Wan's decoder; None for the whole picture at once."""
+        side = self.vae_tile // wan_layers.PATCH
+        # The original's tiles share half, which takes more than twice the work and memory of a quarter.
+        stride = side - side // 4
+        return Tiling((side, side), (stride, stride)) if side else None
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,8 @@ class Pipeline:
         self._sparsity = settings.sparsity(height, width)
         self._draw_noise = draw_noise
         self._history, self._cache = History(), Cache()
-        self._memory = tcdecoder.Memory() if isinstance(networks.decoder, TcDecoder) else wan_vae.Memory()
+        self._memory = tcdecoder.Memory() if isinstance(networks.decoder, TcDecoder) else wan_layers.Memory()
+        self._tiling, self._tiles = settings.tiling(), Memories()
         self._waiting: list[torch.Tensor] = []  # frames [3, 1, H, W] that are no clip yet
         self._source: list[torch.Tensor] = []  # frames whose result has not come out
         self._tokens: list[torch.Tensor] = []  # of latents not yet made
@@ -171,8 +183,12 @@ class Pipeline:
             assert isinstance(self._memory, tcdecoder.Memory)
             small: torch.Tensor = decoder(latent_C1HW, source_3THW, self._memory)
             return small
-        assert isinstance(self._memory, wan_vae.Memory)
-        full: torch.Tensor = decoder(latent_C1HW, self._memory)
+        assert isinstance(self._memory, wan_layers.Memory)
+        full: torch.Tensor = (
+            decode_tiled(decoder, latent_C1HW, self._tiling, self._tiles)
+            if self._tiling
+            else decoder(latent_C1HW, self._memory)
+        )
         return full.clamp(-1.0, 1.0)
 
     def _correct(self, result_3THW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
