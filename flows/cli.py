@@ -222,14 +222,15 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from vsr_model.registry import models
+    from vsr_model.registry import states
 
-    for entry in models():
-        info = entry.info
-        scales = ", ".join(f"x{scale}" for scale in info.scales)
-        state = f"  (not installed: {entry.missing})" if entry.missing else ""
-        print(f"{info.name:<18} {scales:<28} {info.summary}{state}")
-    print("any single-image network file that spandrel can load: --model path/to/file.safetensors")
+    rows, silent = states()
+    for entry, state in rows:
+        scales = ", ".join(f"x{scale}" for scale in entry.info.scales)
+        print(f"{entry.info.name:<18} {scales:<28} {entry.info.summary}{f'  ({state})' if state else ''}")
+    print("any single-image network file that spandrel can load: --model path/to/file.safetensors", flush=True)
+    if silent:
+        raise silent
     return GOOD
 
 
@@ -254,12 +255,12 @@ def _bench(options: argparse.Namespace) -> int:
 def _weights(options: argparse.Namespace) -> int:
     from tasks.errors import UsageError
     from vsr_model.flashvsr.models import RULES, install
-    from vsr_model.flashvsr.weights import folder_of
+    from vsr_model.flashvsr.weights import place_of
 
     if options.version not in RULES:
         raise UsageError(f"{options.version}: weights are known of {' and '.join(RULES)}.")
     manifest = install(options.version, options.folder)
-    print(f"{manifest.version}: installed in {folder_of(manifest.version)}, hash {manifest.weights_hash[:16]}")
+    print(f"{manifest.version}: installed in {place_of(manifest.version)}, hash {manifest.weights_hash[:16]}")
     return GOOD
 
 
@@ -368,8 +369,9 @@ def _require_usable(profile: Any) -> None:
     from vsr_model.registry import find
 
     entry = find(profile.model)
-    if entry.missing:
-        raise UsageError(f"{profile.model}: its weights are not installed: {entry.missing}.")
+    missing = entry.missing() if entry.missing else ""
+    if missing:
+        raise UsageError(f"{profile.model}: its weights are not installed: {missing}.")
     if profile.scale not in entry.info.scales:
         can = ", ".join(str(s) for s in entry.info.scales)
         raise UsageError(

@@ -15,12 +15,12 @@ RemasterError
     └── OutOfMemory            the device ran out of memory
 
 A message says what happened, to which title and shard, and what to do next. `vsr_model.errors` has the networks' own
-tree; all of it is permanent.
+tree; all of it is permanent but a bucket of weights that does not answer.
 """
 
 from __future__ import annotations
 
-from vsr_model.errors import ModelError
+from vsr_model.errors import ModelError, WeightsUnreachable
 
 
 class RemasterError(Exception):
@@ -77,4 +77,4 @@ class OutOfMemory(TransientError):
 
 def is_permanent(error: BaseException) -> bool:
     """True if trying again cannot help."""
-    return isinstance(error, PermanentError | ModelError)
+    return isinstance(error, PermanentError | ModelError) and not isinstance(error, WeightsUnreachable)

@@ -15,7 +15,7 @@ Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -191,4 +191,6 @@ class ModelEntry:
     info: ModelInfo
     reference: Callable[[], ModelRef]
     load: Callable[[Placement], Upscaler]
-    missing: str = field(default="")  # why it cannot be loaded here and what to do; empty when it can
+    # Says why it cannot be loaded here and what to do, or nothing when it can. A question, as a bucket may have to be
+    # asked. None for a network that brings all it needs.
+    missing: Callable[[], str] | None = None

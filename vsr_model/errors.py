@@ -4,6 +4,7 @@ ModelError
 ├── UnknownModel        no network of that name; names the nearest known one
 ├── UnsupportedScale    the network cannot produce that factor
 └── WeightsError        a weights file is missing, unsafe, truncated or not for this network
+    └── WeightsUnreachable   the bucket with the weights does not answer; trying again may help
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class UnsupportedScale(ModelError):
 
 class WeightsError(ModelError):
     """A weights file is missing, unsafe, truncated, or not for this network."""
+
+
+class WeightsUnreachable(WeightsError):
+    """The bucket with the weights does not answer."""

@@ -16,7 +16,7 @@ import torch
 
 from vsr_model import classical, single_image
 from vsr_model.contract import ModelEntry, Placement, Upscaler
-from vsr_model.errors import UnknownModel
+from vsr_model.errors import UnknownModel, WeightsError
 from vsr_model.flashvsr import models as flashvsr
 from vsr_model.swift import upscaler as swift
 
@@ -32,6 +32,24 @@ _BUILT_IN: dict[str, Callable[[], ModelEntry]] = {
 def models() -> list[ModelEntry]:
     """Return every built-in network, in the table's order; files are not listed, any of them can be named."""
     return [entry() for entry in _BUILT_IN.values()]
+
+
+def states() -> tuple[list[tuple[ModelEntry, str]], WeightsError | None]:
+    """Return every built-in network with what is to be said of it here, and why a bucket did not answer, if it did not.
+
+    Such a bucket is asked once, and not for each of its networks.
+    """
+    rows: list[tuple[ModelEntry, str]] = []
+    silent: WeightsError | None = None
+    for entry in models():
+        missing = ""
+        try:
+            missing = entry.missing() if entry.missing and not silent else ""
+        except WeightsError as error:
+            silent = error
+        known = f"not installed: {missing}" if missing else ""
+        rows.append((entry, "installed or not: see below" if entry.missing and silent else known))
+    return rows, silent
 
 
 def find(name: str) -> ModelEntry:

@@ -71,8 +71,8 @@ class ShardWorker:
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._settings = settings
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        entry = registry.find(settings.model)
-        self._weights_hash, self._info = entry.reference().weights_hash, entry.info
+        self._entry = registry.find(settings.model)
+        self._weights_hash, self._info = self._entry.reference().weights_hash, self._entry.info
         self._network: Upscaler | None = None
         self._loaded: Rung | None = None
         self._load(Rung(precision=settings.precision))
@@ -180,7 +180,7 @@ class ShardWorker:
             self._network = None
             settings = self._settings.model_settings + ((OFFLOAD, True),) * rung.offload
             placement = Placement(str(self._device), rung.precision, settings)
-            self._network, self._loaded = registry.load(self._settings.model, placement), weights
+            self._network, self._loaded = self._entry.load(placement), weights
         return self._network
 
     def _produce(self, work: Work, upscaler: Upscaler, path: str) -> tuple[dict[str, float], float, int]:

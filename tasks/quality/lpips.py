@@ -3,8 +3,8 @@
 Zhang et al.: The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (CVPR 2018), section 3 and
 equation 1, version 0.1 (linear heads). 0 is the same, below 0.1 hard to tell apart.
 
-The weights are not shipped. They are read from `lpips/alexnet.ckpt` in the weights folder; docs/quality.md says where
-they come from.
+The weights are not shipped. They are read from `lpips/alexnet.ckpt` in the weights folder or bucket; docs/quality.md
+says where they come from.
 
 Shape suffixes: B pictures, C features, 3 colours, H rows, W columns.
 """
@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from vsr_model.errors import WeightsError
-from vsr_model.weights import weights_folder
+from vsr_model.weights import local_file
 
 _FILE = "lpips/alexnet.ckpt"
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -60,10 +60,10 @@ def load_lpips(device: torch.device) -> Lpips | None:
     """Return the metric, or None where its weights are not installed.
 
     Raises:
-        WeightsError: there is a file, but it is not these weights.
+        WeightsError: there is a file, but it is not these weights; or there is a bucket that does not say.
     """
-    path = Path(weights_folder()) / _FILE
-    return Lpips(read_weights(path), device) if path.is_file() else None
+    path = local_file(_FILE)
+    return Lpips(read_weights(path), device) if path else None
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -204,7 +204,7 @@ def test_a_network_that_needs_the_plain_layout(weights: Path, monkeypatch: pytes
 def test_what_it_says_of_itself(weights: Path) -> None:
     require_spandrel()
     entry = find(str(weights))
-    assert entry.missing == ""
+    assert entry.missing is None
     assert entry.info.name == str(weights)
     assert entry.info.scales == (2,)
     assert entry.info.dtypes == ("float16", "bfloat16", "float32")

@@ -7,6 +7,7 @@ A mode is a version of the weights and a decoder: the small one, or Wan's own wi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -79,19 +80,26 @@ def entry(mode: str) -> ModelEntry:
         mode, ("bfloat16", "float16", "float32"), 20_000.0 if full else 10_000.0,  # counted, not yet measured on a GPU
         f"one-step streaming diffusion, for soft and damaged sources; {decoder}",
     )  # fmt: skip
+    # Read once, so that the hash a caller is told is that of the weights it then gets.
+    manifest = cache(partial(read_manifest, version))
     return ModelEntry(
-        info, lambda: ModelRef(mode, read_manifest(version).weights_hash, _VERSION),
-        lambda placement: load(info, placement), missing(version),
-    )  # fmt: skip
+        info,
+        lambda: ModelRef(mode, manifest().weights_hash, _VERSION),
+        lambda placement: load(info, placement, SIZES, manifest()),
+        partial(missing, version),
+    )
 
 
-def load(info: ModelInfo, placement: Placement, sizes: Sizes = SIZES) -> FlashVsrUpscaler:
-    """Load a mode's networks from the weights folder.
+def load(
+    info: ModelInfo, placement: Placement, sizes: Sizes = SIZES, manifest: Manifest | None = None
+) -> FlashVsrUpscaler:
+    """Load a mode's networks from where weights lie.
 
     Args:
         info: of the mode.
         placement: device, dtype ("auto" is bfloat16 on CUDA and float32 elsewhere), and `Settings` by name.
         sizes: of the networks in the folder.
+        manifest: of the weights, if it has been read.
 
     Raises:
         WeightsError: the weights are not installed, or damaged.
@@ -99,17 +107,17 @@ def load(info: ModelInfo, placement: Placement, sizes: Sizes = SIZES) -> FlashVs
     """
     version, device = info.name.removesuffix("-full"), torch.device(placement.device)
     dtype = _dtype(info, placement)
-    read_manifest(version)
+    manifest = manifest or read_manifest(version)
     made = empty_networks(sizes, RULES[version])
     used = ("dit", "projection", "vae" if info.name.endswith("-full") else "tcdecoder")
     for role in used:
-        load_into(made[role], version, role, device, dtype)
+        load_into(made[role], manifest, role, device, dtype)
     dit, projection, decoder = (made[role] for role in used)
     assert isinstance(dit, Dit)
     assert isinstance(projection, LqProjection)
     assert isinstance(decoder, TcDecoder | WanVae)
     with torch.inference_mode():
-        networks = Networks(projection, dit, decoder, dit.constants(load_prompt(version).to(device)))
+        networks = Networks(projection, dit, decoder, dit.constants(load_prompt(manifest).to(device)))
     return FlashVsrUpscaler(networks, _settings(placement), info, device)
 
 

@@ -1,8 +1,8 @@
 """FlashVSR's published files: checked, converted once, and loaded without a second copy in memory.
 
 `import_weights` reads the five files as they are published, refuses what is not them, and writes one safetensors file
-for each network into the weights folder, the manifest last: a folder without one is not there. `load_into` maps such a
-file and takes its tensors one by one to the device and type that are wanted.
+for each network into the weights folder or bucket, the manifest last: weights without one are not there. `load_into`
+maps such a file and takes its tensors one by one to the device and type that are wanted.
 
 Pickles are read by torch's weights-only reader; nothing in them is run.
 """
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +25,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from vsr_model import bucket
 from vsr_model.errors import WeightsError
-from vsr_model.weights import weights_folder
+from vsr_model.weights import cache_folder, is_remote, local_file, read, sha256_of, weights_place
 
 MANIFEST = "manifest.json"
 _NAMED = 8  # keys of a kind that an error lists
 _FORMAT = 1
+_UNREADABLE = (ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ PUBLISHED = {"flashvsr-v1.1": _V11, "flashvsr-v1": _V1}
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies in a folder of converted weights: for each role the sha256 of its converted file."""
+    """What converted weights consist of: for each role the sha256 of its converted file."""
 
     version: str
     sha256: dict[str, str]
@@ -84,15 +87,21 @@ class Manifest:
         return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
 
 
-def folder_of(version: str) -> Path:
-    """Where the converted weights of a version lie."""
-    return weights_folder() / version
+def place_of(version: str) -> str:
+    """Where the converted weights of a version lie: a folder, or a prefix in a bucket."""
+    return f"{weights_place()}/{version}"
 
 
 def missing(version: str) -> str:
-    """Why the weights of a version cannot be used here and what to do; empty when they can."""
-    if (folder_of(version) / MANIFEST).is_file():
-        return ""
+    """Why the weights of a version cannot be used here and what to do; empty when they can.
+
+    Raises:
+        WeightsError: they lie in a bucket, and it does not say.
+    """
+    return "" if read(f"{version}/{MANIFEST}") is not None else _how_to_install(version)
+
+
+def _how_to_install(version: str) -> str:
     return f"put its five files (docs/models.md) into FOLDER, then `remaster weights import {version} FOLDER`"
 
 
@@ -100,16 +109,27 @@ def read_manifest(version: str) -> Manifest:
     """The manifest of a version that has been imported.
 
     Raises:
-        WeightsError: it has not been.
+        WeightsError: it has not been, or lies in a bucket that does not say.
     """
+    content = read(f"{version}/{MANIFEST}")
+    if content is None:
+        raise WeightsError(f"{version}: its weights are not installed: {_how_to_install(version)}")
     try:
-        found = json.loads((folder_of(version) / MANIFEST).read_text())
-        if (found["version"], found["format"]) != (version, _FORMAT):
-            raise ValueError(f"the folder holds {found['version']} in format {found['format']}")
-        return Manifest(found["version"], found["sha256"], found["source_sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = missing(version) or f"import them again ({error})"
-        raise WeightsError(f"{version}: its weights are not installed: {why}") from error
+        return _parse(version, content)
+    except _UNREADABLE as error:
+        raise WeightsError(f"{version}: its weights are not installed: import them again ({error})") from error
+
+
+def _parse(version: str, content: bytes) -> Manifest:
+    """Raises one of `_UNREADABLE` if it is no manifest of this version."""
+    found = json.loads(content)
+    if (found["version"], found["format"]) != (version, _FORMAT):
+        raise ValueError(f"the folder holds {found['version']} in format {found['format']}")
+    hashes = {one.role: str(found["sha256"][one.role]) for one in PUBLISHED[version]}
+    # They become parts of paths.
+    if not all(re.fullmatch("[0-9a-f]{64}", each) for each in hashes.values()):
+        raise ValueError(f"what it names are no hashes: {', '.join(hashes.values())}")
+    return Manifest(version, hashes, dict(found["source_sha256"]))
 
 
 def import_weights(
@@ -118,16 +138,19 @@ def import_weights(
     """Check, convert and install the published files in folder `source`.
 
     Args:
-        version: name of the folder to install into, a key of `PUBLISHED`.
+        version: name of the folder or prefix to install into, a key of `PUBLISHED`.
         source: folder with the files.
         shapes: for each role every key that is wanted and its shape.
         published: what the files are.
 
     Raises:
         WeightsError: a file is missing, of another size or version, damaged or unsafe, or lacks keys, has others or
-            other shapes, or holds numbers that are none.
+            other shapes, or holds numbers that are none; or there is no room or leave to write them.
     """
-    target = folder_of(version)
+    remote = is_remote(place_of(version))
+    target = cache_folder() / version if remote else Path(place_of(version))
+    # Also finds out in time whether the bucket can be reached at all.
+    former = _former(version) if remote else None
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         _sweep(target)
@@ -139,15 +162,43 @@ def import_weights(
             kept = _require_keys(source / one.file, one, tensors, shapes[one.role])
             save_file(kept, scratch / f"{one.role}.safetensors")
             del tensors, kept
-        converted = {one.role: _sha256(scratch / f"{one.role}.safetensors") for one in published}
+        converted = {one.role: sha256_of(scratch / f"{one.role}.safetensors") for one in published}
+        manifest = Manifest(version, converted, sources)
         text = {"format": _FORMAT, "version": version, "sha256": converted, "source_sha256": sources}
         (scratch / MANIFEST).write_text(json.dumps(text, indent=1))
-        _swap(scratch, target)
+        if remote:
+            _upload(scratch, manifest, former)
+        else:
+            _swap(scratch, target)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{target}: the weights cannot be written there ({error}). Make room or access") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Manifest(version, converted, sources)
+    return manifest
+
+
+def _former(version: str) -> Manifest | None:
+    """The manifest that an import into a bucket will replace."""
+    content = read(f"{version}/{MANIFEST}")
+    try:
+        return _parse(version, content) if content is not None else None
+    except _UNREADABLE:
+        return None
+
+
+def _upload(scratch: Path, manifest: Manifest, former: Manifest | None) -> None:
+    """Put a finished folder into the bucket, then remove what only the former manifest named."""
+    for role in manifest.sha256:
+        bucket.send(scratch / f"{role}.safetensors", f"{weights_place()}/{_object(manifest, role)}")
+    bucket.write(f"{place_of(manifest.version)}/{MANIFEST}", (scratch / MANIFEST).read_bytes())
+    named = {_object(manifest, role) for role in manifest.sha256}
+    for old in {_object(former, role) for role in former.sha256} - named if former else ():
+        bucket.remove(f"{weights_place()}/{old}")
+
+
+def _object(manifest: Manifest, role: str) -> str:
+    """A converted file's name in a bucket. Its hash is part of it: an import never touches what the last one made."""
+    return f"{manifest.version}/{manifest.sha256[role]}/{role}.safetensors"
 
 
 def _sweep(target: Path) -> None:
@@ -175,27 +226,36 @@ def _swap(fresh: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_into(network: nn.Module, version: str, role: str, device: torch.device, dtype: torch.dtype) -> None:
+def load_into(network: nn.Module, manifest: Manifest, role: str, device: torch.device, dtype: torch.dtype) -> None:
     """Give a network made on the meta device its weights, one tensor at a time, straight to device and type.
 
     Raises:
-        WeightsError: not installed, or the file is not of this network.
+        WeightsError: the file is not there, damaged, or not of this network.
     """
-    path = folder_of(version) / f"{role}.safetensors"
+    path = _installed(manifest, role)
     tensors = {key: tensor.to(device, dtype) for key, tensor in _tensors(path)}
     with _reading(path):
         network.load_state_dict(tensors, assign=True)
     network.eval().requires_grad_(False)
 
 
-def load_prompt(version: str) -> torch.Tensor:
+def load_prompt(manifest: Manifest) -> torch.Tensor:
     """The embedding of the one prompt, [tokens, text width].
 
     Raises:
-        WeightsError: not installed.
+        WeightsError: the file is not there, or damaged.
     """
-    path = folder_of(version) / "prompt.safetensors"
-    return dict(_tensors(path))["prompt"]
+    return dict(_tensors(_installed(manifest, "prompt")))["prompt"]
+
+
+def _installed(manifest: Manifest, role: str) -> Path:
+    """A converted file, on this machine."""
+    place = place_of(manifest.version)
+    name = _object(manifest, role) if is_remote(place) else f"{manifest.version}/{role}.safetensors"
+    path = local_file(name, manifest.sha256[role])
+    if path is None:
+        raise WeightsError(f"{place}: lacks {role}.safetensors, which its manifest names. Import these weights again")
+    return path
 
 
 def _require_published(version: str, one: Published, path: Path) -> str:
@@ -207,7 +267,7 @@ def _require_published(version: str, one: Published, path: Path) -> str:
         raise WeightsError(
             f"{path}: {size} bytes instead of {one.size}: cut off, or of another version. Download it again"
         )
-    found = _sha256(path)
+    found = sha256_of(path)
     for other, files in PUBLISHED.items():
         if (
             other != version
@@ -263,11 +323,6 @@ def _require_keys(
     return {key: tensors[key].contiguous() for key in wanted}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of a safetensors file, one at a time; what the taker does with them is not the file's fault."""
     with _reading(path), safe_open(path, framework="pt") as file:
@@ -281,6 +336,6 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path}: cannot be read as weights ({error}). Download it again, and import it anew"
-        ) from error
+        is_copy = path.is_relative_to(cache_folder())
+        remedy = "Delete this copy, and run again" if is_copy else "Download it again, and import it anew"
+        raise WeightsError(f"{path}: cannot be read as weights ({error}). {remedy}") from error
