@@ -4,7 +4,8 @@ After arXiv 2510.12747, section 3.3, as the published code does it. Two latent f
 see key windows within `local_range` of it in the picture, in its own slab and the cached ones. Of all allowed pairs
 of a query slab the most promising share is kept, by a softmax over window means. The choice is made for each head.
 
-`sparse_attention` is the one place that computes it: exact on every device, window by window.
+`sparse_attention` is the one place that computes it, by a kernel on GPUs where that has proven itself against
+`exact_attention`, which computes it window by window anywhere.
 
 Shape suffixes: N tokens, E heads, D head width, W windows (Wq of queries, Wk of keys), L = 128 tokens of a window,
 n windows of one slab, h and w rows and columns of the token grid.
@@ -13,12 +14,18 @@ n windows of one slab, h and w rows and columns of the token grid.
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 
 WINDOW = (2, 8, 8)  # latent frames, token rows, token columns
 WINDOW_TOKENS = math.prod(WINDOW)
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+# Largest difference on values of about 1 that rounding explains.
+_KERNEL_ERROR = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
 
 def to_windows(x_NED: torch.Tensor, times: int, height: int, width: int) -> torch.Tensor:
@@ -83,6 +90,14 @@ def sparse_attention(
     query_EWLD: torch.Tensor, key_EWLD: torch.Tensor, value_EWLD: torch.Tensor, chosen_EWW: torch.Tensor
 ) -> torch.Tensor:
     """Attention of each query window to the tokens of the key windows chosen for it; zeros where there are none."""
+    attend = _kernel(query_EWLD.device, query_EWLD.dtype, *query_EWLD.shape[2:]) or exact_attention
+    return attend(query_EWLD, key_EWLD, value_EWLD, chosen_EWW)
+
+
+def exact_attention(
+    query_EWLD: torch.Tensor, key_EWLD: torch.Tensor, value_EWLD: torch.Tensor, chosen_EWW: torch.Tensor
+) -> torch.Tensor:
+    """What `sparse_attention` promises, window by window."""
     heads, queries, _, head_width = query_EWLD.shape
     out_EWLD = torch.zeros_like(query_EWLD)
     for head in range(heads):
@@ -95,3 +110,33 @@ def sparse_attention(
                     value_EWLD[head, chosen_W].reshape(1, -1, head_width),
                 )[0]
     return out_EWLD
+
+
+@lru_cache(maxsize=8)
+def _kernel(device: torch.device, dtype: torch.dtype, tokens: int, head_width: int) -> Attend | None:
+    """The kernel for a device, if it runs there and computes what it should."""
+    if device.type != "cuda":
+        return None
+    try:
+        from vsr_model.flashvsr.attention_triton import sparse_attention as kernel
+
+        generator = torch.Generator(device).manual_seed(0)
+        size = (tokens, head_width)
+        drawn = (torch.randn((2, n, *size), generator=generator, device=device) for n in (3, 5, 5))
+        query, key, value = (x.to(dtype) for x in drawn)
+        chosen = torch.rand((2, 3, 5), generator=generator, device=device) < 0.5
+        chosen[0, 0], chosen[1, 2] = True, False
+        wanted = exact_attention(query.float(), key.float(), value.float(), chosen)
+        found = kernel(query, key, value, chosen).float()
+        error = float((found - wanted).abs().max())
+        if not error <= _KERNEL_ERROR[dtype]:
+            raise ArithmeticError(f"it is off by {error:.2g}")
+    except Exception as error:  # compilers fail in as many ways as there are devices and versions
+        reason = f"{type(error).__name__}: {error}"
+        warnings.warn(
+            f"the attention kernel is of no use on {device} ({reason}): falling back to attention window by window,"
+            " which is slow; a newer triton may help",
+            stacklevel=2,
+        )
+        return None
+    return kernel
