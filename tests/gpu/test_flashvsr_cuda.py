@@ -1,0 +1,77 @@
+"""FlashVSR on a real GPU: the contract, the kernel, and the picture of the CPU when both look at the same windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.unit.model_contract import check_contract, make_clip, run
+from vsr_model.contract import Placement
+from vsr_model.flashvsr import attention, dit
+from vsr_model.flashvsr.models import load_small
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def _as_a_worker_sets_it() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_contract(dtype: str) -> None:
+    check_contract(load_small(Placement("cuda", dtype)), 2, sizes=[(17, 23)], frames=35, slicings=2)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-4), ("bfloat16", 1e-2)])
+def test_the_picture_is_the_one_of_the_cpu(dtype: str, close: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the windows that the CPU chose: a near tie that falls the other way is another picture, not an error."""
+    recorded: list[torch.Tensor] = []
+    choose = attention.choose_windows
+
+    def record(*inputs: torch.Tensor) -> torch.Tensor:
+        recorded.append(choose(*inputs))  # type: ignore[arg-type]
+        return recorded[-1]
+
+    settings = (("color_fix", "none"), ("sparse_ratio", 0.5))
+    clip_T3HW = make_clip(load_small(Placement()), 41, 64, 96)
+    monkeypatch.setattr(dit, "choose_windows", record)
+    here_T3HW = run(load_small(Placement("cpu", "float32", settings)).stream(64, 96, 4), clip_T3HW)
+    replayed = iter(recorded)
+    monkeypatch.setattr(dit, "choose_windows", lambda *_: next(replayed).to(CUDA))
+    there_T3HW = run(load_small(Placement("cuda", dtype, settings)).stream(64, 96, 4), clip_T3HW.to(CUDA)).cpu()
+    assert next(replayed, None) is None
+    difference = float((there_T3HW - here_T3HW).square().mean().sqrt())
+    assert difference < close, difference
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("tokens", "width"), [(128, 128), (128, 32), (16, 16)])
+def test_the_kernel_is_used_and_exact(dtype: torch.dtype, tokens: int, width: int) -> None:
+    kernel = attention._kernel(CUDA, dtype, tokens, width)
+    assert kernel is not None
+    for heads, queries, keys in ((1, 1, 1), (3, 7, 11), (2, 66, 132)):
+        query, key, value = (torch.randn((heads, n, tokens, width), device=CUDA) for n in (queries, keys, keys))
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+        for share in (0.0, 0.3, 1.0):
+            chosen = torch.rand((heads, queries, keys), device=CUDA) < share
+            wanted = attention.exact_attention(query.double(), key.double(), value.double(), chosen)
+            error = float((kernel(query, key, value, chosen).double() - wanted).abs().max())
+            assert error < attention._KERNEL_ERROR[dtype], (share, error)
+
+
+def test_the_transformer_may_leave_the_device_between_chunks() -> None:
+    upscaler = load_small(Placement("cuda", "float32", (("unload_dit", True),)))
+    clip_T3HW = make_clip(upscaler, 41, 16, 24)
+    stream = upscaler.stream(16, 24, 2)
+    parts = [stream.push(clip_T3HW[:30])]
+    assert next(upscaler.networks.dit.parameters()).device.type == "cpu"
+    parts += [stream.push(clip_T3HW[30:]), stream.finish()]
+    stayed_T3HW = run(load_small(Placement("cuda", "float32")).stream(16, 24, 2), clip_T3HW)
+    assert torch.equal(torch.cat(parts), stayed_T3HW)
