@@ -23,6 +23,7 @@ from flows.stopping import stop_if_draining
 from tasks.check import check_master
 from tasks.errors import RemasterError, SourceChanged, SourceError, UnsupportedSource, is_permanent
 from tasks.finish import finish_title, master_key, published_master
+from tasks.media.cadence import gather
 from tasks.plan import Plan, plan_title
 from tasks.pool.pool import PoolSettings, SharedPool, worker_pool
 from tasks.pool.worker import WorkerSettings
@@ -296,13 +297,17 @@ def _row(
 
 
 def _remarks(plan: Plan) -> tuple[str, ...]:
-    if not plan.colour.assumed:
-        return ()
-    colour = plan.colour
-    return (
-        f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
-        f" {colour.transfer} were assumed from its size and are written to the master",
-    )
+    remarks = []
+    probe, colour = plan.title.probe, plan.colour
+    if plan.cadence != "progressive" and probe is not None:
+        seen = gather(plan.timeline, probe.field_order).words()
+        remarks.append(f"the source is interlaced ({seen}): deinterlaced, one picture for each frame")
+    if colour.assumed:
+        remarks.append(
+            f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
+            f" {colour.transfer} were assumed from its size and are written to the master"
+        )
+    return tuple(remarks)
 
 
 def _threads(run: Run) -> int:

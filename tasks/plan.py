@@ -12,14 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.errors import UnsupportedSource
+from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
 from tasks.media.pixels import Layout
-from tasks.media.probe import Probe, field_order_name
+from tasks.media.probe import Probe
 from tasks.media.read import window
 from tasks.media.segment import SEGMENT_VERSION
-from tasks.media.timeline import BOTTOM_FIRST, PROGRESSIVE, TIMELINE_VERSION, TOP_FIRST, Timeline, read_timeline
+from tasks.media.timeline import TIMELINE_VERSION, Timeline, read_timeline
 from tasks.pool.worker import UPSCALE_VERSION
 from tasks.profile import Profile, ShardSettings
 from tasks.records import Shard, Title, Work, content_key
@@ -28,9 +28,6 @@ from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.registry import find
-
-# Rows below which no interlaced format exists: in tiny pictures the detector sees combs that are none.
-_LOWEST_INTERLACED = 240
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Plan:
         title: which one.
         fingerprint: of the source's bytes.
         timeline: its frame table.
+        cadence: how its frames are read.
         cuts: frame numbers at which a shot begins, the first frame not counted.
         layout, colour: of the master (and its segments).
         model: network and settings.
@@ -51,6 +49,7 @@ class Plan:
     title: Title
     fingerprint: str
     timeline: Timeline
+    cadence: Cadence
     cuts: tuple[int, ...]
     layout: Layout
     colour: Colour
@@ -76,7 +75,7 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     Raises:
         SourceError: damaged or truncated.
         SourceChanged: replaced or written to since it was scanned.
-        UnsupportedSource: interlaced, changing size, or not encodable as asked.
+        UnsupportedSource: changing size, or not encodable as asked.
         UnknownModel, UnsupportedScale, WeightsError: see `vsr_model`.
     """
     assert title.probe is not None
@@ -85,15 +84,14 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     require_unchanged(title)
     source_print = _fingerprint(title, store)
     timeline = _timeline(title, source_print, store)
-    if profile.cadence == "auto":
-        require_progressive(title.probe, timeline, title.name)
+    cadence = choose_cadence(profile.cadence, title.probe, timeline)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
     colour = master_colour(title.probe.colour, layout)
     height, width = title.probe.height * profile.scale, title.probe.width * profile.scale
     require_encodable(settings, height, width, layout, title.name)
     cuts = shot_cuts(timeline, profile.shards.cut_score)
-    base = Plan(title, source_print, timeline, cuts, layout, colour, model, (), ())
+    base = Plan(title, source_print, timeline, cadence, cuts, layout, colour, model, (), ())
     shards = tuple(_shards(base, profile, info))
     return replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
 
@@ -145,24 +143,12 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info:
         start, reason = stop, next_reason
 
 
-def require_progressive(probe: Probe, timeline: Timeline, label: str) -> None:
-    """Refuse interlaced pictures: upscaling combs makes them permanent.
-
-    Raises:
-        UnsupportedSource: most frames are flagged or look interlaced.
-    """
-    looks = np.bincount(timeline.fields, minlength=4)
-    combed, clean = int(looks[TOP_FIRST] + looks[BOTTOM_FIRST]), int(looks[PROGRESSIVE])
-    flagged = int(timeline.flagged.sum())
-    # Fine patterns moving up or down look combed too: without the flag it takes a clear majority.
-    looks_interlaced = combed > 3 * clean and combed >= len(timeline) / 4 and probe.height >= _LOWEST_INTERLACED
-    if (flagged > len(timeline) // 2 and clean <= combed) or looks_interlaced:
-        order = field_order_name(probe.field_order) or ("top" if looks[1] >= looks[2] else "bottom") + " field first"
-        raise UnsupportedSource(
-            f"{label}: is interlaced ({order}; {combed} of {len(timeline)} frames look combed, {flagged} are flagged),"
-            " which is not handled yet. Deinterlace it first, for instance with `ffmpeg -i IN -vf bwdif -c:v ffv1"
-            ' -c:a copy OUT.mkv`; if you know better, set cadence = "progressive" in the profile.'
-        )
+def choose_cadence(asked: str, probe: Probe, timeline: Timeline) -> Cadence:
+    """How a title's frames are read: as asked, or by the evidence."""
+    evidence = gather(timeline, probe.field_order)
+    if asked == "deinterlace" or (asked == "auto" and evidence.interlaced(probe.height)):
+        return "top" if evidence.top_first else "bottom"
+    return "progressive"
 
 
 def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
@@ -171,7 +157,7 @@ def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
     spans = cut_spans(len(plan.timeline), plan.cuts, profile.shards, info)
     for index, span in enumerate(spans):
         fed = span.warm_up + span.stop - span.start + span.look_ahead
-        seeks = window(plan.timeline, span.start - span.warm_up, span.stop).seeks
+        seeks = window(plan.timeline, span.start - span.warm_up, span.stop, _context(plan)).seeks
         shard = Shard(
             title=plan.title.name,
             index=index,
@@ -201,7 +187,7 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "warm_up": shard.warm_up,
             "look_ahead": shard.look_ahead,
             "cuts": [c for c in plan.cuts if shard.start - shard.warm_up < c < shard.stop],
-            "cadence": "progressive",
+            "cadence": plan.cadence if plan.cadence == "progressive" else [plan.cadence, CADENCE_VERSION],
             "colour": probe.colour,
             # A weights file is its contents, wherever it lies.
             "model": replace(model, name="") if "/" in model.name or "\\" in model.name else model,
@@ -225,7 +211,8 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         width=probe.width,
         layout=probe.layout,
         colour=probe.colour,
-        window=window(plan.timeline, first, shard.stop + shard.look_ahead),
+        window=window(plan.timeline, first, shard.stop + shard.look_ahead, _context(plan)),
+        cadence=plan.cadence,
         cuts=tuple(c for c in plan.cuts if first < c < shard.stop),
         scale=profile.scale,
         seed=profile.seed,
@@ -234,6 +221,10 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         target_colour=plan.colour,
         store=store.root,
     )
+
+
+def _context(plan: Plan) -> int:
+    return 0 if plan.cadence == "progressive" else CONTEXT
 
 
 def _fingerprint(title: Title, store: Store) -> str:

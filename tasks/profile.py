@@ -117,8 +117,8 @@ class Profile(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The network's arithmetic."
     )
-    cadence: Literal["auto", "progressive"] = Field(
-        "auto", description="auto: refuse what looks interlaced; progressive: take every source for progressive."
+    cadence: Literal["auto", "progressive", "deinterlace"] = Field(
+        "auto", description="Deinterlace what looks interlaced (auto), nothing (progressive), or everything."
     )
     tile: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames; auto: what fits memory."

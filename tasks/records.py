@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from tasks.media.cadence import Cadence
 from tasks.media.colour import Colour
 from tasks.media.master import Copied
 from tasks.media.pixels import Layout
@@ -115,6 +116,7 @@ class Work:
         height, width: of a source frame.
         layout, colour: of the source's planes.
         window: frames to decode, from the warm-up's first to the last of what is looked ahead.
+        cadence: how they are read.
         cuts: frame numbers within the window at which a shot begins.
         scale: factor on width and height.
         seed: base of every random draw.
@@ -131,6 +133,7 @@ class Work:
     layout: Layout
     colour: Colour
     window: Window
+    cadence: Cadence
     cuts: tuple[int, ...]
     scale: int
     seed: int

@@ -21,7 +21,6 @@ from tasks.media.pixels import Layout, layout_of
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
 _HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
-_INTERLACED = {2: "top field first", 3: "bottom field first", 4: "top field first", 5: "bottom field first"}
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,6 @@ def probe(source: Source) -> Probe:
             chapters=len(container.chapters()),
             unsupported=_unsupported(first, source.label),
         )
-
-
-def field_order_name(number: int) -> str:
-    """Words for an interlaced field order, or '' for progressive and unknown."""
-    return _INTERLACED.get(number, "")
 
 
 def _picture_stream(container: av.container.InputContainer, source: Source) -> av.video.stream.VideoStream:

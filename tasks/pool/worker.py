@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from tasks.errors import OutOfMemory, PermanentError
 from tasks.media.colour import to_planes, to_rgb
 from tasks.media.pixels import Planes
-from tasks.media.read import read_window
+from tasks.media.read import read_pictures
 from tasks.media.segment import SegmentWriter
 from tasks.pool.ladder import Rung, asked, smaller, sturdier
 from tasks.records import Record, Work, to_json
@@ -188,7 +188,9 @@ class ShardWorker:
         busy = {"decode": 0.0, "model": 0.0, "write": 0.0}
         chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // (work.height * work.width * work.scale**2)))
         with open_source(work.source, work.shard.name) as source, _Stages(capacity=2 * chunk) as stages:
-            decoded = stages.produce(_timed(read_window(source, work.stream, work.layout, work.window), busy, "decode"))
+            decoded = stages.produce(
+                _timed(read_pictures(source, work.stream, work.layout, work.window, work.cadence), busy, "decode")
+            )
             finished = stages.consume(lambda frames: self._write(work, path, frames, busy))
             gauge = _Fidelity(work)
             for planes in self._run(work, upscaler, decoded, chunk, gauge, busy):
@@ -201,9 +203,9 @@ class ShardWorker:
         busy: dict[str, float],
     ) -> Iterator[Planes]:  # fmt: skip
         """Planes in, upscaled planes out, warm-up frames dropped and nothing made beyond the shard's end."""
-        stream = upscaler.stream(work.height, work.width, work.scale, work.seed, work.window.start)
-        position = work.window.start  # title's number of the next frame to come out
-        fed = work.window.start
+        stream = upscaler.stream(work.height, work.width, work.scale, work.seed, _first_fed(work))
+        position = _first_fed(work)  # title's number of the next frame to come out
+        fed = _first_fed(work)
 
         def emit(out_T3HW: torch.Tensor) -> Iterator[Planes]:
             nonlocal position
@@ -219,7 +221,7 @@ class ShardWorker:
                 position += len(planes)
                 yield from planes
 
-        for batch in _batches(decoded, chunk, work.window.start, work.cuts):
+        for batch in _batches(decoded, chunk, _first_fed(work), work.cuts):
             began = time.perf_counter()
             if position >= work.shard.stop:
                 continue  # what was looked ahead is decoded to its end, which proves the source is still the same
@@ -258,7 +260,7 @@ class _Fidelity:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._sources: dict[int, torch.Tensor] = {}
-        self._position = work.window.start
+        self._position = _first_fed(work)
         self.lowest = math.inf
         self.frame = work.shard.start
 
@@ -386,6 +388,11 @@ class _NotNumbers(Exception):
 
 class _Stopped(Exception):
     """Ends a helper thread after another one failed."""
+
+
+def _first_fed(work: Work) -> int:
+    """The title's number of the first frame the network is given."""
+    return work.window.start + work.window.before
 
 
 def _timed(items: Iterator[Planes], busy: dict[str, float], stage: str) -> Iterator[Planes]:

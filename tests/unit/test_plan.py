@@ -178,8 +178,6 @@ MKV = Clip(frames=60, width=128, height=96, gop=6)
         ("noise.mp4", "is damaged at .* Fetch a good copy"),
         ("sizes.ts", r"changes from \(64, 48, .*split the file there"),
         ("raw.h264", "frame 0 has no timestamp.*ffmpeg -r RATE"),
-        ("flagged.mp4", "is interlaced .*20 are flagged.*bwdif"),
-        ("unflagged.mp4", "is interlaced .*0 are flagged.*bwdif"),
         ("small.mkv", "h265 cannot encode its master of 4x4"),
         ("odd.mkv", "its master would be 126x74|needs multiples"),
     ],
@@ -193,8 +191,6 @@ def test_what_cannot_be_remastered_well_is_refused_with_the_way_out(name: str, w
         broken.size_changes(path)
     elif name == "raw.h264":
         broken.without_timestamps(path)
-    elif suffix == ".mp4":
-        broken.interlaced(path, name == "flagged.mp4")
     elif name == "small.mkv":
         make(path, Clip(frames=2, width=2, height=2, codec="ffv1", audio=""))
     else:
@@ -204,9 +200,24 @@ def test_what_cannot_be_remastered_well_is_refused_with_the_way_out(name: str, w
         planned(path, tmp_path / "store", **settings)
 
 
-def test_a_person_who_knows_better_may_say_progressive(tmp_path: Path) -> None:
-    path = broken.interlaced(tmp_path / "film.mp4", flagged=False)
-    assert len(planned(path, tmp_path / "store", cadence="progressive").timeline) == 20
+@pytest.mark.parametrize("flagged", [True, False])
+def test_interlaced_titles_are_deinterlaced_unless_a_person_knows_better(flagged: bool, tmp_path: Path) -> None:
+    path = broken.interlaced(tmp_path / "film.mp4", flagged)
+    plans = {c: planned(path, tmp_path / "store", cadence=c) for c in ("auto", "progressive", "deinterlace")}
+    assert {name: plan.cadence for name, plan in plans.items()} == {
+        "auto": "top", "progressive": "progressive", "deinterlace": "top",
+    }  # fmt: skip
+    assert all(len(plan.timeline) == 20 for plan in plans.values())
+    keys = {name: [shard.key for shard in plan.shards] for name, plan in plans.items()}
+    assert keys["auto"] == keys["deinterlace"] != keys["progressive"]
+
+
+def test_a_shard_of_fields_is_read_with_its_neighbours(tmp_path: Path) -> None:
+    path = broken.interlaced(tmp_path / "film.mp4", flagged=True)
+    works = planned(path, tmp_path / "store", shards__frames=8, shards__shortest=2).work
+    assert [(w.window.start, len(w.window.pts), w.window.before, w.window.after) for w in works] == [
+        (0, 8, 0, 1), (6, 9, 1, 1), (13, 7, 1, 0),
+    ]  # fmt: skip
 
 
 def test_a_networks_settings_change_the_keys_of_its_shards_and_of_no_others(film: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tasks.scan import scan
 from tasks.sources import open_source
 from tasks.store import Store
 from tasks.upscale import done_record
+from tests import broken
 from tests.clips import Clip, make
 from vsr_model.classical import FramewiseStream
 from vsr_model.flashvsr.upscaler import FlashVsrStream
@@ -109,6 +110,22 @@ def test_shards_are_the_whole_cut_in_pieces(model: str, longest: int, film: Path
     differences = [int(np.abs(a.astype(int) - b).max()) for a, b in zip(*kinds.values(), strict=True)]
     assert len(differences) == FILM.frames
     assert max(differences) <= (0 if model == "lanczos" else 8), differences  # of 1023
+
+
+def test_shards_of_an_interlaced_title_are_the_whole_cut_in_pieces(worker: ShardWorker, tmp_path: Path) -> None:
+    film = broken.interlaced(tmp_path / "film.mp4", flagged=True)
+    found = {}
+    for kind, longest, cadence in (("whole", 100, "auto"), ("pieces", 7, "auto"), ("combed", 100, "progressive")):
+        settings = {"shards__frames": longest, "shards__shortest": 2, "cadence": cadence}
+        plan = planned(film, tmp_path / kind, **settings)
+        for work in plan.work:
+            assert worker.upscale(work).frames == work.shard.stop - work.shard.start
+        found[kind] = pictures(plan, tmp_path / kind)
+    assert [len(frames) for frames in found.values()] == [20, 20, 20]
+    for one, other in zip(found["whole"], found["pieces"], strict=True):
+        np.testing.assert_array_equal(one, other)
+    combs = {kind: np.abs(np.diff(frames[10].astype(int), n=2, axis=0)).mean() for kind, frames in found.items()}
+    assert combs["whole"] < 0.5 * combs["combed"]
 
 
 def test_a_network_with_a_memory_forgets_at_a_shot(film: Path, tmp_path: Path) -> None:
