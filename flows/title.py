@@ -63,7 +63,7 @@ def pool_settings(run: Run) -> PoolSettings:
     """The pool a run works with."""
     profile = run.profile
     settings = profile.model_settings(find(profile.model).info.settings)
-    worker = WorkerSettings(profile.model, profile.precision, profile.tile, settings)
+    worker = WorkerSettings(profile.model, profile.precision, profile.tile, profile.tile_overlap, settings)
     return PoolSettings(worker, run.workers, run.ray_address)
 
 

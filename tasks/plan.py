@@ -102,6 +102,8 @@ def model_reference(entry: ModelEntry, profile: Profile) -> ModelRef:
     settings = dict(reference.settings) | dict(profile.model_settings(entry.info.settings))
     settings.pop(OFFLOAD, None)
     settings |= {"precision": profile.precision, "tile": profile.tile}
+    if profile.tile != 0:
+        settings["tile_overlap"] = profile.tile_overlap
     return replace(reference, settings=tuple(sorted(settings.items())))
 
 

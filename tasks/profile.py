@@ -123,6 +123,12 @@ class Profile(_Section):
     tile: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames; auto: what fits memory."
     )
+    tile_overlap: int = Field(
+        16,
+        ge=0,
+        le=128,
+        description="Source pixels at a tile's inner edges that are thrown away; at most a fifth of it.",
+    )
     shards: ShardSettings = Field(default_factory=ShardSettings)
     master: MasterSettings = Field(default_factory=MasterSettings)
     check: CheckSettings = Field(default_factory=CheckSettings)

@@ -41,7 +41,6 @@ from vsr_model.tiling import TiledUpscaler
 UPSCALE_VERSION = 1
 # Frames converted and pushed at a time, bounded by output pixels so that large pictures do not pile up.
 _CHUNK_FRAMES, _CHUNK_PIXELS = 8, 32 << 20
-_TILE_OVERLAP = 16
 _FIDELITY_EVERY = 8
 
 
@@ -53,6 +52,7 @@ class WorkerSettings:
         model: registry name or path of a weights file.
         precision: "auto", "float32", "bfloat16" or "float16".
         tile: side of a tile in source pixels; 0: whole frames; "auto": as large as memory allows.
+        tile_overlap: source pixels discarded at each inner edge of a tile.
         model_settings: of the network, by name.
         threads: for arithmetic and for codecs on the CPU; 0: torch's and FFmpeg's own choice.
     """
@@ -60,6 +60,7 @@ class WorkerSettings:
     model: str
     precision: str = "auto"
     tile: int | Literal["auto"] = 0
+    tile_overlap: int = 16
     model_settings: tuple[tuple[str, str | int | float | bool], ...] = ()
     threads: int = 0
 
@@ -171,7 +172,9 @@ class ShardWorker:
         if rung.classical:
             return lanczos(self._device)
         network = self._load(rung)
-        return TiledUpscaler(network, rung.tile, min(_TILE_OVERLAP, rung.tile // 5)) if rung.tile else network
+        if not rung.tile:
+            return network
+        return TiledUpscaler(network, rung.tile, min(self._settings.tile_overlap, rung.tile // 5))
 
     def _load(self, rung: Rung) -> Upscaler:
         """The network in a rung's precision and place; the one before is let go first."""

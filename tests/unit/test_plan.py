@@ -92,6 +92,7 @@ def test_the_same_film_elsewhere_has_the_same_keys(film: Path, tmp_path: Path) -
         {"model": "bicubic"},
         {"precision": "float32"},
         {"tile": 32},
+        {"tile": "auto"},
         {"master__bit_depth": 12},
         {"master__chroma": "444"},
     ],
@@ -110,6 +111,14 @@ def test_what_decides_a_pixel_changes_every_key(change: dict[str, Any], film: Pa
 def test_what_decides_no_pixel_changes_no_key(change: dict[str, Any], film: Path, tmp_path: Path) -> None:
     before = [s.key for s in planned(film, tmp_path / "store").shards]
     assert before == [s.key for s in planned(film, tmp_path / "store", **change).shards]
+
+
+def test_how_tiles_overlap_matters_where_there_are_tiles(film: Path, tmp_path: Path) -> None:
+    def keys(**change: Any) -> list[str]:
+        return [s.key for s in planned(film, tmp_path / "store", **change).shards]
+
+    assert keys() == keys(tile_overlap=8)
+    assert not set(keys(tile=96)) & set(keys(tile=96, tile_overlap=8))
 
 
 def test_where_weights_lie_decides_no_pixel(film: Path, tmp_path: Path) -> None:
