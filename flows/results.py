@@ -14,7 +14,7 @@ from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from pydantic import PrivateAttr
 
-from tasks.records import MasterRecord, Record, from_json
+from tasks.records import MasterRecord, Record, from_json, from_sealed, record_place, segment_place
 from tasks.store import Digest, Store
 
 
@@ -85,9 +85,21 @@ def _still_true(path: str, content: bytes, store: Store) -> bool:
     result = record_of_prefect.result
     if kind == "shard":
         record = from_json(Record, str(result))
-        return record.key == key and store.matches(f"segments/{key[:2]}/{key}.mkv", Digest(record.sha256, record.size))
+        return (
+            record.key == key
+            and _is_committed(record, store)
+            and store.matches(segment_place(key), Digest(record.sha256, record.size))
+        )
     if kind == "master":
         master = from_json(MasterRecord, str(result))
         folder, leaf = posixpath.split(master.uri)
         return master.key == key and Store(folder).matches(leaf, Digest(master.sha256, master.size))
     return True
+
+
+def _is_committed(record: Record, store: Store) -> bool:
+    """Our own record is the commit mark: where it is gone or damaged the shard is not done, whatever Prefect knows."""
+    try:
+        return from_sealed(Record, store.read(record_place(record.key))).sha256 == record.sha256
+    except (FileNotFoundError, ValueError):
+        return False

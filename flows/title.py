@@ -1,4 +1,4 @@
-"""The flow of one title: plan, upscale its shards, finish, check, show. Can be deployed and retried by itself."""
+"""The flow of one title: plan, upscale its shards, finish, check, certify, show. Can be deployed and retried alone."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from tasks.check import check_master
 from tasks.errors import RemasterError, SourceChanged, SourceError, UnsupportedSource, is_permanent
 from tasks.finish import finish_title, master_key, published_master
 from tasks.media.cadence import gather
+from tasks.pictures import pictures_of
 from tasks.plan import Plan, plan_title
 from tasks.pool.pool import PoolSettings, SharedPool, worker_pool
 from tasks.pool.worker import WorkerSettings
 from tasks.preview import preview_title
+from tasks.receipt import make_receipt, publish_receipt
 from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
 from tasks.scan import examine, list_library, naming
+from tasks.signing import signer
 from tasks.store import Store
 from tasks.tables import LedgerRow
 from tasks.upscale import upscale_shard
@@ -126,6 +129,8 @@ def _remaster(job: Job) -> Outcome:
     job.progress.phase(title.name, "checking")
     check = _check.with_options(task_run_name=_called(f"check {title.name}"), **_retrying(run))
     result = check(job, master)
+    receipt = _receipt.with_options(task_run_name=_called(f"receipt {title.name}"), **_retrying(run))
+    receipt(job, master, result)
     # A picture to look at is no part of the master: without it the title is done all the same.
     preview_state = _preview.with_options(task_run_name=_called(f"preview {title.name}"))(job, return_state=True)
     preview = str(preview_state.result()) if preview_state.is_completed() else ""
@@ -259,6 +264,13 @@ def _check(job: Job, master: MasterRecord) -> CheckResult:
         f"| contract | kept | seen |\n|---|---|---|\n{rows}", key=f"check-{job.title.id}", description=job.title.name
     )
     return result
+
+
+@task(cache_policy=NO_CACHE, retry_condition_fn=_worth_retrying, persist_result=False)
+def _receipt(job: Job, master: MasterRecord, check: CheckResult) -> str:
+    checksums = pictures_of(master, job.store)
+    receipt = make_receipt(job.planned, job.run.profile, job.records, master, check, checksums)
+    return publish_receipt(receipt, job.output, signer())
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

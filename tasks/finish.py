@@ -8,12 +8,16 @@ from pathlib import Path
 
 import av
 
+from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, Container
 from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.segment import read_segment
+from tasks.media.source import Source
+from tasks.pictures import keep_pictures
 from tasks.plan import Plan
 from tasks.profile import Profile
-from tasks.records import MasterRecord, Record, content_key, from_json, to_json
+from tasks.records import MasterRecord, Record, content_key, from_sealed, to_sealed
+from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Digest, Store
 
@@ -36,7 +40,7 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
 def published_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
     """The record of a master that is published and whose bytes are still what was written, or None."""
     try:
-        record = from_json(MasterRecord, store.read(_record_place(key)))
+        record = from_sealed(MasterRecord, store.read(_record_place(key)))
     except (FileNotFoundError, ValueError):
         return None
     whole = record.key == key and output.matches(plan.title.master, Digest(record.sha256, record.size))
@@ -79,7 +83,10 @@ def finish_title(
         frames = _frames(plan, store, progress)
         contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
         require_unchanged(title)  # its sound and subtitles were copied just now
+        # Here the file is on this machine's own disk; once it is published it may have to be fetched.
+        sums = frame_checksums(Source(path, f"master of {title.name}"), contents.picture)
         digest = output.put_file(path, title.master, move=True)
+    keep_pictures(digest.sha256, sums, store)
     record = MasterRecord(
         key=key,
         uri=output.uri(title.master),
@@ -89,8 +96,9 @@ def finish_title(
         picture=contents.picture,
         copied=contents.copied,
         seconds=round(time.perf_counter() - began, 3),
+        software=software_versions(),
     )
-    store.write(_record_place(key), to_json(record))
+    store.write(_record_place(key), to_sealed(record))
     return record
 
 

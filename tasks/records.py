@@ -18,6 +18,7 @@ from tasks.media.master import Copied
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import Window
+from tasks.seal import require_intact, sealed
 
 T = TypeVar("T")
 
@@ -97,12 +98,22 @@ class Shard:
     @property
     def segment(self) -> str:
         """Store key of its segment."""
-        return f"segments/{self.key[:2]}/{self.key}.mkv"
+        return segment_place(self.key)
 
     @property
     def record(self) -> str:
         """Store key of its record."""
-        return f"records/{self.key[:2]}/{self.key}.json"
+        return record_place(self.key)
+
+
+def segment_place(key: str) -> str:
+    """Store key of the segment of a shard."""
+    return f"segments/{key[:2]}/{key}.mkv"
+
+
+def record_place(key: str) -> str:
+    """Store key of the record of a shard."""
+    return f"records/{key[:2]}/{key}.json"
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,7 @@ class Record:
         worker: who made it.
         rung: step of the degrade ladder it was made on (see `pool.ladder`; 0: as asked).
         made: what was not as asked, in words; empty if nothing.
+        software: versions of what made it.
     """
 
     key: str
@@ -169,6 +181,7 @@ class Record:
     worker: str
     rung: int = 0
     made: str = ""
+    software: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,6 +196,7 @@ class MasterRecord:
         picture: index of the picture stream.
         copied: what became of each other stream of the source.
         seconds: wall time of making it.
+        software: versions of what made it.
     """
 
     key: str
@@ -193,6 +207,7 @@ class MasterRecord:
     picture: int
     copied: tuple[Copied, ...]
     seconds: float
+    software: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -224,6 +239,21 @@ def from_json(kind: type[T], data: bytes | str) -> T:
         ValueError: not that kind of record.
     """
     return _adapter(kind).validate_json(data)  # type: ignore[no-any-return]
+
+
+def to_sealed(value: Any) -> bytes:
+    """A record as JSON that proves itself (see `tasks.seal`)."""
+    return sealed(to_json(value))
+
+
+def from_sealed(kind: type[T], data: bytes) -> T:
+    """A record from such JSON; older versions wrote it without a seal.
+
+    Raises:
+        ValueError: not that kind of record, or not as it was written.
+    """
+    require_intact(data)
+    return from_json(kind, data)
 
 
 def content_key(parts: dict[str, Any]) -> str:

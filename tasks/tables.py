@@ -177,7 +177,8 @@ def shards_table(shards: Sequence[Shard]) -> bytes:
 
 def read_shards_table(data: bytes) -> list[Shard]:
     """Shards from Parquet."""
-    columns = pq.read_table(io.BytesIO(data), schema=SHARDS).to_pydict()
+    # A key with a changed letter would set another segment free to be cleaned away.
+    columns = pq.read_table(io.BytesIO(data), schema=SHARDS, page_checksum_verification=True).to_pydict()
     return [Shard(*row) for row in zip(*(columns[f.name] for f in fields(Shard)), strict=True)]
 
 
@@ -211,5 +212,5 @@ def read_timeline_table(data: bytes) -> Timeline:
 
 def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()

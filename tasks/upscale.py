@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tasks.pool.pool import SharedPool
-from tasks.records import Record, Shard, Work, from_json
+from tasks.records import Record, Shard, Work, from_sealed
 from tasks.store import Digest, Store
 
 
 def done_record(shard: Shard, store: Store) -> Record | None:
     """The record of a shard that is done, or None.
 
-    Done means that the record is there and the segment's bytes have the hash it names: a segment that was deleted, torn
-    or overwritten is a miss, never a wrong answer.
+    Done means that the record is there as it was written and the segment's bytes have the hash it names: a segment that
+    was deleted, torn or overwritten is a miss, never a wrong answer.
     """
     try:
-        record = from_json(Record, store.read(shard.record))
+        record = from_sealed(Record, store.read(shard.record))
     except (FileNotFoundError, ValueError):
         return None
     if record.key != shard.key or record.frames != shard.stop - shard.start:

@@ -29,7 +29,8 @@ from tasks.media.pixels import Planes
 from tasks.media.read import read_pictures
 from tasks.media.segment import SegmentWriter
 from tasks.pool.ladder import Rung, asked, smaller, sturdier
-from tasks.records import Record, Work, to_json
+from tasks.records import Record, Work, to_sealed
+from tasks.software import software_versions
 from tasks.sources import open_source
 from tasks.store import Store
 from vsr_model import registry
@@ -163,8 +164,9 @@ class ShardWorker:
             worker=self.name,
             rung=rung.number(wanted),
             made=rung.words(wanted),
+            software=software_versions(),
         )
-        store.write(work.shard.record, to_json(record))
+        store.write(work.shard.record, to_sealed(record))
         return record
 
     def _upscaler(self, rung: Rung) -> Upscaler:

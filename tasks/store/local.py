@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat as modes
 import uuid
 from collections.abc import Iterator
@@ -78,10 +79,35 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
                 yield prefix + entry.name
 
 
+def list_temporaries(uri: str) -> list[tuple[str, int, float]]:
+    """Path, bytes and time of last change of what was on its way; a folder is as new as the newest file in it."""
+    found = []
+    with _reading(uri):
+        for folder, folders, files in os.walk(uri):
+            for name in [name for name in folders + files if name.startswith(TEMPORARY)]:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):  # its process may just be done with it
+                    states = [each.lstat() for each in (path, *path.rglob("*"))]
+                    size = sum(state.st_size for state in states if modes.S_ISREG(state.st_mode))
+                    changed = max(state.st_mtime for state in states)
+                    found.append((str(path.relative_to(uri)), size, changed))
+            folders[:] = [name for name in folders if not name.startswith(TEMPORARY)]
+    return found
+
+
 def delete(uri: str) -> None:
     """Remove a file that may not be there."""
     with _writing(uri), suppress(FileNotFoundError, NotADirectoryError):
         Path(uri).unlink()
+
+
+def delete_temporary(uri: str) -> None:
+    """Remove a temporary file, or a temporary folder with all that is in it."""
+    with _writing(uri), suppress(FileNotFoundError):
+        if Path(uri).is_dir() and not Path(uri).is_symlink():
+            shutil.rmtree(uri)
+        else:
+            Path(uri).unlink()
 
 
 def write(uri: str, data: bytes) -> None:

@@ -36,8 +36,14 @@ class Backend(Protocol):
     def list_files(self, uri: str) -> list[str]:
         """Paths below a folder, relative to it; without temporaries; empty if there is no such folder."""
 
+    def list_temporaries(self, uri: str) -> list[tuple[str, int, float]]:
+        """Path below a folder, bytes and time of last change of what is not content: files, and folders as one."""
+
     def delete(self, uri: str) -> None:
         """Remove a file that may not be there."""
+
+    def delete_temporary(self, uri: str) -> None:
+        """Remove what `list_temporaries` named, a folder with all that is in it."""
 
     def write(self, uri: str, data: bytes) -> None:
         """Make or replace a file. A reader sees the old bytes or the new ones."""

@@ -69,10 +69,25 @@ def list_files(uri: str) -> list[str]:
     return [name for name in names if not name.endswith("/") and f"/{TEMPORARY}" not in f"/{name}"]
 
 
+def list_temporaries(uri: str) -> list[tuple[str, int, float]]:
+    """Key, bytes and time of last change of probes that a killed process left."""
+    prefix = uri.removeprefix(S3) + "/"
+    return [
+        (name.removeprefix(prefix), int(entry["size"]), entry["LastModified"].timestamp())
+        for name, entry in client().find(uri, detail=True).items()
+        if name.startswith(prefix) and name.rpartition("/")[2].startswith(TEMPORARY)
+    ]
+
+
 def delete(uri: str) -> None:
     """Remove an object that may not be there."""
     bucket, key = _split(uri)
     client().call_s3("delete_object", Bucket=bucket, Key=key)
+
+
+def delete_temporary(uri: str) -> None:
+    """Remove a probe that may not be there."""
+    delete(uri)
 
 
 def write(uri: str, data: bytes) -> None:

@@ -11,14 +11,25 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tasks.errors import UsageError
 from tasks.store.backend import backend, is_remote
 from tasks.store.digest import Digest, digest_of
 from tasks.store.local import full_disk, make_folder
 from tasks.store.protocol import TEMPORARY, Backend
 from tasks.store.uri import join, normalise
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """Something that is not content: its key, its bytes, and when it last changed, in seconds since the epoch."""
+
+    key: str
+    size: int
+    changed: float
 
 
 class Store:
@@ -83,6 +94,16 @@ class Store:
     def delete(self, key: str) -> None:
         """Remove the file, if it is there."""
         self._backend.delete(self.uri(key))
+
+    def temporaries(self) -> tuple[Temporary, ...]:
+        """What is on its way to the store just now, and what killed processes left of such."""
+        return tuple(Temporary(*found) for found in self._backend.list_temporaries(self.root))
+
+    def delete_temporary(self, key: str) -> None:
+        """Remove a temporary file or folder, if it is there. Raises UsageError for the name of anything else."""
+        if not key.rpartition("/")[2].startswith(TEMPORARY):
+            raise UsageError(f"{self.uri(key)} is no temporary file.")
+        self._backend.delete_temporary(self.uri(key))
 
     def write(self, key: str, data: bytes) -> None:
         """Make or replace a file at once: readers see all of the old bytes or all of the new."""

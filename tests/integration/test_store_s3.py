@@ -132,6 +132,17 @@ def test_write_read_replace_delete(store):
     assert store.list() == []
 
 
+def test_probes_that_killed_processes_left_are_found_and_removed(store):
+    store.write("records/x.json", b"content")
+    store.write("records/.remaster-tmp-x", b"probe")
+    (left,) = store.temporaries()
+    assert (left.key, left.size) == ("records/.remaster-tmp-x", 5)
+    assert abs(left.changed - time.time()) < 300
+    store.delete_temporary(left.key)
+    assert store.temporaries() == ()
+    assert store.list() == ["records/x.json"]
+
+
 def test_an_empty_object(store):
     store.write("empty", b"")
     assert store.read("empty") == b""

@@ -23,6 +23,8 @@ OPTIONS = {
     "weights": set(),
     "probe": {"--json"},
     "score": {"--json"},
+    "verify": {"--key", "--json"},
+    "clean": {"--yes", "--cut-off"},
 }
 
 

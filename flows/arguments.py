@@ -1,0 +1,75 @@
+"""What the words of a command line mean: places, files, runs, and the exit codes of every command. Imports little.
+
+Exit codes: 0 all good, 1 failed, 2 wrong usage, 3 finished with exceptions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.run import RunFiles
+
+GOOD, FAILED, USAGE, EXCEPTIONS = 0, 1, 2, 3
+EXIT_OF_VERDICT = {"completed": GOOD, "failed": FAILED, "exceptions": EXCEPTIONS, "stopped": EXCEPTIONS}
+
+
+def add_command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """Add a command with its help, and the function that carries it out."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def add_store(command: argparse.ArgumentParser, text: str) -> None:
+    """Add `--store`."""
+    command.add_argument("--store", metavar="URI", default=os.environ.get("REMASTER_STORE", ""), help=text)
+
+
+def file_uri(name: str) -> str:
+    """The URI of a file that exists."""
+    from tasks.errors import UsageError
+    from tasks.store import stat
+
+    uri = place(name)
+    try:
+        stat(uri)
+    except FileNotFoundError as error:
+        raise UsageError(f"{name}: no such file. Check the path (quote names with spaces).") from error
+    return uri
+
+
+def place(name: str) -> str:
+    """A normalised URI that records, tables and the server can hold."""
+    from tasks.errors import UsageError
+    from tasks.store import normalise
+
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        readable = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise UsageError(f"{readable}: its name is not valid UTF-8; rename it, or make a link to it.") from error
+    return normalise(name)
+
+
+def run_files(run_id: str, store: str) -> RunFiles:
+    """The files of a run, or of the latest one for an empty id. Raises UsageError if there is no such run."""
+    from flows.known import find_store
+    from flows.run import RunFiles, list_runs
+    from tasks.errors import UsageError
+    from tasks.store import Store
+
+    found = Store(place(store)) if store else find_store(run_id)
+    runs = list_runs(found)
+    wanted = run_id or (runs[-1] if runs else "")
+    if wanted not in runs:
+        known = f"It knows {', '.join(runs[-5:])}." if runs else "It knows none."
+        raise UsageError(f"run {wanted or 'latest'}: store {found.root} does not know it. {known}")
+    return RunFiles(found, wanted)

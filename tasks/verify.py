@@ -1,0 +1,192 @@
+"""Holding masters against their receipts and segments against their records, long after the run that made them.
+
+Reads, and changes nothing. Every finding names the file, whose it is and what to do; a damaged master's names the
+frames and shards too. Knows neither Prefect nor Ray.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tasks.errors import SourceError, UsageError
+from tasks.media.checksums import count_frames, whole_frames
+from tasks.pictures import Pictures
+from tasks.receipt import SUFFIX, Receipt, from_bytes, receipt_place, require_signed
+from tasks.records import MasterRecord, Record, from_sealed, segment_place
+from tasks.scan import VIDEO_SUFFIXES
+from tasks.sources import open_source
+from tasks.store import Digest, Store, stat
+
+_AGAIN = "run the library again (`remaster rerun RUN`)"
+_NO_RECEIPT = f"To have it written, {_AGAIN}: the master is not made anew."
+_BAD_RECEIPT = f"Restore it from a copy; or delete it and {_AGAIN}, which writes it anew."
+_BAD_MASTER = f"Restore it from a copy; or {_AGAIN}, which joins it anew from its segments."
+_BAD_SEGMENT = f"To have this shard, and no other, made anew, {_AGAIN}."
+_DELETE = "Delete it: it is made anew when it is needed."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen of one file.
+
+    Attributes:
+        place: its URI.
+        ok: whether it is what it should be.
+        seen: in what way it is not, and whose it is; or what it holds.
+        remedy: what to do; empty if nothing.
+    """
+
+    place: str
+    ok: bool
+    seen: str
+    remedy: str = ""
+
+
+def verify(place: str, key: str, shards: Mapping[str, str]) -> Iterator[Finding]:
+    """Re-check a master, a folder of masters, or a store; one finding a file that was to be checked.
+
+    Args:
+        place: normalised URI.
+        key: public key, as base64, that every receipt must be signed by; empty: none in particular.
+        shards: what a person calls the shards of a store, by key.
+
+    Raises:
+        UsageError: there is nothing of that name, or nothing in it to check.
+        StoreError: the storage does not answer.
+    """
+    if _is_file(place):
+        folder, leaf = posixpath.split(place)
+        yield _verify_master(Store(folder or "/"), leaf.removesuffix(SUFFIX), key)
+    elif is_store(place):
+        yield from _verify_store(Store(place), shards)
+    else:
+        yield from _verify_folder(Store(place), key)
+
+
+def is_store(place: str) -> bool:
+    """True for a folder that holds the records of shards."""
+    return not _is_file(place) and bool(Store(place).list("records") or Store(place).list("segments"))
+
+
+def _is_file(place: str) -> bool:
+    try:
+        stat(place)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _verify_folder(output: Store, key: str) -> Iterator[Finding]:
+    """Every master and every receipt below a folder; what is hidden, as a store is, is passed over."""
+    files = [file for file in output.list() if not any(part.startswith(".") for part in file.split("/"))]
+    receipts = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
+    masters = {file for file in files if posixpath.splitext(file)[1].lower() in VIDEO_SUFFIXES}
+    if not masters | receipts:
+        raise UsageError(f"{output.root}: holds no master and is no store. Check the path (quote names with spaces).")
+    for master in sorted(masters | receipts):
+        yield _verify_master(output, master, key)
+
+
+def _verify_master(output: Store, name: str, key: str) -> Finding:
+    place = receipt_place(name)
+    try:
+        receipt = from_bytes(output.read(place))
+        require_signed(receipt, key)
+    except FileNotFoundError:
+        return Finding(output.uri(name), False, f"has no receipt ({place})", _NO_RECEIPT)
+    except ValueError as error:
+        return Finding(output.uri(place), False, f"the receipt of {name} is not to be believed: {error}", _BAD_RECEIPT)
+    bad = _wrong_with_master(receipt, output, name)
+    if bad:
+        return Finding(output.uri(name), False, f"master of {receipt.source.name}: {bad}", _BAD_MASTER)
+    proof = receipt.signature
+    by = "unsigned" if proof == "unsigned" else f"signed by {proof.public_key}"
+    return Finding(output.uri(name), True, f"{receipt.master.frames} frames, {by}")
+
+
+def _wrong_with_master(receipt: Receipt, output: Store, name: str) -> str:
+    """In what way a master is not what its receipt says; empty if it is."""
+    wanted = receipt.master
+    try:
+        found = output.digest(name)
+    except FileNotFoundError:
+        return "is gone"
+    if found != Digest(wanted.sha256, wanted.size):
+        how = f"{found.size} bytes of {wanted.size}" if found.size != wanted.size else "its bytes have changed"
+        return f"{how}; {_which_frames(receipt, output, name)}"
+    return _miscounted(output.uri(name), name, wanted.picture, wanted.frames)
+
+
+def _which_frames(receipt: Receipt, output: Store, name: str) -> str:
+    """Where a picture differs from what the receipt knows of its frames, in words."""
+    try:
+        with open_source(output.uri(name), name) as source:
+            found = whole_frames(source, receipt.master.picture)
+    except (SourceError, IndexError, AssertionError):
+        return "it cannot be opened as a video any more"
+    wanted = receipt.master.checksums
+    differ = [n for n in range(len(wanted)) if n >= len(found) or found[n] != wanted[n]]
+    if not differ:
+        return "its picture is whole: the damage is in its sound, another stream or its container"
+    shards = [f"[{s.start},{s.stop})" for s in receipt.shards if any(s.start <= n < s.stop for n in differ)]
+    named = ", ".join(shards[:5]) + (f" and {len(shards) - 5} more" if len(shards) > 5 else "")
+    return f"{len(differ)} of {len(wanted)} frames differ, the first is frame {differ[0]}; shards {named}"
+
+
+def _miscounted(uri: str, label: str, picture: int, frames: int) -> str:
+    try:
+        with open_source(uri, label) as source:
+            held = count_frames(source, picture)
+    except SourceError as error:
+        return str(error)
+    return "" if held == frames else f"holds {held} frames, not {frames}"
+
+
+def _verify_store(store: Store, shards: Mapping[str, str]) -> Iterator[Finding]:
+    """Every record with its segment, and what is known of masters. A segment without a record was never committed."""
+    for place in store.list("records"):
+        yield _verify_shard(store, place, shards)
+    for folder, kind in (("masters", MasterRecord), ("pictures", Pictures)):
+        for place in store.list(folder):
+            bad = _unreadable(store, place, kind)
+            yield Finding(store.uri(place), not bad, bad or "whole", _DELETE if bad else "")
+
+
+def _verify_shard(store: Store, place: str, shards: Mapping[str, str]) -> Finding:
+    key = posixpath.splitext(posixpath.basename(place))[0]
+    whose = f"shard {shards[key]}" if key in shards else "a shard of no run that this store knows"
+    bad = _unreadable(store, place, Record)
+    if bad:
+        return Finding(store.uri(place), False, f"record of {whose}: {bad}", _BAD_SEGMENT)
+    record = from_sealed(Record, store.read(place))
+    if record.key != key:
+        return Finding(store.uri(place), False, f"record of {whose}: speaks of another shard", _BAD_SEGMENT)
+    segment = segment_place(key)
+    bad = _wrong_with_segment(record, store, segment)
+    if bad:
+        return Finding(store.uri(segment), False, f"segment of {whose}: {bad}", _BAD_SEGMENT)
+    return Finding(store.uri(segment), True, f"{record.frames} frames of {whose}")
+
+
+def _wrong_with_segment(record: Record, store: Store, segment: str) -> str:
+    try:
+        found = store.digest(segment)
+    except FileNotFoundError:
+        return "is gone"
+    if found.size != record.size:
+        return f"{found.size} bytes of {record.size}"
+    if found.sha256 != record.sha256:
+        return "its bytes have changed"
+    return _miscounted(store.uri(segment), "the segment", 0, record.frames)
+
+
+def _unreadable(store: Store, place: str, kind: type[object]) -> str:
+    try:
+        from_sealed(kind, store.read(place))
+    except FileNotFoundError:
+        return "is gone"
+    except ValueError as error:
+        return f"is damaged: {str(error).splitlines()[0]}"
+    return ""

@@ -1,0 +1,168 @@
+"""`clean` removes what no run speaks of, after showing it, and nothing else whatever lies there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from flows.run import RunFiles
+from tasks.errors import UsageError
+from tasks.store import Store
+from tests import mastered
+from tests.mastered import Mastered, flip
+
+NOBODYS = "ab" + "0" * 62
+OLD = time.time() - 48 * 3600
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Mastered:
+    root = tmp_path_factory.mktemp("original")
+    return mastered.remaster(mastered.library(root / "films"), str(root / "out"), str(root / "store"))
+
+
+@pytest.fixture
+def store(original: Mastered, tmp_path: Path) -> Path:
+    """A copy of a store with three files of a shard that no run speaks of."""
+    root = tmp_path / "store"
+    shutil.copytree(original.store, root)
+    for name in WASTE:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"0123456789")
+    return root
+
+
+WASTE = (f"segments/ab/{NOBODYS}.mkv", f"records/ab/{NOBODYS}.json", f"results/shard-{NOBODYS}")
+
+
+def everything(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_first_it_only_shows(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = everything(store)
+    assert main(["clean", str(store)]) == 0
+    out = capsys.readouterr().out
+    assert all(str(store / name) in out for name in WASTE)
+    assert "3 files, 30 bytes" in out
+    assert "nothing was removed" in out
+    assert everything(store) == before
+
+
+def test_then_it_removes_that_and_nothing_else(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = everything(store)
+    assert main(["clean", str(store), "--yes"]) == 0
+    assert "removed 30 bytes" in capsys.readouterr().out
+    assert before - everything(store) == set(WASTE)
+    assert main(["verify", str(store)]) == 0
+
+
+def test_what_a_run_that_was_let_go_of_alone_spoke_of_goes(
+    original: Mastered, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(original.store, root)
+    films = tmp_path / "films"
+    mastered.make(films / "another.mkv", mastered.Clip(frames=12))
+    mastered.remaster(films, str(tmp_path / "out"), str(root), run="20270101-000000-bbbb")
+    before = everything(root)
+    shutil.rmtree(root / "runs" / "20270101-000000-bbbb")
+    assert main(["clean", str(root), "--yes"]) == 0
+    gone = {name for name in before - everything(root) if not name.startswith("runs/")}
+    assert {name.split("/")[0] for name in gone} == {"segments", "records"}
+    kept = {shard.segment for shard in original.plan.shards} | {shard.record for shard in original.plan.shards}
+    assert kept <= everything(root)
+
+
+def test_what_it_does_not_know_it_leaves(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strange = (
+        "segments/notes.txt",
+        f"segments/cd/{NOBODYS}.mkv",
+        f"segments/ab/{NOBODYS}.mkv.bak",
+        f"results/master-{NOBODYS}",
+        "results/shard-x",
+        "mine/film.mkv",
+        "film.mkv",
+    )
+    for name in strange:
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_bytes(b"keep me")
+    assert main(["clean", str(store), "--yes"]) == 0
+    assert set(strange) <= everything(store)
+    assert "4 are of no known kind and stay" in capsys.readouterr().out
+
+
+def test_nothing_goes_while_a_run_may_go_on(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (verdict,) = store.glob("runs/*/verdict.json")
+    verdict.unlink()
+    before = everything(store)
+    assert main(["clean", str(store), "--yes"]) == 2
+    assert f"run {verdict.parent.name}: has no verdict" in capsys.readouterr().err
+    assert everything(store) == before
+    assert main(["clean", str(store), "--yes", "--cut-off", verdict.parent.name]) == 0
+    assert before - everything(store) == set(WASTE)
+
+
+def test_a_run_that_has_only_begun_holds_everything(original: Mastered, store: Path) -> None:
+    run = RunFiles(Store(original.store), "20260101-000000-aaaa").read_run()
+    RunFiles(Store(str(store)), "20280101-000000-cccc").write_run(run)
+    assert main(["clean", str(store), "--yes"]) == 2
+    assert set(WASTE) <= everything(store)
+
+
+def test_nothing_goes_if_a_table_is_damaged(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (table,) = store.glob("runs/*/shards.parquet/*")
+    whole = table.read_bytes()
+    before = everything(store)
+    for offset in range(0, len(whole), 7):
+        table.write_bytes(whole)
+        flip(table, offset)
+        # A byte that means nothing may pass; none may set a needed file free.
+        if main(["clean", str(store), "--yes"]) == 0:
+            assert before - everything(store) <= set(WASTE)
+    capsys.readouterr()
+
+
+def test_nothing_goes_from_a_place_without_runs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(store / "runs")
+    before = everything(store)
+    assert main(["clean", str(store), "--yes"]) == 2
+    assert "so all would go" in capsys.readouterr().err
+    assert everything(store) == before
+
+
+def test_what_killed_processes_left_goes_once_it_is_old(store: Path) -> None:
+    old, new = store / ".remaster-tmp-old", store / ".remaster-tmp-new"
+    file = store / "segments" / ".remaster-tmp-file"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "segment.mkv").write_bytes(b"half")
+    file.write_bytes(b"half")
+    for path in (old / "segment.mkv", old, file):
+        os.utime(path, (OLD, OLD))
+    os.utime(new, (OLD, OLD))  # what is in it is new
+    assert main(["clean", str(store), "--yes"]) == 0
+    assert not old.exists()
+    assert not file.exists()
+    assert (new / "segment.mkv").exists()
+
+
+def test_only_temporary_files_are_removed_as_such(store: Path) -> None:
+    with pytest.raises(UsageError, match="no temporary file"):
+        Store(str(store)).delete_temporary("runs")
+    assert (store / "runs").is_dir()
+
+
+def test_a_shard_that_a_run_came_to_need_meanwhile_stays(original: Mastered, store: Path) -> None:
+    from tasks.clean import find_waste, remove_waste
+
+    place = Store(str(store))
+    needed = {shard.key for shard in original.plan.shards}
+    waste = find_waste(place, needed)
+    assert remove_waste(place, waste, lambda: needed | {NOBODYS}) == 0
+    assert set(WASTE) <= everything(store)
