@@ -85,7 +85,7 @@ def _still_true(path: str, content: bytes, store: Store) -> bool:
     result = record_of_prefect.result
     if kind == "shard":
         record = from_json(Record, str(result))
-        return record.key == key and store.matches(f"segments/{key[:2]}/{key}.mkv", Digest(record.sha256, record.size))
+        return record.key == key and store.matches(record.segment, Digest(record.sha256, record.size))
     if kind == "master":
         master = from_json(MasterRecord, str(result))
         folder, leaf = posixpath.split(master.uri)

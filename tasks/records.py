@@ -94,14 +94,14 @@ class Shard:
         return f"{self.title} [{self.start},{self.stop})"
 
     @property
-    def segment(self) -> str:
-        """Store key of its segment."""
-        return f"segments/{self.key[:2]}/{self.key}.mkv"
-
-    @property
     def record(self) -> str:
         """Store key of its record."""
         return f"records/{self.key[:2]}/{self.key}.json"
+
+
+def segment_place(key: str, sha256: str) -> str:
+    """Store key of a segment with this content of the shard with this key."""
+    return f"segments/{key[:2]}/{key}-{sha256[:16]}.mkv"
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,11 @@ class Record:
     worker: str
     rung: int = 0
     made: str = ""
+
+    @property
+    def segment(self) -> str:
+        """Store key of its segment, which is named by its content: another one never takes its place."""
+        return segment_place(self.key, self.sha256)
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,16 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
 from tasks.media.colour import to_planes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_window
 from tasks.media.segment import SegmentWriter
 from tasks.pool.ladder import Rung, asked, smaller, sturdier
-from tasks.records import Record, Work, to_json
+from tasks.records import Record, Work, segment_place
 from tasks.sources import open_source
-from tasks.store import Store
+from tasks.store import Store, digest_of
 from vsr_model import registry
 from vsr_model.classical import lanczos
 from vsr_model.contract import OFFLOAD, Placement, Resettable, Upscaler
@@ -149,7 +150,9 @@ class ShardWorker:
             if self._done_frames != frames:
                 made = f"made {self._done_frames} of {frames} frames"
                 raise PermanentError(f"shard {work.shard.name}: {self._settings.model} {made}. Use another network.")
-            digest = store.put_file(path, work.shard.segment, move=True)
+            with Path(path).open("rb") as segment:
+                digest = digest_of(segment)
+            store.put_file(path, segment_place(work.shard.key, digest.sha256), move=True, digest=digest)
         seconds["total"] = time.perf_counter() - began
         record = Record(
             key=work.shard.key,
@@ -163,8 +166,7 @@ class ShardWorker:
             rung=rung.number(wanted),
             made=rung.words(wanted),
         )
-        store.write(work.shard.record, to_json(record))
-        return record
+        return commit(work.shard, record, store)
 
     def _upscaler(self, rung: Rung) -> Upscaler:
         """The network as a rung wants it."""
