@@ -83,7 +83,8 @@ class Lease:
 
     def confirm(self) -> None:
         """Raise LeaseLost unless the lease is still held."""
-        if not self._is_held() or self._store.exists(_place(self._name, self.number + 1)):
+        # A dead one above may be what a killed process did not come to remove; it competes with nobody.
+        if not self._is_held() or _is_live(self._store, self._name, self.number + 1):
             raise LeaseLost(
                 f"the lease of {self._name} ran out, {self._seconds:.0f} s after its last sign of life, and somebody"
                 " else may have it now. If this machine was awake and the store answers, raise `retry.lease`."
@@ -95,10 +96,10 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._left.set()
         self._heart.join()
-        if kind is None:
-            self._remove(range(1, self.number + 1))
-        elif self._is_held():
-            self._remove(range(self.number, self.number + 1))
+        try:
+            self._remove(done=kind is None)
+        except RemasterError as failed:
+            _LOG.warning("a lease of %s stays until it runs out: %s", self._name, failed)
 
     def _is_held(self) -> bool:
         return time.time() < self._expires
@@ -117,12 +118,12 @@ class Lease:
         if self._is_held():
             self._expires = expires
 
-    def _remove(self, numbers: range) -> None:
-        try:
-            for number in numbers:
+    def _remove(self, done: bool) -> None:
+        if done:
+            for number in range(1, self.number + 1):
                 self._store.delete(_place(self._name, number))
-        except RemasterError as error:
-            _LOG.warning("a lease of %s stays until it runs out: %s", self._name, error)
+        elif self._is_held() and not self._store.exists(_place(self._name, self.number + 1)):
+            self._store.delete(_place(self._name, self.number))
 
 
 def _place(name: str, number: int) -> str:

@@ -112,6 +112,15 @@ def test_a_higher_number_counts_more_than_a_holders_own_clock(store: Store) -> N
     left_by(store, 2, expires=time.time() + LONG)  # by one whose clock is an hour ahead
     with pytest.raises(LeaseLost), held:
         held.confirm()
+    assert len(store.list("leases")) == 2, "it would be free below a live one"
+    assert lease.claim(store, "film", LONG) is None
+
+
+def test_a_dead_lease_above_ones_own_takes_nothing_away(store: Store) -> None:
+    left_by(store, 2, expires=time.time() - LONG)  # by one that was killed while it removed them
+    with claimed(store) as held:
+        assert held.number == 1
+        held.confirm()
 
 
 def test_a_renewal_that_arrives_too_late_does_not_bring_a_lease_back(
