@@ -72,4 +72,5 @@ def _counted(method, name, made):
         made.append(name)
         return await method(**parameters)
 
+    counted.__name__ = name
     return counted
