@@ -8,7 +8,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -95,8 +95,12 @@ def _scan(run: Run) -> list[Title]:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def _scan_task(run: Run) -> list[Title]:
     require_outside(run.store, run.library, "store")
-    Store(run.store).check_writable()
-    Store(run.output).check_writable()
+    store, output = Store(run.store), Store(run.output)
+    store.check_writable()
+    output.check_writable()
+    swept = store.sweep_below() + output.sweep()
+    if swept:
+        get_run_logger().info("removed %d half-written files and folders of processes that are gone", swept)
     titles = matching(scan(run.library, run.output, run.profile), run.only)
     if not titles:
         raise UsageError(f"{run.library}: no title matches {run.only!r}.")

@@ -14,7 +14,7 @@ from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from pydantic import PrivateAttr
 
-from tasks.records import MasterRecord, Record, from_json, from_sealed, record_place, segment_place
+from tasks.records import MasterRecord, Record, from_json, from_sealed, record_place
 from tasks.store import Digest, Store
 
 
@@ -88,7 +88,7 @@ def _still_true(path: str, content: bytes, store: Store) -> bool:
         return (
             record.key == key
             and _is_committed(record, store)
-            and store.matches(segment_place(key), Digest(record.sha256, record.size))
+            and store.matches(record.segment, Digest(record.sha256, record.size))
         )
     if kind == "master":
         master = from_json(MasterRecord, str(result))

@@ -22,7 +22,7 @@ from flows.run import Ledger, Outcome, Run, RunFiles
 from flows.stopping import stop_if_draining
 from tasks.check import check_master
 from tasks.errors import RemasterError, SourceChanged, SourceError, UnsupportedSource, is_permanent
-from tasks.finish import finish_title, master_key, published_master
+from tasks.finish import master_key, publish_title
 from tasks.media.cadence import gather
 from tasks.pictures import pictures_of
 from tasks.plan import Plan, plan_title
@@ -226,8 +226,8 @@ def _upscale(job: Job, index: int) -> str:
     stop_if_draining(f"shard {shard.name}")
     try:
         record, worked = upscale_shard(
-            work, job.pool, job.store, job.run.force, lambda frames: job.progress.advance(name, index, frames),
-            lambda: stop_if_draining(f"shard {shard.name}"),
+            work, job.pool, job.store, job.run.force, job.run.profile.retry.lease,
+            lambda frames: job.progress.advance(name, index, frames), lambda: stop_if_draining(f"shard {shard.name}"),
         )  # fmt: skip
     except Exception as error:
         job.ledger.add(_row(job, index, attempt, "failed", error=error))
@@ -243,12 +243,11 @@ def _upscale(job: Job, index: int) -> str:
 
 @task(cache_key_fn=_master_key, persist_result=True, result_serializer="json", retry_condition_fn=_worth_retrying)
 def _finish(job: Job) -> str:
-    stop_if_draining(f"{job.title.name}: its master")
-    plan, profile = job.planned, job.run.profile
-    key = master_key(plan, profile, job.records, job.output)
-    made = published_master(key, plan, job.store, job.output) or finish_title(
-        plan, profile, job.records, job.store, job.output, _finishing(job)
-    )
+    def begin() -> None:
+        stop_if_draining(f"{job.title.name}: its master")
+
+    begin()
+    made = publish_title(job.planned, job.run.profile, job.records, job.store, job.output, _finishing(job), begin)
     return to_json(made).decode()
 
 
@@ -275,7 +274,7 @@ def _receipt(job: Job, master: MasterRecord, check: CheckResult) -> str:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def _preview(job: Job) -> str:
-    picture = base64.b64encode(preview_title(job.planned, job.store)).decode()
+    picture = base64.b64encode(preview_title(job.planned, job.records, job.store)).decode()
     create_image_artifact(
         f"data:image/jpeg;base64,{picture}",
         key=f"preview-{job.title.id}",

@@ -20,7 +20,7 @@ _KEY = r"(?P<first>[0-9a-f]{2})/(?P<key>(?P=first)[0-9a-f]{62})"
 _KINDS = {
     "records": re.compile(rf"records/{_KEY}\.json"),
     "results": re.compile(r"results/shard-(?P<key>[0-9a-f]{64})"),
-    "segments": re.compile(rf"segments/{_KEY}\.mkv"),
+    "segments": re.compile(rf"segments/{_KEY}-[0-9a-f]{{16}}\.mkv"),
 }
 # Prefect files the results of masters beside those of shards.
 _NOT_OURS_TO_JUDGE = re.compile(r"results/master-[0-9a-f]{64}")

@@ -12,6 +12,7 @@ RemasterError
     ├── StoreError             the object store or disk did not do what it was asked
     │   └── StoreFull          no space left
     ├── WorkerLost             an actor or its node died, or stopped answering
+    ├── LeaseLost              a lease was not renewed in time, and another driver may go on instead
     └── OutOfMemory            the device ran out of memory
 
 A message says what happened, to which title and shard, and what to do next. `vsr_model.errors` has the networks' own
@@ -69,6 +70,10 @@ class StoreFull(StoreError):
 
 class WorkerLost(TransientError):
     """An actor or its node died, or stopped answering."""
+
+
+class LeaseLost(TransientError):
+    """A lease was not renewed in time, and another driver may go on instead."""
 
 
 class OutOfMemory(TransientError):

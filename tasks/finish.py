@@ -19,7 +19,7 @@ from tasks.profile import Profile
 from tasks.records import MasterRecord, Record, content_key, from_sealed, to_sealed
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
-from tasks.store import Digest, Store
+from tasks.store import Digest, Store, lease
 
 
 def master_key(plan: Plan, profile: Profile, records: list[Record], output: Store) -> str:
@@ -47,6 +47,38 @@ def published_master(key: str, plan: Plan, store: Store, output: Store) -> Maste
     return record if whole else None
 
 
+def publish_title(
+    plan: Plan,
+    profile: Profile,
+    records: list[Record],
+    store: Store,
+    output: Store,
+    progress: Callable[[int], None],
+    begin: Callable[[], None],
+) -> MasterRecord:
+    """Make sure that a title's master is published: by us, or by another driver that is at it.
+
+    Takes what `finish_title` does, and `begin`, which is called now and then while another driver is at it and may
+    raise to leave it.
+
+    Raises:
+        LeaseLost: this driver was away for so long that another one may have begun; worth another attempt.
+    """
+    key = master_key(plan, profile, records, output)
+    while True:
+        made = published_master(key, plan, store, output)
+        if made is not None:
+            return made
+        held = lease.claim(store, key, profile.retry.lease)
+        if held is None:
+            lease.wait(store, key, begin)
+            continue
+        with held:
+            return published_master(key, plan, store, output) or finish_title(
+                plan, profile, records, store, output, progress, held.confirm
+            )
+
+
 def finish_title(
     plan: Plan,
     profile: Profile,
@@ -54,6 +86,7 @@ def finish_title(
     store: Store,
     output: Store,
     progress: Callable[[int], None],
+    commit: Callable[[], None],
 ) -> MasterRecord:
     """Write and publish a title's master.
 
@@ -64,6 +97,7 @@ def finish_title(
         store: where the segments are.
         output: where the master goes, under `plan.title.master`; it appears there whole or not at all.
         progress: called with the number of frames encoded so far.
+        commit: called right before the master appears; may raise to keep it from appearing.
 
     Raises:
         SourceError: the source or a segment is damaged.
@@ -80,12 +114,12 @@ def finish_title(
     container: Container = title.container  # type: ignore[assignment]
     with output.temporary_folder() as folder, open_source(title.uri, title.name) as source:
         path = str(Path(folder) / f"master.{container}")
-        frames = _frames(plan, store, progress)
+        frames = _frames(plan, records, store, progress)
         contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
         require_unchanged(title)  # its sound and subtitles were copied just now
         # Here the file is on this machine's own disk; once it is published it may have to be fetched.
         sums = frame_checksums(Source(path, f"master of {title.name}"), contents.picture)
-        digest = output.put_file(path, title.master, move=True)
+        digest = output.put_file(path, title.master, move=True, commit=commit)
     keep_pictures(digest.sha256, sums, store)
     record = MasterRecord(
         key=key,
@@ -102,11 +136,13 @@ def finish_title(
     return record
 
 
-def _frames(plan: Plan, store: Store, progress: Callable[[int], None]) -> Iterator[av.VideoFrame]:
+def _frames(
+    plan: Plan, records: list[Record], store: Store, progress: Callable[[int], None]
+) -> Iterator[av.VideoFrame]:
     """Every frame of the title, segment after segment."""
     done = 0
-    for shard in plan.shards:
-        with open_source(store.uri(shard.segment), f"segment of {shard.name}") as segment:
+    for shard, record in zip(plan.shards, records, strict=True):
+        with open_source(store.uri(record.segment), f"segment of {shard.name}") as segment:
             for frame in read_segment(segment, plan.layout, shard.start, shard.stop):
                 yield frame
                 done += 1

@@ -10,21 +10,23 @@ from tasks.media.preview import side_by_side
 from tasks.media.read import read_window, window
 from tasks.media.segment import read_segment
 from tasks.plan import Plan
+from tasks.records import Record
 from tasks.sources import open_source
 from tasks.store import Store
 
 
-def preview_title(plan: Plan, store: Store) -> bytes:
+def preview_title(plan: Plan, records: list[Record], store: Store) -> bytes:
     """Source and master of one frame side by side, as JPEG bytes."""
     probe = plan.title.probe
     assert probe is not None
-    shard = plan.shards[len(plan.shards) // 2]
+    middle = len(plan.shards) // 2
+    shard = plan.shards[middle]
     frame = (shard.start + shard.stop) // 2
     device = torch.device("cpu")
     with open_source(plan.title.uri, plan.title.name) as source:
         wanted = window(plan.timeline, frame, frame + 1)
         before = list(read_window(source, probe.stream, probe.layout, wanted))
-    with open_source(store.uri(shard.segment), f"segment of {shard.name}") as source:
+    with open_source(store.uri(records[middle].segment), f"segment of {shard.name}") as source:
         frames = read_segment(source, plan.layout, shard.start, shard.stop)
         after = next(to_planes(f, plan.layout) for number, f in enumerate(frames, shard.start) if number == frame)
     return side_by_side(

@@ -106,6 +106,10 @@ class RetrySettings(_Section):
 
     attempts: int = Field(4, ge=1, le=100, description="Attempts in all, for errors that another attempt may cure.")
     delay: float = Field(2.0, ge=0, description="Seconds before the second attempt; doubles each time, with jitter.")
+    lease: float = Field(
+        60.0, ge=3, le=86_400,
+        description="Seconds without a sign of life after which another run on the same store takes a shard over.",
+    )  # fmt: skip
 
 
 class Profile(_Section):

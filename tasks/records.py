@@ -96,24 +96,19 @@ class Shard:
         return f"{self.title} [{self.start},{self.stop})"
 
     @property
-    def segment(self) -> str:
-        """Store key of its segment."""
-        return segment_place(self.key)
-
-    @property
     def record(self) -> str:
         """Store key of its record."""
         return record_place(self.key)
 
 
-def segment_place(key: str) -> str:
-    """Store key of the segment of a shard."""
-    return f"segments/{key[:2]}/{key}.mkv"
-
-
 def record_place(key: str) -> str:
     """Store key of the record of a shard."""
     return f"records/{key[:2]}/{key}.json"
+
+
+def segment_place(key: str, sha256: str) -> str:
+    """Store key of a segment with this content of the shard with this key."""
+    return f"segments/{key[:2]}/{key}-{sha256[:16]}.mkv"
 
 
 @dataclass(frozen=True)
@@ -182,6 +177,11 @@ class Record:
     rung: int = 0
     made: str = ""
     software: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def segment(self) -> str:
+        """Store key of its segment, which is named by its content: another one never takes its place."""
+        return segment_place(self.key, self.sha256)
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,17 @@
-"""Stage 3: one shard through the pool, and the one question everything else asks: is this shard already done?"""
+"""Stage 3: one shard through the pool, by one of the drivers that want it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 
+from tasks.commit import done_record
 from tasks.pool.pool import SharedPool
-from tasks.records import Record, Shard, Work, from_sealed
-from tasks.store import Digest, Store
+from tasks.records import Record, Work
+from tasks.store import Store, lease
 
-
-def done_record(shard: Shard, store: Store) -> Record | None:
-    """The record of a shard that is done, or None.
-
-    Done means that the record is there as it was written and the segment's bytes have the hash it names: a segment that
-    was deleted, torn or overwritten is a miss, never a wrong answer.
-    """
-    try:
-        record = from_sealed(Record, store.read(shard.record))
-    except (FileNotFoundError, ValueError):
-        return None
-    if record.key != shard.key or record.frames != shard.stop - shard.start:
-        return None
-    return record if store.matches(shard.segment, Digest(record.sha256, record.size)) else None
+_LOG = logging.getLogger("remaster.upscale")
 
 
 def upscale_shard(
@@ -29,6 +19,7 @@ def upscale_shard(
     pool: SharedPool,
     store: Store,
     force: bool,
+    patience: float,
     progress: Callable[[int], None],
     begin: Callable[[], None],
 ) -> tuple[Record, bool]:
@@ -39,22 +30,52 @@ def upscale_shard(
         pool: where to lease a worker.
         store: where segments and records live.
         force: do it again even if it is done.
+        patience: seconds after which whoever has the shard in hand and gives no sign of life has lost it.
         progress: called now and then with the number of frames written so far.
-        begin: called when a worker is free for it; may raise to leave it.
+        begin: called when a worker is free for it, and now and then while somebody else has it; may raise to leave it.
 
     Returns:
         Its record, and whether any work was needed.
     """
-    record = None if force else done_record(work.shard, store)
-    if record is not None:
-        return record, False
+    while True:
+        record = None if force else done_record(work.shard, store)
+        if record is not None:
+            return record, False
+        try:
+            return _upscale(work, pool, store, force, patience, progress, begin)
+        except _Elsewhere:
+            _LOG.info("shard %s: somebody else has it; waiting", work.shard.name)
+            lease.wait(store, work.shard.key, begin)
+
+
+def _upscale(
+    work: Work,
+    pool: SharedPool,
+    store: Store,
+    force: bool,
+    patience: float,
+    progress: Callable[[int], None],
+    begin: Callable[[], None],
+) -> tuple[Record, bool]:
     meanwhile: list[Record] = []
 
-    def look_again() -> Record | None:
-        """Another copy of the same film may have been worked on while this shard waited for a worker."""
+    # A shard is claimed with a worker at hand, and a worker is not kept waiting for somebody else's shard.
+    def take() -> Record | None:
         begin()
-        found = None if force else done_record(work.shard, store)
+        claimed = lease.claim(store, work.shard.key, patience)
+        if claimed is None:
+            raise _Elsewhere
+        held.enter_context(claimed)
+        if force:
+            store.delete(work.shard.record)
+            return None
+        found = done_record(work.shard, store)
         meanwhile.extend([found] if found else [])
         return found
 
-    return pool.run(work, progress, look_again), not meanwhile
+    with ExitStack() as held:
+        return pool.run(work, progress, take), not meanwhile
+
+
+class _Elsewhere(Exception):
+    """Somebody else has the shard in hand."""

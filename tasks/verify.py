@@ -14,7 +14,7 @@ from tasks.errors import SourceError, UsageError
 from tasks.media.checksums import count_frames, whole_frames
 from tasks.pictures import Pictures
 from tasks.receipt import SUFFIX, Receipt, from_bytes, receipt_place, require_signed
-from tasks.records import MasterRecord, Record, from_sealed, segment_place
+from tasks.records import MasterRecord, Record, from_sealed
 from tasks.scan import VIDEO_SUFFIXES
 from tasks.sources import open_source
 from tasks.store import Digest, Store, stat
@@ -163,23 +163,22 @@ def _verify_shard(store: Store, place: str, shards: Mapping[str, str]) -> Findin
     record = from_sealed(Record, store.read(place))
     if record.key != key:
         return Finding(store.uri(place), False, f"record of {whose}: speaks of another shard", _BAD_SEGMENT)
-    segment = segment_place(key)
-    bad = _wrong_with_segment(record, store, segment)
+    bad = _wrong_with_segment(record, store)
     if bad:
-        return Finding(store.uri(segment), False, f"segment of {whose}: {bad}", _BAD_SEGMENT)
-    return Finding(store.uri(segment), True, f"{record.frames} frames of {whose}")
+        return Finding(store.uri(record.segment), False, f"segment of {whose}: {bad}", _BAD_SEGMENT)
+    return Finding(store.uri(record.segment), True, f"{record.frames} frames of {whose}")
 
 
-def _wrong_with_segment(record: Record, store: Store, segment: str) -> str:
+def _wrong_with_segment(record: Record, store: Store) -> str:
     try:
-        found = store.digest(segment)
+        found = store.digest(record.segment)
     except FileNotFoundError:
         return "is gone"
     if found.size != record.size:
         return f"{found.size} bytes of {record.size}"
     if found.sha256 != record.sha256:
         return "its bytes have changed"
-    return _miscounted(store.uri(segment), "the segment", 0, record.frames)
+    return _miscounted(store.uri(record.segment), "the segment", 0, record.frames)
 
 
 def _unreadable(store: Store, place: str, kind: type[object]) -> str:

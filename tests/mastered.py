@@ -38,7 +38,7 @@ class Mastered:
 
     @property
     def files(self) -> list[str]:
-        return [shard.segment for shard in self.plan.shards]
+        return [record.segment for record in self.records]
 
 
 def library(folder: Path) -> Path:
@@ -61,7 +61,7 @@ def remaster(films: Path, output: str, store: str, run: str = "20260101-000000-a
     records = [done_record(order.shard, work) or worker.upscale(order) for order in plan.work]
     key = master_key(plan, profile, records, masters)
     master = published_master(key, plan, work, masters)
-    master = master or finish_title(plan, profile, records, work, masters, lambda frames: None)
+    master = master or finish_title(plan, profile, records, work, masters, lambda frames: None, lambda: None)
     check = check_master(plan, profile, master, records)
     receipt = make_receipt(plan, profile, records, master, check, pictures_of(master, work))
     publish_receipt(receipt, masters, signer())

@@ -11,11 +11,9 @@ from __future__ import annotations
 import gc
 import math
 import os
-import queue
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,16 +21,18 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
 from tasks.media.colour import to_planes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_pictures
 from tasks.media.segment import SegmentWriter
 from tasks.pool.ladder import Rung, asked, smaller, sturdier
-from tasks.records import Record, Work, to_sealed
+from tasks.pool.stages import Stages, timed
+from tasks.records import Record, Work, segment_place
 from tasks.software import software_versions
 from tasks.sources import open_source
-from tasks.store import Store
+from tasks.store import Store, digest_of
 from vsr_model import registry
 from vsr_model.classical import lanczos
 from vsr_model.contract import OFFLOAD, Placement, Resettable, Upscaler
@@ -151,7 +151,9 @@ class ShardWorker:
             if self._done_frames != frames:
                 made = f"made {self._done_frames} of {frames} frames"
                 raise PermanentError(f"shard {work.shard.name}: {self._settings.model} {made}. Use another network.")
-            digest = store.put_file(path, work.shard.segment, move=True)
+            with Path(path).open("rb") as segment:
+                digest = digest_of(segment)
+            store.put_file(path, segment_place(work.shard.key, digest.sha256), move=True, digest=digest)
         seconds["total"] = time.perf_counter() - began
         record = Record(
             key=work.shard.key,
@@ -166,8 +168,7 @@ class ShardWorker:
             made=rung.words(wanted),
             software=software_versions(),
         )
-        store.write(work.shard.record, to_sealed(record))
-        return record
+        return commit(work.shard, record, store)
 
     def _upscaler(self, rung: Rung) -> Upscaler:
         """The network as a rung wants it."""
@@ -192,9 +193,9 @@ class ShardWorker:
         """Write the segment file; returns busy seconds a stage, the lowest fidelity and its frame."""
         busy = {"decode": 0.0, "model": 0.0, "write": 0.0}
         chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // (work.height * work.width * work.scale**2)))
-        with open_source(work.source, work.shard.name) as source, _Stages(capacity=2 * chunk) as stages:
+        with open_source(work.source, work.shard.name) as source, Stages(capacity=2 * chunk) as stages:
             decoded = stages.produce(
-                _timed(read_pictures(source, work.stream, work.layout, work.window, work.cadence), busy, "decode")
+                timed(read_pictures(source, work.stream, work.layout, work.window, work.cadence), busy, "decode")
             )
             finished = stages.consume(lambda frames: self._write(work, path, frames, busy))
             gauge = _Fidelity(work)
@@ -292,97 +293,6 @@ class _Fidelity:
                     self.lowest, self.frame = psnr, self._position + t
 
 
-class _Stages:
-    """Two helper threads around the caller: one that produces into a bounded queue, one that consumes from one.
-
-    The first error of any of the three ends them all and is raised in the caller.
-    """
-
-    _END = object()
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._threads: list[threading.Thread] = []
-        self._stop = threading.Event()
-        self._error: BaseException | None = None
-        self._output: queue.Queue[object] = queue.Queue(capacity)
-
-    def __enter__(self) -> _Stages:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            self._put(self._output, self._END)
-        else:
-            self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        if kind is None and self._error is not None:
-            raise self._error
-
-    def produce(self, items: Iterator[Planes]) -> Iterator[Planes]:
-        """Run an iterator in a thread; iterate over what it gives here."""
-        source: queue.Queue[object] = queue.Queue(self._capacity)
-
-        def fill() -> None:
-            for item in items:
-                if not self._put(source, item):
-                    return
-            self._put(source, self._END)
-
-        self._start(fill)
-        while (item := self._get(source)) is not self._END:
-            yield item  # type: ignore[misc]
-
-    def consume(self, sink: Callable[[Iterator[Planes]], None]) -> Callable[[Planes], None]:
-        """Run a function over an iterator in a thread; returns how to feed it."""
-
-        def drain() -> Iterator[Planes]:
-            while (item := self._get(self._output)) is not self._END:
-                yield item  # type: ignore[misc]
-
-        def feed(planes: Planes) -> None:
-            if not self._put(self._output, planes):
-                self._raise()
-
-        self._start(lambda: sink(drain()))
-        return feed
-
-    def _start(self, body: Callable[[], None]) -> None:
-        def guarded() -> None:
-            try:
-                body()
-            except _Stopped:
-                pass
-            except BaseException as error:
-                self._error = self._error or error
-                self._stop.set()
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _put(self, where: queue.Queue[object], item: object) -> bool:
-        while not self._stop.is_set():
-            try:
-                where.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def _get(self, where: queue.Queue[object]) -> object:
-        while True:
-            try:
-                return where.get(timeout=0.1)
-            except queue.Empty:
-                if self._stop.is_set():
-                    self._raise()
-
-    def _raise(self) -> None:
-        raise self._error if threading.current_thread() not in self._threads and self._error else _Stopped
-
-
 class _NotNumbers(Exception):
     """A finished frame holds infinities or worse."""
 
@@ -391,23 +301,9 @@ class _NotNumbers(Exception):
         self.frame = frame
 
 
-class _Stopped(Exception):
-    """Ends a helper thread after another one failed."""
-
-
 def _first_fed(work: Work) -> int:
     """The title's number of the first frame the network is given."""
     return work.window.start + work.window.before
-
-
-def _timed(items: Iterator[Planes], busy: dict[str, float], stage: str) -> Iterator[Planes]:
-    while True:
-        began = time.perf_counter()
-        item = next(items, None)
-        busy[stage] += time.perf_counter() - began
-        if item is None:
-            return
-        yield item
 
 
 def _batches(items: Iterator[Planes], size: int, first: int, cuts: tuple[int, ...]) -> Iterator[list[Planes]]:

@@ -2,6 +2,8 @@
 
     uri          names of files and folders, and opening them to read
     store        the work root: atomic writes, write-once records, big files committed whole, hashes
+    lease        who of several makes a thing, so that the others need not
+    scratch      half-written files by the process that makes them, and the removal of those of dead ones (`process`)
     fingerprint  what identifies a source: its content, and a cheap stamp of it
     protocol     what a kind of storage offers; `local` and `s3` are the two there are, `backend` tells them apart
 
@@ -9,7 +11,7 @@ It knows bytes and their names. It knows neither Prefect, Ray, PyAV nor torch, n
 Every error is one of `tasks.errors`, or FileNotFoundError where a file is simply not there.
 """
 
-from tasks.store.digest import Digest
+from tasks.store.digest import Digest, digest_of
 from tasks.store.fingerprint import SourceStat, fingerprint, stat
 from tasks.store.store import Store
 from tasks.store.uri import filesystem, is_remote, join, normalise, open_read
@@ -18,6 +20,7 @@ __all__ = [
     "Digest",
     "SourceStat",
     "Store",
+    "digest_of",
     "filesystem",
     "fingerprint",
     "is_remote",

@@ -10,8 +10,7 @@ import hashlib
 import os
 import shutil
 import stat as modes
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +20,7 @@ import fsspec
 from tasks.errors import StoreError, StoreFull, UsageError
 from tasks.store.digest import BLOCK, Digest, digest_of
 from tasks.store.protocol import TEMPORARY
+from tasks.store.scratch import temporary_name
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
@@ -145,18 +145,20 @@ def _create_in_place(path: Path, data: bytes) -> bool:
     return True
 
 
-def put_file(source: Path, uri: str, *, move: bool) -> Digest:
+def put_file(source: Path, uri: str, *, move: bool, digest: Digest | None, commit: Callable[[], None]) -> Digest:
     """Make or replace a file from another one, which is renamed if `move` and on the same file system."""
     path = Path(uri)
     with source.open("rb") as file, _writing(uri):
         if move:
-            digest = digest_of(file)
+            digest = digest or digest_of(file)
             os.fsync(file.fileno())
+            commit()
             if _rename(source, path):
                 return digest
             file.seek(0)
         with _beside(path) as temporary:
             digest = _copy(file, temporary)
+            commit()
             temporary.replace(path)
         if move:
             source.unlink()
@@ -187,7 +189,7 @@ def _copy(file: BinaryIO, target: Path) -> Digest:
 
 def check_writable(uri: str) -> None:
     """Make the folder, and a file in it that is removed again."""
-    probe = f"{uri}/{TEMPORARY}{uuid.uuid4().hex}"
+    probe = f"{uri}/{temporary_name()}"
     try:
         write(probe, b"probe")
         delete(probe)
@@ -207,7 +209,7 @@ def make_folder(folder: Path) -> None:
 def _beside(path: Path) -> Iterator[Path]:
     """A name for a temporary file in the folder of `path`, which is made. Nothing of that name is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary = path.parent / temporary_name()
     try:
         yield temporary
     finally:

@@ -6,6 +6,7 @@ stores, keys or what is in the files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -51,8 +52,10 @@ class Backend(Protocol):
     def create(self, uri: str, data: bytes) -> bool:
         """Make a file unless it is there; True if this call made it."""
 
-    def put_file(self, source: Path, uri: str, *, move: bool) -> Digest:
-        """Make or replace a file from a local one, which is gone afterwards if `move`."""
+    def put_file(
+        self, source: Path, uri: str, *, move: bool, digest: Digest | None, commit: Callable[[], None]
+    ) -> Digest:
+        """Make or replace a file from a local one, which is gone afterwards if `move`; see `Store.put_file`."""
 
     def check_writable(self, uri: str) -> None:
         """Prove that files can be made and removed in a folder."""

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -126,20 +126,22 @@ def _is_by(head: dict[str, Any] | None, writer: str) -> bool:
     return head is not None and writer in head.get("Metadata", {}).values()
 
 
-def put_file(source: Path, uri: str, *, move: bool) -> Digest:
+def put_file(source: Path, uri: str, *, move: bool, digest: Digest | None, commit: Callable[[], None]) -> Digest:
     """Make or replace an object from a local file, which is removed afterwards if `move`.
 
-    The server checks each part against its MD5, and the size of the whole is checked at the end.
+    The server checks each part against its MD5, and the size of the whole is checked at the end. A digest that is known
+    saves nothing here: all bytes pass by anyway.
     """
     fs, (bucket, key) = client(), _split(uri)
     with source.open("rb") as file:
         size = source.stat().st_size
         if size <= PART:
             data = file.read()
+            commit()
             write(uri, data)
             digest = Digest(hashlib.sha256(data).hexdigest(), len(data))
         else:
-            digest = _upload(fs, bucket, key, file, max(PART, -(-size // MOST_PARTS)))
+            digest = _upload(fs, bucket, key, file, max(PART, -(-size // MOST_PARTS)), commit)
     arrived = fs.head(bucket, key)["ContentLength"]
     if arrived != digest.size:
         raise StoreError(f"{uri}: {digest.size} bytes were sent, and {arrived} are there.")
@@ -148,7 +150,7 @@ def put_file(source: Path, uri: str, *, move: bool) -> Digest:
     return digest
 
 
-def _upload(fs: Client, bucket: str, key: str, file: BinaryIO, part_size: int) -> Digest:
+def _upload(fs: Client, bucket: str, key: str, file: BinaryIO, part_size: int, commit: Callable[[], None]) -> Digest:
     writer = uuid.uuid4().hex
     place = {"Bucket": bucket, "Key": key}
     upload = fs.call_s3("create_multipart_upload", **place, Metadata={"writer": writer})
@@ -165,6 +167,7 @@ def _upload(fs: Client, bucket: str, key: str, file: BinaryIO, part_size: int) -
                     parts.append(on_their_way.popleft().result())
                 on_their_way.append(pool.submit(_send_part, fs, place, number, block))
             parts.extend(part.result() for part in on_their_way)
+        commit()
         _complete(fs, place, parts, writer)
     # Also when the user or the scheduler interrupts: parts of an upload cost money and no list of files shows them.
     except BaseException:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from tasks.store.backend import backend, is_remote
 from tasks.store.digest import Digest, digest_of
 from tasks.store.local import full_disk, make_folder
 from tasks.store.protocol import TEMPORARY, Backend
+from tasks.store.scratch import sweep, sweep_below, temporary_name
 from tasks.store.uri import join, normalise
 
 
@@ -113,13 +113,18 @@ class Store:
         """Make a file that is never replaced. True for the one call that makes it, False for all others."""
         return self._backend.create(self.uri(key), data)
 
-    def put_file(self, source: str | Path, key: str, *, move: bool = False) -> Digest:
+    def put_file(
+        self, source: str | Path, key: str, *, move: bool = False, digest: Digest | None = None,
+        commit: Callable[[], None] = lambda: None,
+    ) -> Digest:  # fmt: skip
         """Make or replace a file from a complete local one, at once, and return its digest.
 
         With `move` the local file is gone afterwards; made in `temporary_folder()` it is renamed, not copied. Raises
         FileNotFoundError if the local file is absent. When anything fails the key is as it was, and so is the file.
+        `digest` is the file's, if the caller took it. `commit` is called right before the file appears, however long it
+        took to bring the bytes there; it may raise to keep it from appearing.
         """
-        return self._backend.put_file(Path(source), self.uri(key), move=move)
+        return self._backend.put_file(Path(source), self.uri(key), move=move, digest=digest, commit=commit)
 
     def digest(self, key: str) -> Digest:
         """SHA-256 and size, from reading the whole file. Raises FileNotFoundError."""
@@ -138,14 +143,25 @@ class Store:
         """A new local folder for files on their way to `put_file`, removed at the end with what is left in it.
 
         It is in the root of a local store, else in the system's folder for temporary files. One that a killed process
-        leaves has a name beginning with `.remaster-tmp-`, and `list` never shows what is in it. A full disk under it is
-        StoreFull, whoever was writing.
+        leaves has a name beginning with `.remaster-tmp-`; `list` never shows what is in it, and `sweep` removes it. A
+        full disk under it is StoreFull, whoever was writing.
         """
         parent = tempfile.gettempdir() if is_remote(self.root) else self.root
-        folder = Path(parent) / f"{TEMPORARY}{uuid.uuid4().hex}"
+        folder = Path(parent) / temporary_name()
         make_folder(folder)
         try:
             with full_disk(str(folder)):
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove scratch folders that processes of this machine left when they were killed; returns how many.
+
+        What a process that may be alive works in stays.
+        """
+        return sweep(Path(tempfile.gettempdir() if is_remote(self.root) else self.root))
+
+    def sweep_below(self) -> int:
+        """The same, and half-written files anywhere below a local root, which should hold nothing but the store."""
+        return self.sweep() if is_remote(self.root) else sweep_below(Path(self.root))

@@ -23,9 +23,9 @@ from tasks.media.pixels import Layout, Planes
 from tasks.media.segment import SegmentWriter
 from tasks.plan import Plan, plan_title
 from tasks.profile import Profile, read_profile
-from tasks.records import Record, Work, to_json
+from tasks.records import Record, Work, segment_place, to_json
 from tasks.scan import scan
-from tasks.store import Store
+from tasks.store import Store, digest_of
 from tests.benchmarks.common import prefect_server, remaster, report, scratch
 from tests.clips import Clip, make
 
@@ -101,7 +101,9 @@ def _finish_shard(work: Work, store: Store) -> None:
         with SegmentWriter(path, height, width, layout, shard.start, threads=1) as writer:
             for _ in range(shard.start, shard.stop):
                 writer.write(gray)
-        digest = store.put_file(path, shard.segment, move=True)
+        with open(path, "rb") as segment:
+            digest = digest_of(segment)
+        store.put_file(path, segment_place(shard.key, digest.sha256), move=True, digest=digest)
     record = Record(
         key=shard.key,
         sha256=digest.sha256,

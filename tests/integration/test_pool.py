@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from tasks.commit import done_record
 from tasks.errors import PermanentError, Quarantined, SourceError, WorkerLost
 from tasks.plan import Plan, plan_title
 from tasks.pool.pool import PoolSettings, SharedPool, WorkerPool
@@ -19,7 +20,7 @@ from tasks.profile import read_profile
 from tasks.records import Record, Work
 from tasks.scan import scan
 from tasks.store import Store
-from tasks.upscale import done_record, upscale_shard
+from tasks.upscale import upscale_shard
 from tests.clips import Clip, make
 from tests.faults import kills
 from vsr_model.errors import UnknownModel
@@ -105,7 +106,9 @@ def test_a_shard_that_somebody_did_while_it_waited_is_not_done_again(plan: Plan)
             assert found == made
             return found
 
-    record, worked = upscale_shard(work, cast(SharedPool, Busy()), store, False, lambda frames: None, lambda: None)
+    record, worked = upscale_shard(
+        work, cast(SharedPool, Busy()), store, False, 60.0, lambda frames: None, lambda: None
+    )
     assert not worked
     assert record == done_record(work.shard, store)
 

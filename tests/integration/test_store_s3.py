@@ -336,6 +336,24 @@ def test_a_failed_upload_leaves_nothing(store, s3, big, monkeypatch, quick, meth
     assert big.exists()
 
 
+@pytest.mark.parametrize("size", [10, 20 * MIB])
+def test_an_object_may_be_kept_from_appearing_after_its_bytes_were_sent(store, s3, tmp_path, size):
+    class TooLate(Exception):
+        pass
+
+    def refuse():
+        raise TooLate
+
+    source = tmp_path / "master.mkv"
+    source.write_bytes(bytes(size))
+    store.write("master.mkv", b"another's")
+    with pytest.raises(TooLate):
+        store.put_file(source, "master.mkv", move=True, commit=refuse)
+    assert store.read("master.mkv") == b"another's"
+    assert unfinished_uploads(s3) == []
+    assert source.exists()
+
+
 def test_a_failed_upload_leaves_the_old_object(store, big, monkeypatch, quick):
     store.write("segment", b"old")
     Requests(monkeypatch, upload_part=always(server_error(500, "InternalError")))

@@ -110,7 +110,7 @@ def test_masters_and_store_in_a_bucket(library: Path, remaster: Remaster, s3: S3
         data = bytearray(place.read(key))
         data[len(data) // 2] ^= 1
         place.write(key, bytes(data))
-    nobodys = "segments/ab/ab" + "0" * 62 + ".mkv"
+    nobodys = "segments/ab/ab" + "0" * 62 + "-" + "0" * 16 + ".mkv"
     store.write(nobodys, b"0123456789")
     result = remaster("verify", masters, work, env=env)
     assert result.returncode == 1

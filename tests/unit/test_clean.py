@@ -37,7 +37,7 @@ def store(original: Mastered, tmp_path: Path) -> Path:
     return root
 
 
-WASTE = (f"segments/ab/{NOBODYS}.mkv", f"records/ab/{NOBODYS}.json", f"results/shard-{NOBODYS}")
+WASTE = (f"segments/ab/{NOBODYS}-{NOBODYS[:16]}.mkv", f"records/ab/{NOBODYS}.json", f"results/shard-{NOBODYS}")
 
 
 def everything(root: Path) -> set[str]:
@@ -75,15 +75,15 @@ def test_what_a_run_that_was_let_go_of_alone_spoke_of_goes(
     assert main(["clean", str(root), "--yes"]) == 0
     gone = {name for name in before - everything(root) if not name.startswith("runs/")}
     assert {name.split("/")[0] for name in gone} == {"segments", "records"}
-    kept = {shard.segment for shard in original.plan.shards} | {shard.record for shard in original.plan.shards}
+    kept = set(original.files) | {shard.record for shard in original.plan.shards}
     assert kept <= everything(root)
 
 
 def test_what_it_does_not_know_it_leaves(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strange = (
         "segments/notes.txt",
-        f"segments/cd/{NOBODYS}.mkv",
-        f"segments/ab/{NOBODYS}.mkv.bak",
+        f"segments/cd/{NOBODYS}-{NOBODYS[:16]}.mkv",
+        f"segments/ab/{NOBODYS}-{NOBODYS[:16]}.mkv.bak",
         f"results/master-{NOBODYS}",
         "results/shard-x",
         "mine/film.mkv",

@@ -68,8 +68,8 @@ def test_it_says_what_the_master_is_and_what_it_was_made_of(films: Path, done: M
     assert (held["master"]["size"], held["master"]["frames"]) == (master.stat().st_size, 25)
     assert len(set(held["master"]["checksums"])) == 25
     assert [(s["start"], s["stop"]) for s in held["shards"]] == [(s.start, s.stop) for s in done.plan.shards]
-    for line, shard in zip(held["shards"], done.plan.shards, strict=True):
-        assert (line["key"], line["segment"]) == (shard.key, file_hash(Path(done.store) / shard.segment))
+    for line, record in zip(held["shards"], done.records, strict=True):
+        assert (line["key"], line["segment"]) == (record.key, file_hash(Path(done.store) / record.segment))
         assert "made" not in line and "rung" not in line
     assert held["model"]["name"] == "lanczos"
     assert held["profile"] == done.profile.model_dump(mode="json")

@@ -365,3 +365,22 @@ def test_a_broken_disk_is_worth_another_attempt(store, monkeypatch):
     with pytest.raises(StoreError, match="could not be written") as broken:
         store.write("a", b"")
     assert not isinstance(broken.value, StoreFull)
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_file_may_be_kept_from_appearing_at_the_last_moment(store, tmp_path, move):
+    class TooLate(Exception):
+        pass
+
+    def refuse():
+        assert store.read("master.mkv") == b"another's"
+        raise TooLate
+
+    source = tmp_path / "master.mkv"
+    source.write_bytes(b"ours")
+    store.write("master.mkv", b"another's")
+    with pytest.raises(TooLate):
+        store.put_file(source, "master.mkv", move=move, commit=refuse)
+    assert source.read_bytes() == b"ours"
+    assert store.read("master.mkv") == b"another's"
+    assert everything_in(store) == ["master.mkv"]

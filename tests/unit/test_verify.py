@@ -102,11 +102,11 @@ def test_a_flipped_byte_of_a_receipt(share: float, output: Path, capsys: pytest.
 def test_a_flipped_byte_of_a_segment_names_its_shard(
     offset: int, original: Mastered, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shard = original.plan.shards[1]
-    flip(store / shard.segment, offset)
+    shard, segment = original.plan.shards[1], store / original.records[1].segment
+    flip(segment, offset)
     assert main(["verify", str(store)]) == 1
     out = said(capsys)
-    assert f"{store / shard.segment}\n  segment of shard {shard.name}: its bytes have changed" in out
+    assert f"{segment}\n  segment of shard {shard.name}: its bytes have changed" in out
     assert "1 not as they should be" in out
 
 
@@ -136,7 +136,7 @@ def test_a_table_of_shards_that_cannot_be_read_is_named(store: Path, capsys: pyt
 
 
 def test_what_is_missing_is_said(original: Mastered, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    segment = output / ".remaster" / original.plan.shards[0].segment
+    segment = output / ".remaster" / original.records[0].segment
     segment.unlink()
     (output / PLACE).unlink()
     assert main(["verify", str(output), str(output / ".remaster")]) == 1
@@ -155,7 +155,7 @@ def test_what_was_found_is_mended_by_running_again(original: Mastered, output: P
     root = Path(original.output).parent
     for place in (output / TITLE, output / PLACE):
         flip(place, 400)
-    flip(output / ".remaster" / original.plan.shards[0].segment, 400)
+    flip(output / ".remaster" / original.records[0].segment, 400)
     flip(output / ".remaster" / original.plan.shards[1].record, 40)
     assert main(["verify", str(output), str(output / ".remaster")]) == 1
     # The record of the master knows its place.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.commit import done_record
 from tasks.errors import OutOfMemory, PermanentError, SourceError
 from tasks.media.pixels import to_planes
 from tasks.media.segment import read_segment
@@ -17,11 +18,10 @@ from tasks.plan import Plan, plan_title
 from tasks.pool.ladder import CLASSICAL
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
-from tasks.records import Record, Work
+from tasks.records import Record, Shard, Work, from_json
 from tasks.scan import scan
 from tasks.sources import open_source
 from tasks.store import Store
-from tasks.upscale import done_record
 from tests import broken
 from tests.clips import Clip, make
 from vsr_model.classical import FramewiseStream
@@ -47,11 +47,16 @@ def planned(film: Path, store: Path, **settings: Any) -> Plan:
     return plan_title(title, profile, Store(str(store)))
 
 
+def segment_of(shard: Shard, store: Path) -> Path:
+    """The file that a shard's record names."""
+    return store / from_json(Record, (store / shard.record).read_bytes()).segment
+
+
 def pictures(plan: Plan, store: Path) -> list[np.ndarray]:
     """The first plane of every frame of a title's segments."""
     found = []
     for shard in plan.shards:
-        with open_source(str(store / shard.segment), shard.name) as segment:
+        with open_source(str(segment_of(shard, store)), shard.name) as segment:
             frames = read_segment(segment, plan.layout, shard.start, shard.stop)
             found += [to_planes(frame, plan.layout)[0] for frame in frames]
     return found
@@ -81,12 +86,12 @@ def test_a_segment_that_is_not_what_was_written_is_a_miss(
     for work in plan.work:
         worker.upscale(work)
     shard, store = plan.shards[0], Store(str(tmp_path))
-    path = tmp_path / shard.segment
+    path = segment_of(shard, tmp_path)
     data = path.read_bytes()
     if spoil == "gone":
         path.unlink()
     elif spoil == "another":
-        path.write_bytes((tmp_path / plan.shards[1].segment).read_bytes())
+        path.write_bytes(segment_of(plan.shards[1], tmp_path).read_bytes())
     else:
         path.write_bytes(data[:-1] if spoil == "torn" else data[:-1] + bytes([data[-1] ^ 1]))
     assert done_record(shard, store) is None
