@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.media.cadence import Cadence
 from tasks.profile import Profile
 from tasks.records import CheckResult, MasterRecord, Record, content_key
 from tasks.seal import is_sealed, require_intact, sealed
@@ -32,11 +33,12 @@ class _Part(BaseModel):
 
 
 class SourceLine(_Part):
-    """The source: its name in the library, BLAKE2b-256 and size of its bytes."""
+    """The source: its name in the library, BLAKE2b-256 and size of its bytes, and how its frames were read."""
 
     name: str
     blake2b: str
     size: int
+    cadence: Cadence = "progressive"
 
 
 class ModelLine(_Part):
@@ -121,7 +123,7 @@ def make_receipt(
     model = plan.model
     return Receipt(
         receipt=RECEIPT_VERSION,
-        source=SourceLine(name=plan.title.name, blake2b=plan.fingerprint, size=plan.title.size),
+        source=SourceLine(name=plan.title.name, blake2b=plan.fingerprint, size=plan.title.size, cadence=plan.cadence),
         model=ModelLine(
             name=_leaf(model.name),
             weights_hash=model.weights_hash,
