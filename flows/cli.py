@@ -144,7 +144,7 @@ def _plan(options: argparse.Namespace) -> int:
     import tempfile
 
     from tasks.errors import RemasterError
-    from tasks.plan import plan_title
+    from tasks.plan import plan_title, remarks
     from tasks.scan import scan
     from tasks.store import Store
 
@@ -165,6 +165,8 @@ def _plan(options: argparse.Namespace) -> int:
                 for shard in plan.shards:
                     warm = f", {shard.warm_up} warm-up frames" if shard.warm_up else ""
                     print(f"    [{shard.start},{shard.stop})  starts at {shard.cut}{warm}")
+                for remark in remarks(plan):
+                    print(f"  note: {remark}")
             else:
                 print(f"{title.name}\n  refused: {title.refused}")
                 refused += 1

@@ -23,9 +23,8 @@ from flows.stopping import stop_if_draining
 from tasks.check import check_master
 from tasks.errors import RemasterError, SourceChanged, SourceError, UnsupportedSource, is_permanent
 from tasks.finish import master_key, publish_title
-from tasks.media.cadence import gather
 from tasks.pictures import pictures_of
-from tasks.plan import Plan, plan_title
+from tasks.plan import Plan, plan_title, remarks
 from tasks.pool.pool import PoolSettings, SharedPool, worker_pool
 from tasks.pool.worker import WorkerSettings
 from tasks.preview import preview_title
@@ -115,7 +114,7 @@ def _remaster(job: Job) -> Outcome:
     shards = _upscale_all(job, block)
     base = Outcome(
         title=title.name, state="failed", frames=len(plan.timeline), shards=len(plan.shards), cached=len(job.cached),
-        remarks=title.remarks + _remarks(plan),
+        remarks=title.remarks + remarks(plan),
     )  # fmt: skip
     failed = tuple((s.name, reason) for s, (_, reason) in zip(plan.shards, shards, strict=True) if reason)
     if failed:
@@ -305,20 +304,6 @@ def _row(
             "fidelity": record.fidelity,
         }
     )
-
-
-def _remarks(plan: Plan) -> tuple[str, ...]:
-    remarks = []
-    probe, colour = plan.title.probe, plan.colour
-    if plan.cadence != "progressive" and probe is not None:
-        seen = gather(plan.timeline, probe.field_order).words()
-        remarks.append(f"the source is interlaced ({seen}): deinterlaced, one picture for each frame")
-    if colour.assumed:
-        remarks.append(
-            f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
-            f" {colour.transfer} were assumed from its size and are written to the master"
-        )
-    return tuple(remarks)
 
 
 def _threads(run: Run) -> int:

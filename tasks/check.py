@@ -110,5 +110,5 @@ def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[L
 def _rungs(plan: Plan, records: list[Record]) -> Iterator[Line]:
     """Shards that could not be made as asked; one that no network has seen is none that was asked for."""
     for shard, record in zip(plan.shards, records, strict=True):
-        if record.made:
+        if record.rung:
             yield f"shard {shard.name}", record.rung < CLASSICAL, f"not made as asked, but with: {record.made}"

@@ -225,6 +225,21 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
     )
 
 
+def remarks(plan: Plan) -> tuple[str, ...]:
+    """What a person should know of how a title is read."""
+    said = []
+    probe, colour = plan.title.probe, plan.colour
+    if plan.cadence != "progressive" and probe is not None:
+        seen = gather(plan.timeline, probe.field_order).words()
+        said.append(f"the source is interlaced ({seen}): deinterlaced, one picture for each frame")
+    if colour.assumed:
+        said.append(
+            f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
+            f" {colour.transfer} were assumed from its size and are written to the master"
+        )
+    return tuple(said)
+
+
 def _context(plan: Plan) -> int:
     return 0 if plan.cadence == "progressive" else CONTEXT
 

@@ -162,7 +162,7 @@ class Record:
         seconds: wall time in the worker: "decode", "model" and "write" overlap, "total" does not add up from them.
         worker: who made it.
         rung: step of the degrade ladder it was made on (see `pool.ladder`; 0: as asked).
-        made: what was not as asked, in words; empty if nothing.
+        made: what was not as asked, or left to the worker to choose, in words; empty if nothing.
         software: versions of what made it.
     """
 

@@ -10,7 +10,9 @@ A folder of files with one schema is one table to any Parquet tool. Column units
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -23,6 +25,7 @@ from tasks.media.probe import Probe
 from tasks.media.timeline import Timeline
 from tasks.records import Shard, Title, from_json, to_json
 
+_ROWS = b"remaster.rows"  # in a table's metadata: the hash of its rows
 TITLES = pa.schema(
     [
         ("name", pa.string()),
@@ -172,14 +175,26 @@ def read_titles_table(data: bytes, name: str = "") -> list[Title]:
 def shards_table(shards: Sequence[Shard]) -> bytes:
     """Shards as Parquet."""
     columns = {f.name: [getattr(shard, f.name) for shard in shards] for f in fields(Shard)}
-    return _parquet(pa.table(columns, SHARDS))
+    return _parquet(pa.table(columns, SHARDS.with_metadata({_ROWS: _hash_of(columns)})))
 
 
 def read_shards_table(data: bytes) -> list[Shard]:
-    """Shards from Parquet."""
-    # A key with a changed letter would set another segment free to be cleaned away.
-    columns = pq.read_table(io.BytesIO(data), schema=SHARDS, page_checksum_verification=True).to_pydict()
+    """Shards from Parquet.
+
+    Raises:
+        ValueError: the rows are not those that were written.
+    """
+    with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as file:
+        columns, metadata = file.read(use_threads=False).to_pydict(), file.schema_arrow.metadata or {}
+    # Pages have checksums, what says where they are has none; and a key with a changed letter would set another segment
+    # free to be cleaned away.
+    if metadata.get(_ROWS) != _hash_of(columns):
+        raise ValueError("its rows are not those that were written")
     return [Shard(*row) for row in zip(*(columns[f.name] for f in fields(Shard)), strict=True)]
+
+
+def _hash_of(columns: dict[str, list[Any]]) -> bytes:
+    return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest().encode()
 
 
 def ledger_table(rows: Iterable[LedgerRow]) -> bytes:

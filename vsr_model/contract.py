@@ -131,6 +131,15 @@ class Resettable(Protocol):
 
 
 @runtime_checkable
+class Movable(Protocol):
+    """A stream that can wait elsewhere than on the device it works on."""
+
+    def move(self, device: torch.device) -> None:
+        """Take all that it remembers to `device`; it must be back where it works before the next push."""
+        ...
+
+
+@runtime_checkable
 class Divided(Protocol):
     """An upscaler that can say which networks a frame passes through, so that each can be timed."""
 

@@ -15,14 +15,16 @@ Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns, N outputs alo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from vsr_model.contract import Corner, Corrected, ModelInfo, Resettable, Stream, Upscaler
+from vsr_model.contract import Corner, Corrected, ModelInfo, Movable, Resettable, Stream, Upscaler
 from vsr_model.errors import ModelError
 
+_HOST = torch.device("cpu")
 Correct = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -39,7 +41,7 @@ class _Tile:
 class TiledUpscaler:
     """Any tileable upscaler, run tile by tile. Same contract, same `info`."""
 
-    def __init__(self, inner: Upscaler, tile: int, overlap: int) -> None:
+    def __init__(self, inner: Upscaler, tile: int, overlap: int, park: bool = False) -> None:
         """Wrap `inner`.
 
         Args:
@@ -47,6 +49,8 @@ class TiledUpscaler:
             tile: side of the square a tile reads, in source pixels (a smaller picture is one tile). A multiple of
                 `inner.info.size_multiple` wastes nothing on padding.
             overlap: source pixels discarded at each inner edge of a tile. Neighbours share two and a half times that.
+            park: keep what tiles remember in the host's memory between their turns, where their streams are `Movable`:
+                together they remember more than one whole picture would. Slower.
 
         Raises:
             ModelError: `inner` must not be tiled, or `tile` is less than five times `overlap`.
@@ -58,6 +62,7 @@ class TiledUpscaler:
         self._inner = inner
         self._tile = tile
         self._overlap = overlap
+        self._park = park
 
     @property
     def info(self) -> ModelInfo:
@@ -94,17 +99,22 @@ class TiledUpscaler:
                 place = (corner[0] + rows.start, corner[1] + columns.start)
                 inner = network.stream(*size, scale, seed, first_frame, place)
                 tiles.append(_Tile(inner, rows, columns, weight_H[:, None] * weight_W))
-        return TiledStream(tiles, height, width, scale, correct)
+        return TiledStream(tiles, height, width, scale, correct, self.device if self._park else None)
 
 
 class TiledStream:
     """One run of a `TiledUpscaler`."""
 
     def __init__(
-        self, tiles: Sequence[_Tile], height: int, width: int, scale: int, correct: Correct | None = None
-    ) -> None:
-        """Made by `TiledUpscaler.stream`; `correct` takes joined frames and their source frames."""
+        self, tiles: Sequence[_Tile], height: int, width: int, scale: int, correct: Correct | None = None,
+        fetch_to: torch.device | None = None,
+    ) -> None:  # fmt: skip
+        """Made by `TiledUpscaler.stream`.
+
+        `correct` takes joined frames and their source frames; tiles that wait elsewhere are fetched to `fetch_to`.
+        """
         self._tiles = tiles
+        self._fetch_to = fetch_to
         self._correct = correct
         self._sources: list[torch.Tensor] = []  # frames [3, H, W] whose results have not come out
         self._size = (3, height, width)
@@ -139,7 +149,8 @@ class TiledStream:
         s = self._scale
         out_T3HW: torch.Tensor | None = None
         for i, tile in enumerate(self._tiles):
-            y_T3HW = tile.stream.finish() if pieces is None else tile.stream.push(pieces[i])
+            with self._at_work(tile.stream):
+                y_T3HW = tile.stream.finish() if pieces is None else tile.stream.push(pieces[i])
             if len(self._tiles) == 1:
                 return y_T3HW
             if out_T3HW is None:
@@ -151,6 +162,15 @@ class TiledStream:
             place_T3HW.add_(y_T3HW * tile.weight)
         assert out_T3HW is not None  # a picture has at least one tile
         return self._corrected(out_T3HW) if self._correct is not None else out_T3HW
+
+    @contextmanager
+    def _at_work(self, stream: Stream) -> Iterator[None]:
+        if self._fetch_to is None or not isinstance(stream, Movable):
+            yield
+            return
+        stream.move(self._fetch_to)
+        yield
+        stream.move(_HOST)
 
     def _corrected(self, out_T3HW: torch.Tensor) -> torch.Tensor:
         """Frame by frame: whole pictures are what tiles were cut to avoid holding many of."""

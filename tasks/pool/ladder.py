@@ -2,8 +2,8 @@
 
     0   as asked
     1   a sturdier precision             the arithmetic gave what is no number
-    2   smaller tiles                    the device's memory did not suffice; halved until they are `LEAST_TILE`
-    3   weights kept off the device      while they are not needed, where the network can
+    2   smaller tiles                    the device's memory did not suffice; halved while that makes sense
+    3   off the device                   weights and the tiles' memories, while they wait; where the network can
     4   a classical resize               no network at all; the check of the master says so
 
 Knows networks by what their `info` says, and nothing of shards or stores.
@@ -34,7 +34,7 @@ class Rung:
     Attributes:
         tile: side in source pixels; 0: whole frames.
         precision: as in a profile.
-        offload: keep the weights that are not needed off the device.
+        offload: keep weights, and the memories of tiles, off the device while they are not needed.
         classical: enlarge by lanczos.
     """
 
@@ -45,7 +45,9 @@ class Rung:
 
     def number(self, asked: Rung) -> int:
         """How far down, from `asked`."""
-        steps = (self.precision != asked.precision, self.tile != asked.tile, self.offload, self.classical)
+        steps = (
+            self.precision != asked.precision, self.tile != asked.tile, self.offload != asked.offload, self.classical,
+        )  # fmt: skip
         return max((n for n, taken in enumerate(steps, 1) if taken), default=0)
 
     def words(self, asked: Rung) -> str:
@@ -54,17 +56,25 @@ class Rung:
             return "lanczos resize"
         parts = [f"tiles of {self.tile} px"] * (self.tile != asked.tile)
         parts += [self.precision] * (self.precision != asked.precision)
-        parts += ["weights off the device"] * self.offload
+        parts += ["weights off the device"] * (self.offload != asked.offload)
         return ", ".join(parts)
 
 
-def smaller(rung: Rung, info: ModelInfo, height: int, width: int) -> Rung | None:
-    """The next rung for frames of height x width that needs less memory; None below the last."""
+Size = tuple[int, int, int]  # rows and columns of a source frame, and the factor
+
+
+def least_tile(info: ModelInfo, scale: int) -> int:
+    """The smallest tile worth having: two steps of the network's grid have room for one and what neighbours share."""
+    return max(LEAST_TILE, 2 * (info.grid // math.gcd(info.grid, scale)))
+
+
+def smaller(rung: Rung, info: ModelInfo, size: Size) -> Rung | None:
+    """The next rung that needs less memory; None below the last."""
     if rung.classical:
         return None
-    side = max(height, width)
+    side = max(size[:2])
     half = min(rung.tile or side, side) // 2 // _TILE_STEP * _TILE_STEP
-    if info.tiling and half >= LEAST_TILE:
+    if info.tiling and half >= least_tile(info, size[2]):
         return replace(rung, tile=half)
     if info.offload and not rung.offload:
         return replace(rung, offload=True)
@@ -79,17 +89,17 @@ def sturdier(rung: Rung, info: ModelInfo, device: torch.device) -> Rung | None:
     return replace(rung, precision=wider[0]) if wider and not rung.classical else None
 
 
-def asked(
-    tile: int | Literal["auto"], precision: str, info: ModelInfo, size: tuple[int, int, int], device: torch.device
-) -> Rung:
-    """The first rung for frames of `size` (rows, columns, factor); "auto" tiles are as large as memory allows."""
+def asked(rung: Rung, tile: int | Literal["auto"], info: ModelInfo, size: Size, device: torch.device) -> Rung:
+    """The first rung for frames of a size: `rung` with the tile asked for, "auto" being the largest that fits."""
+    if not info.tiling:
+        return rung
     if tile != "auto":
-        return Rung(tile if info.tiling else 0, precision)
+        return replace(rung, tile=tile)
     height, width, scale = size
     fitting = _free_bytes(device) * _USED / info.bytes_per_pixel / scale**2
-    if height * width <= fitting or not info.tiling:
-        return Rung(0, precision)
-    return Rung(max(LEAST_TILE, int(math.sqrt(fitting)) // _TILE_STEP * _TILE_STEP), precision)
+    if height * width <= fitting:
+        return rung
+    return replace(rung, tile=max(least_tile(info, scale), int(math.sqrt(fitting)) // _TILE_STEP * _TILE_STEP))
 
 
 def _free_bytes(device: torch.device) -> int:

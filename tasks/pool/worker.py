@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +27,7 @@ from tasks.media.colour import to_planes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_pictures
 from tasks.media.segment import SegmentWriter
-from tasks.pool.ladder import Rung, asked, smaller, sturdier
+from tasks.pool.ladder import Rung, Size, asked, smaller, sturdier
 from tasks.pool.stages import Stages, timed
 from tasks.records import Record, Work, segment_place
 from tasks.software import software_versions
@@ -77,8 +77,10 @@ class ShardWorker:
         self._weights_hash, self._info = self._entry.reference().weights_hash, self._entry.info
         self._network: Upscaler | None = None
         self._loaded: Rung | None = None
-        self._load(Rung(precision=settings.precision))
-        self._rungs: dict[tuple[int, int, int], Rung] = {}  # that frames of a size were last made on
+        self._offload = bool(dict(settings.model_settings).get(OFFLOAD))
+        self._load(Rung(precision=settings.precision, offload=self._offload))
+        self._wanted: dict[Size, Rung] = {}  # that frames of a size begin with
+        self._rungs: dict[Size, Rung] = {}  # that they were last made on
         threads = settings.threads or torch.get_num_threads()
         torch.set_num_threads(max(1, threads // 2) if self._info.light else threads)
         self._done_frames = 0
@@ -104,13 +106,17 @@ class ShardWorker:
                 f" on {self.name}. Have the same file on every node, leave it alone during a run, then run again."
             )
         size = (work.height, work.width, work.scale)
-        wanted = asked(self._settings.tile, self._settings.precision, self._info, size, self._device)
+        if size not in self._wanted:  # once: how much memory is free changes
+            first = Rung(precision=self._settings.precision, offload=self._offload)
+            self._wanted[size] = asked(first, self._settings.tile, self._info, size, self._device)
+        wanted = self._wanted[size]
         rung = self._rungs.get(size, wanted)
         while True:
             made = self._try(work, rung, wanted)
             if isinstance(made, Record):
                 if not rung.classical:  # memory that others took may be free again for the next shard
-                    self._rungs[size] = rung
+                    # What overflowed was this shard's content, what did not fit is every shard's size.
+                    self._rungs[size] = replace(rung, precision=wanted.precision)
                 return made
             rung = made
 
@@ -119,7 +125,7 @@ class ShardWorker:
         try:
             return self._commit(work, rung, wanted)
         except torch.OutOfMemoryError as error:
-            lower = smaller(rung, self._info, work.height, work.width)
+            lower = smaller(rung, self._info, (work.height, work.width, work.scale))
             if lower is None:
                 raise OutOfMemory(
                     f"shard {work.shard.name}: the device ran out of memory at {work.width}x{work.height}"
@@ -165,7 +171,7 @@ class ShardWorker:
             seconds={name: round(value, 4) for name, value in seconds.items()},
             worker=self.name,
             rung=rung.number(wanted),
-            made=rung.words(wanted),
+            made=rung.words(wanted if self._settings.tile != "auto" else replace(wanted, tile=0)),
             software=software_versions(),
         )
         return commit(work.shard, record, store)
@@ -173,11 +179,13 @@ class ShardWorker:
     def _upscaler(self, rung: Rung) -> Upscaler:
         """The network as a rung wants it."""
         if rung.classical:
+            self._network = self._loaded = None
             return lanczos(self._device)
         network = self._load(rung)
         if not rung.tile:
             return network
-        return TiledUpscaler(network, rung.tile, min(self._settings.tile_overlap, rung.tile // 5))
+        overlap = min(self._settings.tile_overlap, rung.tile // 5)
+        return TiledUpscaler(network, rung.tile, overlap, park=rung.offload)
 
     def _load(self, rung: Rung) -> Upscaler:
         """The network in a rung's precision and place; the one before is let go first."""

@@ -11,6 +11,7 @@ from vsr_model.errors import UnsupportedScale
 from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_windows
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.noise import noise
+from vsr_model.flashvsr.pipeline import Pipeline
 from vsr_model.tiling import TiledUpscaler
 
 
@@ -105,6 +106,24 @@ def test_colours_are_fixed_on_the_whole_picture_over_tiles(fix: str) -> None:
     whole_T3HW = run(upscaler.stream(160, 64, 2), clip_T3HW)
     error = (tiled_T3HW - whole_T3HW).mean(dim=(1, 3)).abs()  # of rows
     assert float(error.max()) < 0.05
+
+
+def test_tiles_that_wait_elsewhere_give_the_same_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    upscaler, clip_T3HW = load_small(Placement()), smooth(33, 112, 40)
+    stayed = run(TiledUpscaler(upscaler, 96, 8).stream(112, 40, 2), clip_T3HW, [30, 3])
+    moves: list[str] = []
+    whole = Pipeline.move
+
+    def move(self: Pipeline, device: torch.device) -> None:
+        whole(self, device)
+        moves.append(device.type)
+        held = [*self._cache.keys, *self._cache.values, *self._memory.last, *self._source, *self._waiting]
+        assert all(tensor.device == device for tensor in held)
+
+    monkeypatch.setattr(Pipeline, "move", move)
+    waited = run(TiledUpscaler(upscaler, 96, 8, park=True).stream(112, 40, 2), clip_T3HW, [30, 3])
+    assert torch.equal(waited, stayed)
+    assert len(moves) == 2 * 2 * 3  # there and back, of two tiles, in two pushes and the end
 
 
 def test_frames_of_another_size_are_refused() -> None:

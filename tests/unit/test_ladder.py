@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tasks.pool import ladder
 from tasks.pool.ladder import LEAST_TILE, Rung, asked, smaller, sturdier
 from vsr_model.contract import ModelInfo
+from vsr_model.tiling import _spans
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 INFO = ModelInfo("net", (4,), dtypes=("float16", "bfloat16", "float32"), bytes_per_pixel=1000.0, offload=True)
 
 
-def descent(first: Rung, info: ModelInfo, height: int, width: int) -> list[Rung]:
+def descent(first: Rung, info: ModelInfo, height: int, width: int, scale: int = 4) -> list[Rung]:
     rungs = [first]
-    while (lower := smaller(rungs[-1], info, height, width)) is not None:
+    while (lower := smaller(rungs[-1], info, (height, width, scale))) is not None:
         rungs.append(lower)
     return rungs
 
@@ -36,6 +40,22 @@ def test_tiles_asked_for_are_where_it_begins() -> None:
     assert [rung.number(first) for rung in rungs] == [0, 2, 3, 4]
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("side", [320, 854, 1280, 1920, 4096])
+def test_every_tile_on_the_way_down_has_room_on_the_networks_grid(side: int, scale: int) -> None:
+    gridded = replace(INFO, grid=128)
+    for rung in descent(Rung(), gridded, side, side, scale):
+        if rung.tile:
+            _spans(side, rung.tile, min(16, rung.tile // 5), 128 // math.gcd(128, scale))
+
+
+def test_what_was_asked_for_is_no_way_down() -> None:
+    first = Rung(offload=True)
+    rungs = descent(first, INFO, 480, 854)
+    assert [rung.number(first) for rung in rungs] == [0, 2, 2, 2, 4]
+    assert first.words(first) == ""
+
+
 def test_what_cannot_be_cut_nor_kept_off_the_device_is_resized() -> None:
     whole = ModelInfo("net", (2,), tiling=False)
     assert descent(Rung(), whole, 480, 854) == [Rung(), Rung(classical=True)]
@@ -53,12 +73,12 @@ def test_precision_only_gets_wider() -> None:
 @pytest.mark.parametrize(("free", "tile"), [(1e12, 0), (2e9, 288), (1e6, LEAST_TILE)])
 def test_auto_tiles_are_as_large_as_memory_allows(free: float, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladder, "_free_bytes", lambda device: free)
-    found = asked("auto", "auto", INFO, (480, 854, 4), CPU)
+    found = asked(Rung(), "auto", INFO, (480, 854, 4), CPU)
     assert found.tile == tile
     if tile > LEAST_TILE:
         assert tile**2 * 16 * INFO.bytes_per_pixel < free
-    assert asked("auto", "auto", ModelInfo("net", (2,), tiling=False), (480, 854, 4), CPU).tile == 0
-    assert asked(64, "auto", INFO, (480, 854, 4), CPU).tile == 64
+    assert asked(Rung(), "auto", ModelInfo("net", (2,), tiling=False), (480, 854, 4), CPU).tile == 0
+    assert asked(Rung(), 64, INFO, (480, 854, 4), CPU).tile == 64
 
 
 def test_free_memory_is_known_here() -> None:

@@ -15,6 +15,7 @@ from tasks.errors import OutOfMemory, PermanentError, SourceError
 from tasks.media.pixels import to_planes
 from tasks.media.segment import read_segment
 from tasks.plan import Plan, plan_title
+from tasks.pool import ladder
 from tasks.pool.ladder import CLASSICAL
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
@@ -258,6 +259,31 @@ def test_numbers_that_overflow_are_made_again_in_a_wider_precision(
     monkeypatch.setattr(FlashVsrStream, "push", push)
     record = ShardWorker(WorkerSettings("flashvsr-test", "bfloat16", threads=1)).upscale(plan.work[0])
     assert (record.rung, record.made, record.frames) == (1, "float32", 26)
+
+
+def test_what_overflowed_in_one_shard_says_nothing_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = make(tmp_path / "film.mkv", Clip(frames=52, width=36, height=20, audio=""))
+    works = planned(film, tmp_path, model="flashvsr-test", precision="bfloat16", shards__frames=26).work
+    whole = FlashVsrStream.push
+
+    def push(self: FlashVsrStream, frames_T3HW: torch.Tensor) -> torch.Tensor:
+        narrow = next(self._networks.dit.parameters()).dtype == torch.bfloat16
+        overflows = narrow and self._place.frame == 0
+        return whole(self, frames_T3HW) + (torch.inf if overflows else 0.0)
+
+    monkeypatch.setattr(FlashVsrStream, "push", push)
+    worker = ShardWorker(WorkerSettings("flashvsr-test", "bfloat16", threads=1))
+    assert [worker.upscale(work).made for work in works] == ["float32", ""]
+
+
+def test_tiles_left_to_the_worker_are_on_record_and_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = make(tmp_path / "film.mkv", Clip(frames=24, width=240, height=208, audio=""))
+    works = planned(film, tmp_path, model="bicubic", tile="auto", shards__frames=12).work
+    worker = ShardWorker(WorkerSettings("bicubic", tile="auto", threads=1))
+    free = iter([2.8e6, 1e12])  # as if others had gone
+    monkeypatch.setattr(ladder, "_free_bytes", lambda device: next(free))
+    records = [worker.upscale(work) for work in works]
+    assert [(record.rung, record.made) for record in records] == [(0, "tiles of 128 px")] * 2
 
 
 def test_numbers_that_overflow_in_every_precision_are_an_error(

@@ -131,6 +131,8 @@ def _kernel(device: torch.device, dtype: torch.dtype, tokens: int, head_width: i
         error = float((found - wanted).abs().max())
         if not error <= _KERNEL_ERROR[dtype]:
             raise ArithmeticError(f"it is off by {error:.2g}")
+    except torch.OutOfMemoryError:  # says nothing of the kernel, and whoever asked knows what to do
+        raise
     except Exception as error:  # compilers fail in as many ways as there are devices and versions
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(

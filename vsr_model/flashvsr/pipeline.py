@@ -125,6 +125,16 @@ class Pipeline:
         )
         return rest_3THW[:, : frames - self._given]
 
+    def move(self, device: torch.device) -> None:
+        """Take all that the stream remembers to `device`; the networks stay where they are."""
+        history = self._history
+        for name in ("first_CThw", "second_CThw"):
+            held = getattr(history, name)
+            setattr(history, name, held if held is None else held.to(device))
+        remembered = (self._cache.keys, self._cache.values, self._memory.last)
+        for tensors in (*remembered, self._waiting, self._source, self._tokens):
+            tensors[:] = [tensor.to(device) for tensor in tensors]
+
     def _take(self, frame_31HW: torch.Tensor) -> list[torch.Tensor]:
         """Take one frame; a chunk of finished ones comes back when it was the one that was missing."""
         self._taken += 1
@@ -162,10 +172,12 @@ class Pipeline:
         """On the device while it works; in the host's memory afterwards if it shall not stay."""
         with torch.inference_mode(False):  # else its weights would be tied to this mode
             network.to(device)
-        yield
-        if self._settings.unload_dit:
-            with torch.inference_mode(False):
-                network.to("cpu")
+        try:
+            yield
+        finally:
+            if self._settings.unload_dit:
+                with torch.inference_mode(False):
+                    network.to("cpu")
 
     def _decode(self, latents_CtHW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
         """Latent by latent: all of the first chunk at once would take five times the memory of everything else."""

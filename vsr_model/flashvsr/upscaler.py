@@ -138,6 +138,11 @@ class FlashVsrStream:
         self._ready.clear()
         return done
 
+    def move(self, device: torch.device) -> None:
+        """Take what it remembers to `device` (see `vsr_model.contract.Movable`)."""
+        self._pipeline.move(device)
+        self._ready = [frames_T3HW.to(device) for frames_T3HW in self._ready]
+
     def reset(self) -> None:
         """End the shot: its last frames come with the next push, and the next frame starts afresh."""
         rest_3THW = self._pipeline.finish()

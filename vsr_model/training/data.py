@@ -110,8 +110,12 @@ class Clips:
         film = self.film_NT3HW if self.film_NT3HW is not None and frames <= self.film_NT3HW.shape[1] else None
         of_film = round(clips * shares.film) if film is not None else 0
         kinds = [(self.taught.get(taught or 0), shares.taught), (self.built_N3SS, shares.built)]
-        counted = [(tiles, round(clips * share)) for tiles, share in kinds if tiles is not None]
-        rest = clips - of_film - sum(count for _, count in counted)
+        counted = []
+        rest = clips - of_film
+        for tiles, share in kinds:
+            if tiles is not None:
+                counted.append((tiles, min(rest, round(clips * share))))  # rounded up, shares may be more than a batch
+                rest -= counted[-1][1]
         parts = []
         for tiles_N3SS, count in [(self.tiles_N3SS, rest), *counted]:
             if count:
