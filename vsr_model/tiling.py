@@ -140,7 +140,8 @@ class TiledStream:
         """Forget the past in every tile whose network has one to forget."""
         for tile in self._tiles:
             if isinstance(tile.stream, Resettable):
-                tile.stream.reset()
+                with self._at_work(tile.stream):  # a network may finish the shot now
+                    tile.stream.reset()
 
     @torch.no_grad()
     def _join(self, pieces: Sequence[torch.Tensor] | None) -> torch.Tensor:

@@ -124,6 +124,11 @@ def test_tiles_that_wait_elsewhere_give_the_same_pictures(monkeypatch: pytest.Mo
     waited = run(TiledUpscaler(upscaler, 96, 8, park=True).stream(112, 40, 2), clip_T3HW, [30, 3])
     assert torch.equal(waited, stayed)
     assert len(moves) == 2 * 2 * 3  # there and back, of two tiles, in two pushes and the end
+    stream = TiledUpscaler(upscaler, 96, 8, park=True).stream(112, 40, 2)
+    stream.push(clip_T3HW[:3])
+    moves.clear()
+    stream.reset()  # makes the rest of the shot, for which the memories must be where the networks are
+    assert len(moves) == 2 * 2
 
 
 def test_frames_of_another_size_are_refused() -> None:
