@@ -88,20 +88,22 @@ def _rows(x_CHW: torch.Tensor, height: int, kernel: KernelName, into: torch.Tens
     x_CHW = x_CHW.contiguous()
     out_CNW = x_CHW.new_empty((x_CHW.shape[0], height, x_CHW.shape[2])) if into is None else into
     index_KN, weight_KN = _taps(x_CHW.shape[1], height, kernel, x_CHW.device)
-    rows = max(1, min(height, _SLAB.get(x_CHW.device.type, _SLAB_ELSEWHERE) // x_CHW.shape[2]))
-    slab = x_CHW.new_empty((rows, x_CHW.shape[2]))
-    for x_HW, out_NW in zip(x_CHW, out_CNW, strict=True):
+    slab = _SLAB.get(x_CHW.device.type, _SLAB_ELSEWHERE) // x_CHW.shape[2]  # rows of it
+    rows = max(1, min(height, slab))
+    channels = max(1, min(len(x_CHW), slab // height))
+    for x_cHW, out_cNW in zip(torch.split(x_CHW, channels), torch.split(out_CNW, channels), strict=True):
+        term = torch.empty_like(out_cNW[:, :rows])
         for top in range(0, height, rows):
-            sum_NW = out_NW[top : top + rows]
-            term_NW = slab[: sum_NW.shape[0]]
+            sum_cNW = out_cNW[:, top : top + rows]
+            term_cNW = term[:, : sum_cNW.shape[1]]
             for k, (index_N, weight_N) in enumerate(zip(index_KN, weight_KN, strict=True)):
-                torch.index_select(x_HW, 0, index_N[top : top + rows], out=term_NW)
+                torch.index_select(x_cHW, 1, index_N[top : top + rows], out=term_cNW)
                 weight_N1 = weight_N[top : top + rows, None]
                 # Never fused into one multiply-add: its single rounding would depend on device and vector width.
                 if k == 0:
-                    torch.mul(term_NW, weight_N1, out=sum_NW)
+                    torch.mul(term_cNW, weight_N1, out=sum_cNW)
                 else:
-                    sum_NW.add_(term_NW.mul_(weight_N1))
+                    sum_cNW.add_(term_cNW.mul_(weight_N1))
     return out_CNW
 
 
@@ -114,7 +116,7 @@ def _columns(x_CHW: torch.Tensor, width: int, kernel: KernelName) -> torch.Tenso
 
 
 @torch.no_grad()
-def _resize_frame(x_CHW: torch.Tensor, out_CHW: torch.Tensor, kernel: KernelName) -> None:
+def _resize_planes(x_CHW: torch.Tensor, out_CHW: torch.Tensor, kernel: KernelName) -> None:
     """Fill the contiguous `out_CHW` with `x_CHW` at its size; any float dtype, summed in float32."""
     height, width = out_CHW.shape[1:]
     if x_CHW.shape == out_CHW.shape:
@@ -155,8 +157,10 @@ def resize(frames_T3HW: torch.Tensor, height: int, width: int, kernel: KernelNam
     if kernel not in _KERNELS:
         raise ValueError(f"unknown kernel {kernel!r}: choose one of {', '.join(_KERNELS)}")
     out_T3HW = frames_T3HW.new_empty((*frames_T3HW.shape[:2], height, width))
-    for x_CHW, out_CHW in zip(frames_T3HW, out_T3HW, strict=True):
-        _resize_frame(x_CHW, out_CHW, kernel)
+    # One frame at a time stays in a processor's cache; a GPU wants few launches.
+    step = 1 if frames_T3HW.device.type == "cpu" else max(1, len(frames_T3HW))
+    for x_T3HW, out in zip(torch.split(frames_T3HW, step), torch.split(out_T3HW, step), strict=True):
+        _resize_planes(x_T3HW.flatten(0, 1), out.flatten(0, 1), kernel)
     return out_T3HW
 
 
@@ -257,7 +261,7 @@ class ClassicalUpscaler:
         if scale not in self.info.scales:
             raise UnsupportedScale(f"{self.info.name} enlarges by 1 to 8, not by {scale}: ask for one of those")
         return FramewiseStream(
-            height, width, scale, self._device, lambda x_3HW, out_3HW: _resize_frame(x_3HW, out_3HW, self._kernel)
+            height, width, scale, self._device, lambda x_3HW, out_3HW: _resize_planes(x_3HW, out_3HW, self._kernel)
         )
 
 

@@ -6,7 +6,8 @@ float32, in powers of two.
 
 Exact: what it computes is `attention.sparse_attention` but for the order of sums. Knows nothing of who chose.
 
-Shape suffixes: E heads, W windows (Wq of queries, Wk of keys), L tokens of a window, D head width.
+Shape suffixes: E heads, W windows (Wq of queries, Wk of keys), P = E * Wq places, L tokens of a window, K of them at a
+time, D head width, B a block, which a row is padded to.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import triton
 import triton.language as tl
 
 _LOG2_E = math.log2(math.e)
+_KEYS = 64  # of a window, looked at together: more would not fit beside the sums in a program's registers
 
 
 def sparse_attention(
@@ -26,45 +28,87 @@ def sparse_attention(
     """See `attention.sparse_attention`; half or single precision, L and D powers of two from 16 on."""
     heads, queries, tokens, width = query_EWLD.shape
     keys = key_EWLD.shape[1]
-    query_EWLD, key_EWLD, value_EWLD = (x.contiguous() for x in (query_EWLD, key_EWLD, value_EWLD))
+    query_EWLD = query_EWLD.contiguous()
+    key_EWLD, value_EWLD = (x if x[0].is_contiguous() else x.contiguous() for x in (key_EWLD, value_EWLD))
     out_EWLD = torch.empty_like(query_EWLD)
-    count_EW = chosen_EWW.sum(-1, dtype=torch.int32)
-    list_EWW = chosen_EWW.logical_not().to(torch.uint8).argsort(dim=-1, stable=True).to(torch.int32)
-    order_P = count_EW.flatten().argsort(descending=True).to(torch.int32)
-    stages = 1 if query_EWLD.dtype == torch.float32 else 2  # what two tiles of keys and values take of shared memory
+    list_EWW, count_P, order_P = listed(chosen_EWW)
+    # Two stages of keys and values in single precision are more than shared memory holds.
+    stages = 1 if query_EWLD.dtype == torch.float32 else 2
     _attend[(heads * queries,)](
-        query_EWLD, key_EWLD, value_EWLD, out_EWLD, count_EW, list_EWW, order_P, queries, keys,
-        _LOG2_E / math.sqrt(width), L=tokens, D=width, num_warps=8, num_stages=stages,
+        query_EWLD, key_EWLD, value_EWLD, out_EWLD, count_P, list_EWW, order_P, queries, keys,
+        key_EWLD.stride(0), value_EWLD.stride(0), _LOG2_E / math.sqrt(width),
+        L=tokens, K=min(_KEYS, tokens), D=width, num_warps=4, num_stages=stages,
     )  # fmt: skip
     return out_EWLD
 
 
+def listed(chosen_EWW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The choice as lists, made on the device.
+
+    Returns:
+        Chosen key windows of each query window in front of [E, Wq, Wk], how many they are [P], and the places head *
+        Wq + window with the longest lists first [P]; int32.
+    """
+    heads, queries, keys = chosen_EWW.shape
+    places = heads * queries
+    list_EWW = torch.empty(chosen_EWW.shape, dtype=torch.int32, device=chosen_EWW.device)
+    count_P, order_P = (torch.empty(places, dtype=torch.int32, device=chosen_EWW.device) for _ in range(2))
+    _list[(places,)](chosen_EWW.contiguous(), list_EWW, count_P, keys, B=triton.next_power_of_2(keys))
+    _rank[(places,)](count_P, order_P, places, B=triton.next_power_of_2(places))
+    return list_EWW, count_P, order_P
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _list(chosen, windows, count, keys, B: tl.constexpr):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    start = tl.program_id(0).to(tl.int64) * keys
+    at_B = tl.arange(0, B)
+    chosen_B = tl.load(chosen + start + at_B, at_B < keys, 0).to(tl.int32)
+    place_B = tl.cumsum(chosen_B, 0) - chosen_B
+    tl.store(windows + start + place_B, at_B, chosen_B != 0)
+    tl.store(count + tl.program_id(0), tl.sum(chosen_B, 0))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _rank(count, order, places, B: tl.constexpr):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    place = tl.program_id(0)
+    at_B = tl.arange(0, B)
+    mine = tl.load(count + place)
+    other_B = tl.load(count + at_B, at_B < places, -1)
+    before_B = (other_B > mine) | ((other_B == mine) & (at_B < place))
+    tl.store(order + tl.sum(before_B.to(tl.int32), 0), place)
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def _attend(  # type: ignore[no-untyped-def]
-    query, key, value, out, count, windows, order, queries, keys, scale, L: tl.constexpr, D: tl.constexpr
-):  # pragma: no cover - compiled
+    query, key, value, out, count, windows, order, queries, keys, key_stride, value_stride, scale,
+    L: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
+):  # pragma: no cover - compiled  # fmt: skip
     place = tl.load(order + tl.program_id(0))  # head * queries + window
-    head = place // queries
+    head = (place // queries).to(tl.int64)
     wanted = tl.load(count + place)
-    row_L = tl.arange(0, L)
-    tile_LD = row_L[:, None] * D + tl.arange(0, D)[None, :]
-    tile_DL = tl.arange(0, D)[:, None] + row_L[None, :] * D
+    row_L, row_K, at_D = tl.arange(0, L), tl.arange(0, K), tl.arange(0, D)
+    tile_LD = row_L[:, None] * D + at_D[None, :]
+    tile_KD = row_K[:, None] * D + at_D[None, :]
+    tile_DK = at_D[:, None] + row_K[None, :] * D
     q_LD = tl.load(query + place.to(tl.int64) * (L * D) + tile_LD)
-    of_head = head.to(tl.int64) * keys
+    key += head * key_stride
+    value += head * value_stride
+    windows += place.to(tl.int64) * keys
     sum_LD = tl.zeros((L, D), tl.float32)
     weight_L = tl.zeros((L,), tl.float32)
     top_L = tl.full((L,), -float("inf"), tl.float32)
-    for n in range(wanted):
-        start = (of_head + tl.load(windows + place.to(tl.int64) * keys + n)) * (L * D)
-        k_DL = tl.load(key + start + tile_DL)
-        score_LL = tl.dot(q_LD, k_DL, input_precision="ieee") * scale
-        higher_L = tl.maximum(top_L, tl.max(score_LL, 1))
+    parts: tl.constexpr = L // K
+    for n in range(wanted * parts):
+        start = (tl.load(windows + n // parts).to(tl.int64) * L + n % parts * K) * D
+        k_DK = tl.load(key + start + tile_DK)
+        score_LK = tl.dot(q_LD, k_DK, input_precision="ieee")
+        higher_L = tl.maximum(top_L, tl.max(score_LK, 1) * scale)
+        share_LK = tl.exp2(score_LK * scale - higher_L[:, None])
         fade_L = tl.exp2(top_L - higher_L)
-        share_LL = tl.exp2(score_LL - higher_L[:, None])
-        weight_L = weight_L * fade_L + tl.sum(share_LL, 1)
-        v_LD = tl.load(value + start + tile_LD)
-        sum_LD = tl.dot(share_LL.to(v_LD.dtype), v_LD, sum_LD * fade_L[:, None], input_precision="ieee")
+        weight_L = weight_L * fade_L + tl.sum(share_LK, 1)
+        v_KD = tl.load(value + start + tile_KD)
+        sum_LD = tl.dot(share_LK.to(v_KD.dtype), v_KD, sum_LD * fade_L[:, None], input_precision="ieee")
         top_L = higher_L
-    # The highest score has a share of 1, so this divides by the weight, or by 1 where nothing was chosen.
-    result_LD = sum_LD / tl.maximum(weight_L, 1.0)[:, None]
+    # The highest score has a share of about 1, so this divides by the weight, or by 1 where nothing was chosen.
+    result_LD = sum_LD / tl.where(weight_L > 0.0, weight_L, 1.0)[:, None]
     tl.store(out + place.to(tl.int64) * (L * D) + tile_LD, result_LD.to(out.dtype.element_ty))

@@ -17,16 +17,16 @@ from torch import nn
 
 from vsr_model.flashvsr.attention import (
     WINDOW,
+    WINDOW_TOKENS,
     choose_windows,
     from_windows,
     local_mask,
     sparse_attention,
-    to_windows,
 )
-from vsr_model.flashvsr.rope import rotate, rotations
+from vsr_model.flashvsr.fused import EPS, Steps, Turned, steps_on
+from vsr_model.flashvsr.rope import as_real, rotations
 
 PATCH = (1, 2, 2)  # latent frames, rows and columns of one token
-EPS = 1e-6
 TIMESTEP = 1000.0  # pure noise
 
 
@@ -59,25 +59,85 @@ class Sparsity:
 
 
 @dataclass(frozen=True)
+class Modulation:
+    """What a layer's two norms are weighed with and shifted by, and the gates of what follows them, [1, C] each."""
+
+    shift_1C: torch.Tensor
+    scale_1C: torch.Tensor
+    gate_1C: torch.Tensor
+    ffn_shift_1C: torch.Tensor
+    ffn_scale_1C: torch.Tensor
+    ffn_gate_1C: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Constants:
-    """What depends on weights and prompt alone; see `Dit.constants`."""
+    """What depends on weights and prompt alone; see `Dit.constants`.
+
+    Attributes:
+        time_1C, modulation_1SC: the embedded timestep, and what all layers make of it.
+        layers: modulation of each.
+        head_scale_1C, head_shift_1C: of the head's norm.
+        text_keys, text_values: of each layer's attention to the prompt, [M, C].
+    """
 
     time_1C: torch.Tensor
     modulation_1SC: torch.Tensor
+    layers: tuple[Modulation, ...]
+    head_scale_1C: torch.Tensor
+    head_shift_1C: torch.Tensor
     text_keys: tuple[torch.Tensor, ...]
     text_values: tuple[torch.Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Where the tokens of a chunk are.
+
+    Attributes:
+        grid: latents, rows and columns of tokens.
+        turn_NP2: cosine and sine of each pair's rotation.
+        near_nn: see `attention.local_mask`.
+        slot, slabs: the first slot of the cache's rings that its slabs take, and their number.
+        seen: slots that hold slabs by then.
+    """
+
+    grid: tuple[int, int, int]
+    turn_NP2: torch.Tensor
+    near_nn: torch.Tensor
+    slot: int
+    slabs: int
+    seen: int
+
+
 @dataclass
 class Cache:
-    """Keys and values of earlier slabs, layer by layer, [E, W, L, D] each; empty before the first chunk."""
+    """Keys and values of the latest slabs in rings, layer by layer; empty before the first chunk.
+
+    Attributes:
+        keys, values: [E, slots, n, L, D] each; a slab's slot is its number modulo the slots.
+        means: of the keys over the tokens of each window, [E, slots, n, D].
+        slabs: written so far.
+    """
 
     keys: list[torch.Tensor] = field(default_factory=list)
     values: list[torch.Tensor] = field(default_factory=list)
+    means: list[torch.Tensor] = field(default_factory=list)
+    slabs: int = 0
+
+    def make_room(self, like: torch.Tensor, layers: int, shape: tuple[int, int, int, int, int]) -> None:
+        """Before the first chunk: rings of `shape` in the type and place of `like`."""
+        self.keys, self.values = ([like.new_empty(shape) for _ in range(layers)] for _ in range(2))
+        self.means = [like.new_empty((*shape[:3], shape[4])) for _ in range(layers)]
+
+    def order(self) -> list[int]:
+        """Slots from the oldest slab that is kept to the latest."""
+        slots = self.keys[0].shape[1]
+        return [slab % slots for slab in range(max(0, self.slabs - slots), self.slabs)]
 
 
 class RmsNorm(nn.Module):
-    """x / rms(x) * weight over all channels; the division in float32."""
+    """x / rms(x) * weight over all channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,8 +145,7 @@ class RmsNorm(nn.Module):
 
     def forward(self, x_NC: torch.Tensor) -> torch.Tensor:
         """Same shape and type out as in."""
-        x = x_NC.float()
-        return (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS)).to(x_NC.dtype) * self.weight
+        return F.rms_norm(x_NC, x_NC.shape[-1:], self.weight, EPS)
 
 
 class Attention(nn.Module):
@@ -116,18 +175,25 @@ class Block(nn.Module):
         attention = self.cross_attn
         return attention.norm_k(attention.k(text_MC)), attention.v(text_MC)
 
-    def query_key_value(self, y_NC: torch.Tensor, rotation_NP: torch.Tensor, grid: tuple[int, int, int]) -> tuple[
-        torch.Tensor, torch.Tensor, torch.Tensor
-    ]:  # fmt: skip
-        """Self-attention's inputs as windows [E, W, L, D], positions turned in."""
-        attention = self.self_attn
-        q_NED, k_NED, v_NED = (
-            x_NC.unflatten(-1, (self.heads, -1))
-            for x_NC in (attention.norm_q(attention.q(y_NC)), attention.norm_k(attention.k(y_NC)), attention.v(y_NC))
+    def look_around(
+        self, y_NC: torch.Tensor, at: Chunk, layer: int, cache: Cache, steps: Steps, keep_ratio: float
+    ) -> torch.Tensor:
+        """Sparse self-attention over the cache; what this chunk adds to it is written into its ring."""
+        attention, slots = self.self_attn, slice(at.slot, at.slot + at.slabs)
+        key_EWLD, value_EWLD = (ring[layer][:, slots].flatten(1, 2) for ring in (cache.keys, cache.values))
+        to = Turned(
+            attention.norm_q.weight, attention.norm_k.weight, at.turn_NP2, at.grid, key_EWLD, value_EWLD
+        )  # fmt: skip
+        query_EWLD = steps.windows(attention.q(y_NC), attention.k(y_NC), attention.v(y_NC), to)
+        means_EsnD = cache.means[layer][:, slots]
+        means_EsnD.copy_(key_EWLD.mean(2).view_as(means_EsnD))
+        keys_EWLD, values_EWLD, means_EWD = (
+            ring[layer][:, : at.seen].flatten(1, 2) for ring in (cache.keys, cache.values, cache.means)
         )
-        windows = (to_windows(x, *grid) for x in (rotate(q_NED, rotation_NP), rotate(k_NED, rotation_NP), v_NED))
-        query_EWLD, key_EWLD, value_EWLD = windows
-        return query_EWLD, key_EWLD, value_EWLD
+        chosen_EWW = choose_windows(query_EWLD.mean(2), means_EWD, at.near_nn, keep_ratio, steps.kth_largest)
+        seen_EWLD = sparse_attention(query_EWLD, keys_EWLD, values_EWLD, chosen_EWW)
+        out_NC: torch.Tensor = attention.o(from_windows(seen_EWLD, *at.grid))
+        return out_NC
 
     def look_at_text(self, x_NC: torch.Tensor, key_MC: torch.Tensor, value_MC: torch.Tensor) -> torch.Tensor:
         """Dense attention to the prompt."""
@@ -138,19 +204,25 @@ class Block(nn.Module):
         out_NC: torch.Tensor = attention.o(seen_NC)
         return out_NC
 
+    def feed_forward(self, y_NC: torch.Tensor, steps: Steps) -> torch.Tensor:
+        """Wider, bent, and back."""
+        wide, _, back = self.ffn
+        assert isinstance(wide, nn.Linear)
+        out_NC: torch.Tensor = back(steps.linear_gelu(wide, y_NC))
+        return out_NC
+
 
 class Head(nn.Module):
-    """Tokens to the values of their patches."""
+    """Normed and modulated tokens to the values of their patches."""
 
     def __init__(self, shape: DitShape) -> None:
         super().__init__()
         self.head = nn.Linear(shape.width, shape.latent_channels * PATCH[1] * PATCH[2])
         self.modulation = nn.Parameter(torch.zeros(1, 2, shape.width))
 
-    def forward(self, x_NC: torch.Tensor, time_1C: torch.Tensor) -> torch.Tensor:
+    def forward(self, y_NC: torch.Tensor) -> torch.Tensor:
         """[N, values of a patch], channel fastest."""
-        shift_1C, scale_1C = (self.modulation + time_1C[:, None]).unbind(1)
-        out_NV: torch.Tensor = self.head(_plain_norm(x_NC) * (1 + scale_1C) + shift_1C)
+        out_NV: torch.Tensor = self.head(y_NC)
         return out_NV
 
 
@@ -176,8 +248,14 @@ class Dit(nn.Module):
         time_1C = self.time_embedding(sinusoid(self.shape.frequencies, weight.device).to(weight.dtype))
         text_MC = self.text_embedding(prompt_MT.to(weight))
         texts = [block.text(text_MC) for block in self._blocks()]
+        modulation_1SC = self.time_projection(time_1C).unflatten(1, (6, -1))
+        layers = []
+        for block in self._blocks():
+            shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (block.modulation + modulation_1SC).unbind(1)
+            layers.append(Modulation(shift, 1 + scale, gate, ffn_shift, 1 + ffn_scale, ffn_gate))
+        head_shift_1C, head_scale_1C = (self.head.modulation + time_1C[:, None]).unbind(1)
         return Constants(
-            time_1C, self.time_projection(time_1C).unflatten(1, (6, -1)),
+            time_1C, modulation_1SC, tuple(layers), 1 + head_scale_1C, head_shift_1C,
             tuple(key for key, _ in texts), tuple(value for _, value in texts),
         )  # fmt: skip
 
@@ -206,30 +284,41 @@ class Dit(nn.Module):
         Returns:
             What the noise is to be reduced by, [channels, t, H, W].
         """
+        at = self._place(noise_CtHW, first_time, sparsity, cache)
+        steps = steps_on(noise_CtHW.device, noise_CtHW.dtype, self.shape.width, self.shape.heads)
+        x_NC = (self.patch_embedding(noise_CtHW[None])[0].flatten(1).T + source_NC).contiguous()
+        norms = [(layer.scale_1C, layer.shift_1C) for layer in constants.layers]
+        norms.append((constants.head_scale_1C, constants.head_shift_1C))
+        y_NC = F.layer_norm(x_NC, x_NC.shape[-1:], eps=EPS) * norms[0][0] + norms[0][1]
+        for n, (block, layer) in enumerate(zip(self._blocks(), constants.layers, strict=True)):
+            y_NC = block.look_around(y_NC, at, n, cache, steps, sparsity.keep_ratio)
+            y_NC = steps.add_norm(x_NC, y_NC, layer.gate_1C, block.norm3.weight, block.norm3.bias)
+            y_NC = block.look_at_text(y_NC, constants.text_keys[n], constants.text_values[n])
+            y_NC = steps.add_norm(x_NC, y_NC, None, layer.ffn_scale_1C, layer.ffn_shift_1C)
+            y_NC = block.feed_forward(y_NC, steps)
+            y_NC = steps.add_norm(x_NC, y_NC, layer.ffn_gate_1C, *norms[n + 1])
+        cache.slabs += at.slabs
+        return self._unpatch(self.head(y_NC), at.grid)
+
+    def _place(self, noise_CtHW: torch.Tensor, first_time: int, sparsity: Sparsity, cache: Cache) -> Chunk:
+        """Where a chunk is, with room for it in the cache."""
         times, height, width = (n // p for n, p in zip(noise_CtHW.shape[1:], PATCH, strict=True))
-        grid = times, height, width
-        rotation_NP = rotations(first_time, *grid, self.shape.width // self.shape.heads, noise_CtHW.device)
-        near_nn = local_mask(height // WINDOW[1], width // WINDOW[2], sparsity.local_range, noise_CtHW.device)
-        x_NC = self.patch_embedding(noise_CtHW[None])[0].flatten(1).T + source_NC
-        is_first = not cache.keys
-        for n, block in enumerate(self._blocks()):
-            shift, scale, gate, shift_2, scale_2, gate_2 = (block.modulation + constants.modulation_1SC).unbind(1)
-            y_NC = _plain_norm(x_NC) * (1 + scale) + shift
-            query_EWLD, key_EWLD, value_EWLD = block.query_key_value(y_NC, rotation_NP, grid)
-            if not is_first:
-                key_EWLD = torch.cat((cache.keys[n], key_EWLD), dim=1)
-                value_EWLD = torch.cat((cache.values[n], value_EWLD), dim=1)
-            chosen_EWW = choose_windows(query_EWLD.mean(2), key_EWLD.mean(2), near_nn, sparsity.keep_ratio)
-            seen_EWLD = sparse_attention(query_EWLD, key_EWLD, value_EWLD, chosen_EWW)
-            x_NC = x_NC + gate * block.self_attn.o(from_windows(seen_EWLD, *grid))
-            x_NC = x_NC + block.look_at_text(block.norm3(x_NC), constants.text_keys[n], constants.text_values[n])
-            y_NC = _plain_norm(x_NC) * (1 + scale_2) + shift_2
-            x_NC = x_NC + gate_2 * block.ffn(y_NC)
-            drop = len(near_nn) if key_EWLD.shape[1] // len(near_nn) > sparsity.kv_slabs else 0
-            # At once and as copies: what is dropped shall not be held, and no layer twice.
-            cache.keys[n:] = [key_EWLD[:, drop:].clone(), *cache.keys[n + 1 :]]
-            cache.values[n:] = [value_EWLD[:, drop:].clone(), *cache.values[n + 1 :]]
-        return self._unpatch(self.head(x_NC, constants.time_1C), grid)
+        device, head_width = noise_CtHW.device, self.shape.width // self.shape.heads
+        near_nn = local_mask(height // WINDOW[1], width // WINDOW[2], sparsity.local_range, device)
+        slabs = times // WINDOW[0]
+        if not cache.slabs:
+            # As many as are kept, and one that is being made; the first chunk has several.
+            slots = max(sparsity.kv_slabs + 1, slabs)
+            cache.make_room(
+                noise_CtHW, self.shape.layers, (self.shape.heads, slots, len(near_nn), WINDOW_TOKENS, head_width)
+            )
+        slots = cache.keys[0].shape[1]
+        slot = cache.slabs % slots
+        if slot + slabs > slots:
+            raise ValueError(f"{slabs} slabs do not fit into {slots} slots from {slot}")
+        turn_NP2 = as_real(rotations(first_time, times, height, width, head_width, device))
+        seen = min(cache.slabs + slabs, slots)
+        return Chunk((times, height, width), turn_NP2, near_nn, slot, slabs, seen)
 
     def _unpatch(self, x_NV: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
         times, height, width = grid
@@ -242,7 +331,3 @@ def sinusoid(size: int, device: torch.device | str = "cpu") -> torch.Tensor:
     half = size // 2
     frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64, device=device) / half)
     return torch.cat(((TIMESTEP * frequency).cos(), (TIMESTEP * frequency).sin()))[None]
-
-
-def _plain_norm(x_NC: torch.Tensor) -> torch.Tensor:
-    return F.layer_norm(x_NC, x_NC.shape[-1:], eps=EPS)

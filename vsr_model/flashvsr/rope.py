@@ -38,8 +38,20 @@ def rotations(
     return torch.polar(torch.ones_like(angle_NP), angle_NP)
 
 
-def rotate(x_NED: torch.Tensor, rotation_NP: torch.Tensor) -> torch.Tensor:
-    """Turn every pair of every head by its token's rotation; the type of `x_NED` is kept."""
-    pairs_NEP2 = x_NED.double().reshape(*x_NED.shape[:-1], -1, 2)
-    pairs_NEP = torch.view_as_complex(pairs_NEP2.contiguous())
-    return torch.view_as_real(pairs_NEP * rotation_NP[:, None]).flatten(-2).to(x_NED.dtype)
+def rotate(x_NED: torch.Tensor, turn_NP2: torch.Tensor) -> torch.Tensor:
+    """Turn every pair of every head by its token's rotation, in float32 or better; the type of `x_NED` is kept.
+
+    Args:
+        x_NED: values.
+        turn_NP2: cosines and sines; `as_real` of `rotations`.
+    """
+    pairs_NEP2 = x_NED.to(turn_NP2.dtype).reshape(*x_NED.shape[:-1], -1, 2)
+    real_NEP, imaginary_NEP = pairs_NEP2.unbind(-1)
+    cos_N1P, sin_N1P = turn_NP2[:, None].unbind(-1)
+    turned = (real_NEP * cos_N1P - imaginary_NEP * sin_N1P, real_NEP * sin_N1P + imaginary_NEP * cos_N1P)
+    return torch.stack(turned, dim=-1).flatten(-2).to(x_NED.dtype)
+
+
+def as_real(rotation_NP: torch.Tensor) -> torch.Tensor:
+    """Rotations as cosines and sines in float32, [N, P, 2]."""
+    return torch.view_as_real(rotation_NP).float()
