@@ -42,8 +42,8 @@ def match_low_frequencies(
     Arguments and result as for `match_statistics`. Local: a pixel depends on 63 x 63 pixels around it.
     """
     result_T3HW = result_T3HW.float()
-    detail_T3HW = result_T3HW - blur(result_T3HW, WAVELET_LEVELS)
-    return (detail_T3HW + blur(source_T3HW.float(), WAVELET_LEVELS)).clamp(low, high)
+    # Both low frequencies at once: a blur of a difference is the difference of the blurs.
+    return (result_T3HW + blur(source_T3HW.float() - result_T3HW, WAVELET_LEVELS)).clamp(low, high)
 
 
 def blur(x_T3HW: torch.Tensor, levels: int) -> torch.Tensor:

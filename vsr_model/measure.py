@@ -59,9 +59,7 @@ def measure(upscaler: Upscaler, height: int, width: int, scale: int, chunks: int
 
     def push() -> int:
         noise_T3HW = torch.rand((CHUNK, 3, height, width), generator=generator, device=device)
-        done = len(stream.push(noise_T3HW))
-        _wait(device)
-        return done
+        return len(stream.push(noise_T3HW))
 
     stream = upscaler.stream(height, width, scale)
     if device.type == "cuda":
@@ -69,13 +67,19 @@ def measure(upscaler: Upscaler, height: int, width: int, scale: int, chunks: int
     began, finished = time.perf_counter(), 0
     while not finished:
         finished = push()
+    _wait(device)
     first = time.perf_counter() - began
     for _ in range(-(-info.warm_up // CHUNK)):
         push()
+    _wait(device)
+    began = time.perf_counter()
+    frames = sum(push() for _ in range(chunks))
+    _wait(device)
+    total = time.perf_counter() - began
+    # Again for the parts: waiting at every border takes time of its own.
     with _watched(upscaler.parts() if isinstance(upscaler, Divided) else {}, device) as seconds:
-        began = time.perf_counter()
-        frames = sum(push() for _ in range(chunks))
-        total = time.perf_counter() - began
+        for _ in range(chunks):
+            push()
     each = {"all": total, **seconds}
     return Measured(
         model=info.name,
@@ -92,7 +96,7 @@ def measure(upscaler: Upscaler, height: int, width: int, scale: int, chunks: int
 
 @contextmanager
 def _watched(parts: dict[str, nn.Module], device: torch.device) -> Iterator[dict[str, float]]:
-    """Seconds spent in each part while the block runs. Waiting for the device at every border costs a little."""
+    """Seconds spent in each part while the block runs; the device is waited for at every border."""
     seconds: dict[str, float] = defaultdict(float)
     hooks = []
     for name, part in parts.items():

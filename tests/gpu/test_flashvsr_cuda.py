@@ -10,7 +10,9 @@ import torch
 from tests.unit.model_contract import check_contract, make_clip, run
 from vsr_model.contract import Placement
 from vsr_model.flashvsr import attention, dit
+from vsr_model.flashvsr.fused import Plain, steps_on
 from vsr_model.flashvsr.models import load_small
+from vsr_model.flashvsr.trial import ROUNDING
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 CUDA = torch.device("cuda")
@@ -63,7 +65,13 @@ def test_the_kernel_is_used_and_exact(dtype: torch.dtype, tokens: int, width: in
             chosen = torch.rand((heads, queries, keys), device=CUDA) < share
             wanted = attention.exact_attention(query.double(), key.double(), value.double(), chosen)
             error = float((kernel(query, key, value, chosen).double() - wanted).abs().max())
-            assert error < attention._KERNEL_ERROR[dtype], (share, error)
+            assert error < ROUNDING[dtype], (share, error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("width", "heads"), [(1536, 12), (64, 2)])
+def test_the_fused_steps_are_used_and_exact(dtype: torch.dtype, width: int, heads: int) -> None:
+    assert not isinstance(steps_on(CUDA, dtype, width, heads), Plain)
 
 
 def test_the_transformer_may_leave_the_device_between_chunks() -> None:

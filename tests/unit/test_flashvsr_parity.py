@@ -138,7 +138,8 @@ def test_dit_stream(case: str, sparsity: Sparsity, monkeypatch: pytest.MonkeyPat
             slots = cache.keys[0].shape[1]
             for layer in range(3):
                 by_slot = masks[layer].unflatten(-1, (min(cache.slabs, slots), -1))
-                assert torch.equal(by_slot[:, :, cache.order()].flatten(2), stream[f"{case}.c{chunk}.mask.{layer}"].bool())
+                in_time = by_slot[:, :, cache.order()].flatten(2)
+                assert torch.equal(in_time, stream[f"{case}.c{chunk}.mask.{layer}"].bool())
             key = f"{case}.c{chunk}.x0"
             wanted = stream[key] if key in stream else stream[f"{key}_s2"]
             step = 1 if key in stream else 2

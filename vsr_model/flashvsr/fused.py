@@ -109,6 +109,7 @@ def steps_on(device: torch.device, dtype: torch.dtype, width: int, heads: int) -
     return made[0] if works("the fused steps of the transformer are", device, prove) else plain
 
 
+@torch.no_grad()
 def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, width: int, heads: int) -> None:
     """Compute every step both ways on fresh noise.
 

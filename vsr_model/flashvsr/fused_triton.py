@@ -16,7 +16,6 @@ from vsr_model.flashvsr.attention import WINDOW, WINDOW_TOKENS
 from vsr_model.flashvsr.fused import EPS, Plain, Turned
 
 _WHOLE = 1 << 15  # scores that a program holds at once
-_BITS_OF_ONE = tl.constexpr(30)  # a float of 1 or less, read as an integer, is below 2 to that
 
 
 class Fused:
@@ -132,12 +131,14 @@ def _kth_largest(x, out, k, scores, B: tl.constexpr, WHOLE: tl.constexpr):  # ty
     start = x + row.to(tl.int64) * scores
     bits_B = tl.load(start + at_B, at_B < scores, -1.0).to(tl.int32, bitcast=True)
     found = 0
-    for n in range(_BITS_OF_ONE):
-        tried = found | (1 << (_BITS_OF_ONE - 1 - n))
+    bit = 1 << 29  # the highest that a float of 1 or less has, read as an integer
+    for _ in range(30):
+        tried = found | bit
         count = tl.sum((bits_B >= tried).to(tl.int32), 0)
         if not WHOLE:
             for first in range(B, scores, B):
                 more_B = tl.load(start + first + at_B, first + at_B < scores, -1.0).to(tl.int32, bitcast=True)
                 count += tl.sum((more_B >= tried).to(tl.int32), 0)
         found = tl.where(count >= k, tried, found)
+        bit = bit // 2
     tl.store(out + row, tl.cast(found, tl.float32, bitcast=True))

@@ -55,6 +55,12 @@ class LqProjection(nn.Module):
         self.norm2 = ChannelNorm(widths[1])
         self.linear_layers = nn.ModuleList([nn.Linear(widths[1], width)])
 
+    def lay_out(self) -> None:
+        """Put the weights in memory as the convolutions read them, so that they need not be copied for every call."""
+        for conv in (self.conv1, self.conv2):
+            weight_OhwKC = conv.weight.data.permute(0, 3, 4, 2, 1).contiguous()
+            conv.weight.data = weight_OhwKC.permute(0, 4, 3, 1, 2)
+
     def forward(self, frames_3THW: torch.Tensor, history: History) -> torch.Tensor | None:
         """Take the first frame of a stream alone, then four at a time.
 
@@ -90,5 +96,15 @@ class LqProjection(nn.Module):
     @staticmethod
     def _convolve(conv: nn.Conv3d, norm: nn.Module, before_CThw: torch.Tensor, clip_CThw: torch.Tensor) -> torch.Tensor:
         x_1CThw = F.pad(torch.cat((before_CThw, clip_CThw), dim=1)[None], (1, 1, 1, 1, 0, 0), mode="replicate")
-        out_CKhw: torch.Tensor = F.silu(norm(conv(x_1CThw)))[0]
+        x_1CKhw = conv(x_1CThw) if x_1CThw.device.type == "cpu" else _flat_convolution(conv, x_1CThw)
+        out_CKhw: torch.Tensor = F.silu(norm(x_1CKhw))[0]
         return out_CKhw
+
+
+def _flat_convolution(conv: nn.Conv3d, x_1CThw: torch.Tensor) -> torch.Tensor:
+    """The same with the frames under the kernel as channels: GPU libraries are twice as fast in two dimensions."""
+    steps, stride = conv.kernel_size[0], conv.stride[0]
+    x_TChw = x_1CThw[0].transpose(0, 1).contiguous(memory_format=torch.channels_last)
+    x_KChw = torch.cat([x_TChw[t : len(x_TChw) - steps + t + 1 : stride] for t in range(steps)], dim=1)
+    out_KChw = F.conv2d(x_KChw, conv.weight.transpose(1, 2).flatten(1, 2), conv.bias)
+    return out_KChw.transpose(0, 1)[None]

@@ -116,6 +116,7 @@ def load(
     assert isinstance(dit, Dit)
     assert isinstance(projection, LqProjection)
     assert isinstance(decoder, TcDecoder | WanVae)
+    _lay_out(projection, decoder)
     with torch.inference_mode():
         networks = Networks(projection, dit, decoder, dit.constants(load_prompt(manifest).to(device)))
     return FlashVsrUpscaler(networks, _settings(placement), info, device)
@@ -185,6 +186,13 @@ def _settings(placement: Placement) -> Settings:
     return Settings(**dict(placement.settings))  # type: ignore[arg-type]
 
 
+def _lay_out(projection: LqProjection, decoder: TcDecoder | WanVae) -> None:
+    """Weights in memory as the convolutions read them."""
+    projection.lay_out()
+    if isinstance(decoder, TcDecoder):
+        decoder.lay_out()
+
+
 def random_networks(
     sizes: Sizes, seed: int, device: torch.device, dtype: torch.dtype, rule: Rule = "causal", full: bool = False
 ) -> Networks:
@@ -196,5 +204,6 @@ def random_networks(
         prompt_MT = torch.randn(sizes.prompt_tokens, sizes.dit.text_width)
     for network in (projection, dit, decoder):
         network.to(device, dtype).eval().requires_grad_(False)
+    _lay_out(projection, decoder)
     with torch.inference_mode():
         return Networks(projection, dit, decoder, dit.constants(prompt_MT.to(device)))

@@ -19,7 +19,7 @@ from vsr_model.classical import resize
 from vsr_model.contract import Corner, ModelInfo
 from vsr_model.errors import UnsupportedScale
 from vsr_model.flashvsr.noise import noise
-from vsr_model.flashvsr.pipeline import MULTIPLE, SHORTEST, Networks, Pipeline, Settings, fix_colors
+from vsr_model.flashvsr.pipeline import LATENTS, MULTIPLE, SHORTEST, Networks, Pipeline, Settings, fix_colors
 from vsr_model.flashvsr.tcdecoder import FRAMES, LATENT_CHANNELS, PATCH
 
 # Frames between the one just fed and the last that has come out, at most.
@@ -126,9 +126,10 @@ class FlashVsrStream:
             raise ValueError(f"expected frames {['T', *self._size]}, got {list(frames_T3HW.shape)}")
         done = [*self._ready]
         self._ready.clear()
-        for t in range(len(frames_T3HW)):
-            self._next_frame += 1
-            done.append(self._trimmed(self._pipeline.push(self._enlarge(frames_T3HW[t : t + 1]).transpose(0, 1))))
+        # In parts, so that a long push takes no more memory than a short one.
+        for part_T3HW in torch.split(frames_T3HW, FRAMES * LATENTS):
+            self._next_frame += len(part_T3HW)
+            done.append(self._trimmed(self._pipeline.push(self._enlarge(part_T3HW).transpose(0, 1))))
         return torch.cat([self._nothing(), *done])
 
     def finish(self) -> torch.Tensor:
@@ -162,11 +163,13 @@ class FlashVsrStream:
 
         return Pipeline(self._networks, self._settings, height, width, draw)
 
-    def _enlarge(self, frame_13HW: torch.Tensor) -> torch.Tensor:
-        big_13HW = enlarge(frame_13HW, self._height, self._width)
-        sides = zip(big_13HW.shape[-2:], self._padded, strict=True)
+    def _enlarge(self, frames_T3HW: torch.Tensor) -> torch.Tensor:
+        big_T3HW = enlarge(frames_T3HW, self._height, self._width)
+        if self._padded == (self._height, self._width):
+            return big_T3HW
+        sides = zip(big_T3HW.shape[-2:], self._padded, strict=True)
         rows, columns = (_mirrored(side, padded, self._device) for side, padded in sides)
-        return big_13HW[..., rows[:, None], columns]
+        return big_T3HW[..., rows[:, None], columns]
 
     def _trimmed(self, frames_3THW: torch.Tensor) -> torch.Tensor:
         return (frames_3THW.transpose(0, 1)[..., : self._height, : self._width] + 1.0) * 0.5
@@ -175,9 +178,9 @@ class FlashVsrStream:
         return torch.zeros((0, 3, self._height, self._width), device=self._device)
 
 
-def enlarge(frame_13HW: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """A source frame in 0..1 as the networks want it: of the result's size, in -1..1."""
-    return resize(frame_13HW.float(), height, width).clamp(0.0, 1.0) * 2.0 - 1.0
+def enlarge(frames_T3HW: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Source frames in 0..1 as the networks want them: of the result's size, in -1..1."""
+    return resize(frames_T3HW.float(), height, width).clamp_(0.0, 1.0).mul_(2.0).sub_(1.0)
 
 
 def _mirrored(side: int, padded: int, device: torch.device) -> torch.Tensor:

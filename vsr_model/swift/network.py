@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vsr_model.convolution import conv_relu
+
 SCALES = (2, 4)
 PYRAMID_LEVELS = 4  # 1/2, 1/4, 1/8 and 1/16 of the source: reaches motions of about 40 source pixels a frame
 
@@ -177,14 +179,6 @@ def channels_last(network: Swift) -> Swift:
     """Lay out the weights as convolutions like them best, on every device."""
     moved: Swift = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
-
-
-def conv_relu(conv: nn.Conv2d, x_BCHW: torch.Tensor) -> torch.Tensor:
-    """relu(conv(x)) of a 3x3 convolution: one kernel instead of three where cuDNN can and no gradient is asked."""
-    if x_BCHW.is_cuda and x_BCHW.dtype == torch.float16 and not torch.is_grad_enabled():
-        one = [1, 1]
-        return torch.cudnn_convolution_relu(x_BCHW, conv.weight, conv.bias, one, one, one, 1)
-    return F.relu(conv(x_BCHW))
 
 
 def warp(picture_BCHW: torch.Tensor, flow_BFHW: torch.Tensor) -> torch.Tensor:
