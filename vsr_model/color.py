@@ -7,6 +7,8 @@ Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 
@@ -48,13 +50,19 @@ def match_low_frequencies(
 
 def blur(x_T3HW: torch.Tensor, levels: int) -> torch.Tensor:
     """The low frequencies: binomial blurs [1, 2, 1] / 4 along both axes with 1, 2, 4, ... pixels between the taps."""
-    tap_3 = x_T3HW.new_tensor([0.25, 0.5, 0.25])
-    kernel_3133 = (tap_3[:, None] * tap_3).expand(3, 1, 3, 3)
+    kernel_3133 = _binomial(x_T3HW.device, x_T3HW.dtype)
     for level in range(levels):
         reach = 2**level
         padded_T3HW = F.pad(x_T3HW, (reach,) * 4, mode="replicate")
         x_T3HW = F.conv2d(padded_T3HW, kernel_3133, groups=3, dilation=reach)
     return x_T3HW
+
+
+@lru_cache(maxsize=8)
+def _binomial(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Kept, because what comes from the host makes it wait for the device."""
+    tap_3 = torch.tensor([0.25, 0.5, 0.25], device=device, dtype=dtype)
+    return (tap_3[:, None] * tap_3).expand(3, 1, 3, 3)
 
 
 def _statistics(x_T3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

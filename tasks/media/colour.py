@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from tasks.media.pixels import Layout, Plane, Planes
+from tasks.media.pixels import Layout, Planes
+from tasks.media.transfer import to_device
 
 # Kr, Kb by ITU-T H.273 matrix number.
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
@@ -114,8 +115,8 @@ def to_rgb(batch: list[Planes], layout: Layout, colour: Colour, device: torch.de
     return rgb_T3HW
 
 
-def to_planes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_frame: int) -> list[Planes]:
-    """Convert to codes of `layout`, dither, and bring them to the host.
+def to_codes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_frame: int) -> list[torch.Tensor]:
+    """Convert to codes of `layout`, and dither.
 
     Args:
         rgb_T3HW: float, nominally 0..1.
@@ -125,7 +126,7 @@ def to_planes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_fram
             in whichever shard it falls.
 
     Returns:
-        T frames of numpy planes.
+        The planes of all frames, [T, rows, columns] each, on the device; uint8, or int16 with the bits of uint16.
     """
     rgb_T3HW = rgb_T3HW.float()
     red, green, blue = rgb_T3HW.unbind(1)
@@ -143,17 +144,27 @@ def to_planes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_fram
             for primary, weight in ((blue, kb), (red, kr)):
                 reduced_Thw = _reduce_chroma(primary - luma_THW, layout, colour)
                 channels.append((reduced_Thw, chroma_gain / (2.0 * (1.0 - weight)), neutral))
-    coded = [_quantise(*channel, layout, first_frame, number) for number, channel in enumerate(channels)]
-    return [tuple(plane[t] for plane in coded) for t in range(rgb_T3HW.shape[0])]
+    return [_quantise(*channel, layout, first_frame, number) for number, channel in enumerate(channels)]
+
+
+def to_planes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_frame: int) -> list[Planes]:
+    """The same on the host, as T frames of numpy planes."""
+    return planes_of([codes.cpu() for codes in to_codes(rgb_T3HW, layout, colour, first_frame)])
+
+
+def planes_of(codes: list[torch.Tensor]) -> list[Planes]:
+    """What `to_codes` made, once it is on the host, as numpy planes frame by frame."""
+    planes = [code.numpy() if code.dtype == torch.uint8 else code.numpy().view(np.uint16) for code in codes]
+    return [tuple(plane[t] for plane in planes) for t in range(len(codes[0]))]
 
 
 def _upload(planes: list[np.ndarray], device: torch.device) -> torch.Tensor:
     stacked = np.stack(planes)
     if stacked.dtype == np.uint16:
         stacked = stacked.view(np.int16)  # torch's uint16 lacks arithmetic; codes above 32767 are mended below
-        codes = torch.from_numpy(stacked).to(device).to(torch.int32) & 0xFFFF
+        codes = to_device(torch.from_numpy(stacked), device).to(torch.int32) & 0xFFFF
     else:
-        codes = torch.from_numpy(stacked).to(device)
+        codes = to_device(torch.from_numpy(stacked), device)
     return codes.float()
 
 
@@ -241,7 +252,7 @@ def _replicate(plane: torch.Tensor, dim: int, before: int, after: int) -> torch.
 
 def _quantise(
     values_THW: torch.Tensor, gain: float, offset: float, layout: Layout, first_frame: int, channel: int
-) -> Plane:
+) -> torch.Tensor:
     """[T, H, W] codes: scaled, then rounded with just under half a code of dither, so that a code stays that code."""
     frames, height, width = values_THW.shape
     noise = _noise(height + _SHIFTS, width + _SHIFTS, values_THW.device)
@@ -252,10 +263,9 @@ def _quantise(
         torch.add(patch, values_THW[t], alpha=gain, out=codes[t])
     codes.add_(offset).round_().clamp_(0.0, _top(layout))
     if layout.depth == 8:
-        return codes.to(torch.uint8).cpu().numpy()
+        return codes.to(torch.uint8)
     # By way of int32: a float above 32767 has no defined value as int16.
-    narrow = codes.to(torch.int16) if layout.depth < 16 else codes.to(torch.int32).to(torch.int16)
-    return narrow.cpu().numpy().view(np.uint16)
+    return codes.to(torch.int16) if layout.depth < 16 else codes.to(torch.int32).to(torch.int16)
 
 
 _SHIFTS = 64

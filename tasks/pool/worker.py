@@ -23,10 +23,11 @@ import torch.nn.functional as F
 
 from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
-from tasks.media.colour import to_planes, to_rgb
+from tasks.media.colour import planes_of, to_codes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_pictures
 from tasks.media.segment import SegmentWriter
+from tasks.media.transfer import ToHost
 from tasks.pool.ladder import Rung, Size, asked, smaller, sturdier
 from tasks.pool.stages import Stages, timed
 from tasks.records import Record, Work, segment_place
@@ -218,22 +219,17 @@ class ShardWorker:
     ) -> Iterator[Planes]:  # fmt: skip
         """Planes in, upscaled planes out, warm-up frames dropped and nothing made beyond the shard's end."""
         stream = upscaler.stream(work.height, work.width, work.scale, work.seed, _first_fed(work))
-        position = _first_fed(work)  # title's number of the next frame to come out
-        fed = _first_fed(work)
+        position = fed = _first_fed(work)  # title's numbers of the next frames to come out and to go in
+        finished: _Finished | None = None
 
-        def emit(out_T3HW: torch.Tensor) -> Iterator[Planes]:
+        def begin(out_T3HW: torch.Tensor) -> _Finished:
             nonlocal position
             unwanted = min(max(work.shard.start - position, 0), out_T3HW.shape[0])
             position += unwanted
-            gauge.skip_to(position)
             wanted_T3HW = out_T3HW[unwanted:][: work.shard.stop - position]
-            if wanted_T3HW.shape[0]:
-                if not bool(torch.isfinite(wanted_T3HW).all()):
-                    raise _NotNumbers(position)
-                gauge.compare(wanted_T3HW)
-                planes = to_planes(wanted_T3HW, work.target_layout, work.target_colour, position)
-                position += len(planes)
-                yield from planes
+            made = _Finished(wanted_T3HW, position, work, gauge)
+            position += len(wanted_T3HW)
+            return made
 
         for batch in _batches(decoded, chunk, _first_fed(work), work.cuts):
             began = time.perf_counter()
@@ -244,14 +240,17 @@ class ShardWorker:
             source_T3HW = to_rgb(batch, work.layout, work.colour, self._device)
             gauge.remember(source_T3HW, fed)
             fed += len(batch)
-            finished = list(emit(stream.push(source_T3HW)))
+            # Fetched only when the next are under way: a GPU then never waits for the host.
+            before, finished = finished, begin(stream.push(source_T3HW))
+            planes = before.planes() if before else []
             busy["model"] += time.perf_counter() - began
-            yield from finished
+            yield from planes
+        began = time.perf_counter()
+        planes = finished.planes() if finished else []
         if position < work.shard.stop:
-            began = time.perf_counter()
-            finished = list(emit(stream.finish()))
-            busy["model"] += time.perf_counter() - began
-            yield from finished
+            planes += begin(stream.finish()).planes()
+        busy["model"] += time.perf_counter() - began
+        yield from planes
 
     def _write(self, work: Work, path: str, frames: Iterator[Planes], busy: dict[str, float]) -> None:
         height, width = work.height * work.scale, work.width * work.scale
@@ -264,6 +263,29 @@ class ShardWorker:
                 busy["write"] += time.perf_counter() - began
 
 
+class _Finished:
+    """Finished frames on their way to the host, with what is to be known of them."""
+
+    def __init__(self, frames_T3HW: torch.Tensor, first: int, work: Work, gauge: _Fidelity) -> None:
+        """Take frames of the title from number `first` on."""
+        self._first, self._gauge, self._coming = first, gauge, None
+        if len(frames_T3HW):
+            self._sampled, errors = gauge.errors(frames_T3HW, first)
+            finite = torch.isfinite(frames_T3HW).all()
+            codes = to_codes(frames_T3HW, work.target_layout, work.target_colour, first)
+            self._coming = ToHost([finite, errors, *codes])
+
+    def planes(self) -> list[Planes]:
+        """The frames, once they are there."""
+        if self._coming is None:
+            return []
+        finite, errors, *codes = self._coming.wait()
+        if not bool(finite):
+            raise _NotNumbers(self._first)
+        self._gauge.note(self._sampled, errors.tolist())
+        return planes_of(codes)
+
+
 class _Fidelity:
     """Lowest PSNR of output frames, averaged down to the source's size, against the source; a sample of frames.
 
@@ -274,7 +296,6 @@ class _Fidelity:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._sources: dict[int, torch.Tensor] = {}
-        self._position = _first_fed(work)
         self.lowest = math.inf
         self.frame = work.shard.start
 
@@ -283,22 +304,28 @@ class _Fidelity:
         return frame >= shard.start and ((frame - shard.start) % _FIDELITY_EVERY == 0 or frame == shard.stop - 1)
 
     def remember(self, source_T3HW: torch.Tensor, first: int) -> None:
+        """Keep what will be compared of source frames from number `first` on."""
         for t in range(source_T3HW.shape[0]):
             if self._sampled(first + t):
                 self._sources[first + t] = source_T3HW[t]
 
-    def skip_to(self, frame: int) -> None:
-        self._position = frame
-
-    def compare(self, out_T3HW: torch.Tensor) -> None:
-        for t in range(out_T3HW.shape[0]):
-            source_3HW = self._sources.pop(self._position + t, None)
+    def errors(self, out_T3HW: torch.Tensor, first: int) -> tuple[list[int], torch.Tensor]:
+        """Numbers of the frames that are compared, and the mean square error of each, on the device."""
+        found = []
+        for frame in range(first, first + len(out_T3HW)):
+            source_3HW = self._sources.pop(frame, None)
             if source_3HW is not None:
-                reduced = F.avg_pool2d(out_T3HW[t].float(), self._work.scale)
-                error = float((reduced - source_3HW).square().mean())
-                psnr = min(-10.0 * math.log10(max(error, 1e-12)), 120.0) if math.isfinite(error) else 0.0
-                if psnr < self.lowest:
-                    self.lowest, self.frame = psnr, self._position + t
+                reduced = F.avg_pool2d(out_T3HW[frame - first].float(), self._work.scale)
+                found.append((frame, (reduced - source_3HW).square().mean()))
+        empty = out_T3HW.new_empty(0, dtype=torch.float32)
+        return [frame for frame, _ in found], torch.stack([error for _, error in found]) if found else empty
+
+    def note(self, frames: list[int], errors: list[float]) -> None:
+        """Take the errors in."""
+        for frame, error in zip(frames, errors, strict=True):
+            psnr = min(-10.0 * math.log10(max(error, 1e-12)), 120.0) if math.isfinite(error) else 0.0
+            if psnr < self.lowest:
+                self.lowest, self.frame = psnr, frame
 
 
 class _NotNumbers(Exception):

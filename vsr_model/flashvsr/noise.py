@@ -34,13 +34,15 @@ def noise(
         top, left: of the field's first row and column in the whole picture.
         device: where to draw.
     """
-    places = (torch.tensor(frames), torch.arange(channels), torch.arange(top, top + height),
-              torch.arange(left, left + width))  # fmt: skip
-    key = _mix(torch.tensor(seed % 2**63, device=device))
+    # All of it made on the device: what comes from the host makes it wait.
+    spans = ((0, channels), (top, top + height), (left, left + width))
+    places = [torch.cat([torch.full((1,), frame, device=device) for frame in frames])]
+    places += [torch.arange(first, stop, device=device) for first, stop in spans]
+    key = _mix(torch.full((), seed % 2**63, device=device))
     for axis, place in enumerate(places):
         shape = [1, 1, 1, 1]
         shape[axis] = len(place)
-        key = _mix(key + place.to(device).reshape(shape) * _GOLDEN)
+        key = _mix(key + place.reshape(shape) * _GOLDEN)
     # 53 bits each; the first is never 0, whose logarithm there is not.
     first, second = _unit(_mix(key + _GOLDEN)), _unit(_mix(key + _GOLDEN + _GOLDEN))
     normal_tCHW = (-2.0 * (first + 2.0**-54).log()).sqrt() * (second * (2.0 * math.pi)).cos()

@@ -1,0 +1,113 @@
+"""`python -m tests.benchmarks.pipeline_gpu OUT`: what a worker keeps of a network's speed on a GPU, and what it does without
+memory.
+
+A minute of film is made, planned, and run through the class that Ray's actors are, plainly: decoded, converted,
+upscaled by FlashVSR with random weights, converted back and written to lossless segments in a store on disk. The model
+alone is measured in the same process before. Then one shard again with too little memory (PyTorch is told to fail above
+a share of it): the ladder must get it made. Writes `pipeline.json` into OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.plan import Plan, plan_title
+from tasks.pool.worker import ShardWorker, WorkerSettings
+from tasks.profile import Profile, read_profile
+from tasks.scan import scan
+from tasks.store import Store
+from tests.clips import Clip, make
+from vsr_model import registry
+from vsr_model.contract import ModelEntry, ModelRef, Placement
+from vsr_model.flashvsr.models import entry, load_random
+from vsr_model.measure import measure
+
+MODEL = "flashvsr-v1.1"
+
+
+def with_random_weights() -> ModelEntry:
+    """The registry's row of the model, as if its weights were installed."""
+    real = entry(MODEL)
+    return replace(
+        real, reference=lambda: ModelRef(MODEL, "random", 0), load=lambda placement: load_random(MODEL, placement),
+        missing=None,
+    )  # fmt: skip
+
+
+def planned(clip: Path, profile: Profile, store: str) -> Plan:
+    """The one title in the clip's folder, in shards."""
+    (title,) = scan(str(clip), str(clip.parent / "out"), profile)
+    return plan_title(title, profile, Store(store))
+
+
+def run(plan: Plan, worker: ShardWorker) -> dict[str, Any]:
+    """Every shard, one after the other, and where the time went."""
+    busy: Counter[str] = Counter()
+    began = time.perf_counter()
+    records = [worker.upscale(work) for work in plan.work]
+    seconds = time.perf_counter() - began
+    for record in records:
+        busy.update(record.seconds)
+    frames = sum(record.frames for record in records)
+    fed = sum(len(range(work.window.start + work.window.before, work.window.stop)) for work in plan.work)
+    return {
+        "shards": len(records), "frames": frames, "with warm-up": fed, "seconds": round(seconds, 2),
+        "fps": round(frames / seconds, 2), "busy": {name: round(value, 2) for name, value in busy.items()},
+        "made": sorted({(record.rung, record.made) for record in records}),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Make, measure, run, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--size", default="360x640", help="rows and columns of a source frame")
+    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=1440)
+    parser.add_argument("--memory", type=float, nargs="*", default=[10.0, 7.0, 4.0], help="GB that shall not suffice")
+    arguments = parser.parse_args()
+    height, width = map(int, arguments.size.split("x"))
+    registry._BUILT_IN[MODEL] = with_random_weights
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    alone = load_random(MODEL, Placement("cuda", "bfloat16"))
+    found["model alone"] = asdict(measure(alone, height, width, arguments.scale, 16))
+    del alone
+    with tempfile.TemporaryDirectory() as folder:
+        profile = read_profile(None, {"model": MODEL, "scale": arguments.scale})
+        settings = WorkerSettings(MODEL, profile.precision)
+        clip = Clip(arguments.frames, width, height, rate=Fraction(24), audio="", options=(("preset", "ultrafast"),))
+        film = make(Path(folder) / "film" / "film.mkv", clip)
+        began = time.perf_counter()
+        plan = planned(film, profile, folder + "/store")
+        found["plan"] = round(time.perf_counter() - began, 2)
+        worker = ShardWorker(settings)
+        worker.upscale(planned(make(Path(folder) / "warm" / "warm.mkv", replace(clip, frames=64)), profile,
+                               folder + "/warm-store").work[0])  # fmt: skip
+        found["worker"] = run(plan, worker)
+        found["share"] = round(found["worker"]["fps"] / found["model alone"]["fps"], 4)
+        print(json.dumps(found, indent=1), flush=True)
+        del worker
+        short = make(Path(folder) / "short" / "short.mkv", replace(clip, frames=48))
+        total = torch.cuda.get_device_properties(0).total_memory
+        for gigabytes in arguments.memory:
+            torch.cuda.empty_cache()
+            torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / total)
+            plan = planned(short, profile, f"{folder}/store-{gigabytes}")
+            found[f"with {gigabytes} GB"] = run(plan, ShardWorker(settings))
+            print(gigabytes, json.dumps(found[f"with {gigabytes} GB"]), flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "pipeline.json").write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
