@@ -1,5 +1,4 @@
-"""`python -m tests.benchmarks.pipeline_gpu OUT`: what a worker keeps of a network's speed on a GPU, and what it does without
-memory.
+"""`python -m tests.benchmarks.pipeline_gpu OUT`: a worker's speed on a GPU, and what it does when memory runs out.
 
 A minute of film is made, planned, and run through the class that Ray's actors are, plainly: decoded, converted,
 upscaled by FlashVSR with random weights, converted back and written to lossless segments in a store on disk. The model

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -189,3 +192,17 @@ def test_sparse_attention_is_dense_attention_over_what_was_chosen() -> None:
     )[0].nan_to_num(0.0)
     assert torch.allclose(out.flatten(1, 2), dense, atol=1e-5)
     assert not out[1, 2].any()
+
+
+def test_a_stream_that_is_let_go_is_gone_at_once() -> None:
+    """With its gigabytes, before the next one is opened: nothing in it may hold it in a circle."""
+    upscaler = load_small(Placement())
+    stream = upscaler.stream(16, 20, 2)
+    stream.push(torch.rand(26, 3, 16, 20))
+    remembered = weakref.ref(stream._pipeline._cache)
+    gc.disable()
+    try:
+        del stream
+        assert remembered() is None
+    finally:
+        gc.enable()

@@ -149,8 +149,11 @@ class TcDecoder(nn.Module):
         last_grow = max(n for n, layer in enumerate(self.decoder) if isinstance(layer, TimeGrow))
         x_TCHW = self._through(self.decoder[:last_grow], x_TCHW, last, memory.last)
         # From here on no time step sees another, and all at once would take most of a chunk's memory.
-        steps = [self._through(self.decoder[last_grow:], x_1CHW, [], []) for x_1CHW in torch.split(x_TCHW, 1)]
-        x_TCHW = torch.cat(steps)
+        grow, rest = self.decoder[last_grow], self.decoder[last_grow + 1 :]
+        x_TCHW = torch.cat([
+            self._through(rest, x_1CHW, [], [])
+            for before_1CHW in torch.split(x_TCHW, 1) for x_1CHW in torch.split(grow(before_1CHW), 1)
+        ])  # fmt: skip
         frames_T3HW = x_TCHW[FRAMES - 1 :] if is_first else x_TCHW
         return frames_T3HW.transpose(0, 1) * 2 - 1
 

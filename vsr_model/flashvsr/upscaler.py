@@ -11,6 +11,7 @@ Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -100,6 +101,16 @@ class _Place:
     left: int
 
 
+def _draw(place: _Place, size: tuple[int, int], device: torch.device, first: int, count: int) -> torch.Tensor:
+    """Noise of `count` latents from the stream's number `first` on.
+
+    A latent is named by the last frame it stands for, so shards that share a grid of frames share the noise.
+    """
+    frames = [place.frame + FRAMES * latent for latent in range(first, first + count)]
+    height, width = (side // PATCH for side in size)
+    return noise(place.seed, frames, LATENT_CHANNELS, height, width, place.top, place.left, device)
+
+
 class FlashVsrStream:
     """A run of frames, one pipeline for each shot."""
 
@@ -111,7 +122,7 @@ class FlashVsrStream:
         self._networks, self._settings, self._device = networks, settings, device
         self._size = (3, *size)
         self._height, self._width = result
-        self._padded = tuple(-(-side // MULTIPLE) * MULTIPLE for side in (self._height, self._width))
+        self._padded = _padded(self._height), _padded(self._width)
         self._place, self._next_frame = place, place.frame
         self._ready: list[torch.Tensor] = []
         self._pipeline = self._open()
@@ -152,16 +163,9 @@ class FlashVsrStream:
             self._pipeline = self._open()
 
     def _open(self) -> Pipeline:
-        first_frame, (height, width) = self._next_frame, self._padded
-
-        def draw(first: int, count: int) -> torch.Tensor:
-            # A latent is named by the last frame it stands for, so shards that share a grid of frames share the noise.
-            frames = [first_frame + FRAMES * latent for latent in range(first, first + count)]
-            size = (height // PATCH, width // PATCH)
-            place = self._place
-            return noise(place.seed, frames, LATENT_CHANNELS, *size, place.top, place.left, self._device)
-
-        return Pipeline(self._networks, self._settings, height, width, draw)
+        # Nothing the pipeline holds may hold this stream: a circle would keep its gigabytes until it is looked for.
+        draw = partial(_draw, replace(self._place, frame=self._next_frame), self._padded, self._device)
+        return Pipeline(self._networks, self._settings, *self._padded, draw)
 
     def _enlarge(self, frames_T3HW: torch.Tensor) -> torch.Tensor:
         big_T3HW = enlarge(frames_T3HW, self._height, self._width)
@@ -176,6 +180,11 @@ class FlashVsrStream:
 
     def _nothing(self) -> torch.Tensor:
         return torch.zeros((0, 3, self._height, self._width), device=self._device)
+
+
+def _padded(side: int) -> int:
+    """Up to whole windows."""
+    return -(-side // MULTIPLE) * MULTIPLE
 
 
 def enlarge(frames_T3HW: torch.Tensor, height: int, width: int) -> torch.Tensor:
