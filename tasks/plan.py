@@ -29,6 +29,8 @@ from tasks.tables import read_timeline_table, timeline_table
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.registry import find
 
+_LONGEST = 240  # frames of a shard, unless the network wants more
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -120,14 +122,16 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info:
     Args:
         frames: of the title, at least 1.
         cuts: frames at which shots begin.
-        settings: longest and shortest shard.
+        settings: longest and shortest shard; left to the network, a shard is long enough that what it is given besides
+            its own frames is a twelfth of them.
         info: of the network: its warm-up, made longer where it then starts on the network's grid, never reaches back
             over a shot change, its look-ahead never over the next one.
     """
     start, reason = 0, "start"
-    shortest = min(settings.shortest, settings.frames)
+    longest = settings.frames or max(_LONGEST, 12 * (info.warm_up + info.look_ahead))
+    shortest = min(settings.shortest, longest)
     while start < frames:
-        limit = start + settings.frames
+        limit = start + longest
         if limit >= frames:
             stop, next_reason = frames, "end"
         else:
@@ -136,7 +140,7 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info:
                 stop, next_reason = reachable[-1], "shot"
             else:
                 end = min((c for c in cuts if c > limit and frames - c >= shortest), default=frames)
-                parts = -(-(end - start) // settings.frames)
+                parts = -(-(end - start) // longest)
                 stop, next_reason = start + -(-(end - start) // parts), "length"
         shot = max((c for c in cuts if c <= start), default=0)
         shot_end = min((c for c in cuts if c >= stop), default=frames)

@@ -29,7 +29,10 @@ _WORD = BeforeValidator(_word)
 class ShardSettings(_Section):
     """How titles are cut into shards."""
 
-    frames: int = Field(240, ge=1, le=100_000, description="Longest shard, in frames.")
+    frames: int = Field(
+        0, ge=0, le=100_000,
+        description="Longest shard, in frames; 0: 240, or more where a network is given many frames besides.",
+    )  # fmt: skip
     shortest: int = Field(16, ge=1, description="Shots shorter than this are joined with their neighbour.")
     cut_score: float = Field(10.0, gt=0, le=100, description="Scene-change score (0..100) above which a shot ends.")
 

@@ -235,3 +235,16 @@ def test_a_networks_settings_change_the_keys_of_its_shards_and_of_no_others(film
 
     assert keys("flashvsr-test") != keys("flashvsr-test", flashvsr__sparse_ratio=1.5)
     assert keys("lanczos") == keys("lanczos", flashvsr__sparse_ratio=1.5)
+
+
+def test_shards_left_to_the_network_are_long_where_it_is_given_many_frames_besides() -> None:
+    """So that a network that settles slowly does not spend a fifth of its time on it."""
+
+    def longest(info: ModelInfo) -> int:
+        return max(span.stop - span.start for span in cut_spans(5000, (), ShardSettings(), info))
+
+    assert longest(ModelInfo("quick", (2,), warm_up=12)) <= 240
+    spans = list(cut_spans(5000, (), ShardSettings(), ModelInfo("slow", (2,), warm_up=24, look_ahead=24)))
+    besides = sum(span.warm_up + span.look_ahead for span in spans)
+    assert besides <= 5000 / 10
+    assert longest(ModelInfo("slow", (2,), warm_up=24, look_ahead=24)) <= 576

@@ -43,7 +43,7 @@ def test_nothing_given_is_the_default() -> None:
         ({"master": 1}, "master = 1: is a section of settings"),
         ({"scale": 2, "scale.x": 1}, "unknown setting scale.x; scale is a setting of its own"),
         ({"master.codec": "av1", "master.container": "mov"}, "mov does not hold av1; choose mp4 or mkv"),
-        ({"shards.frames": 0}, "shards.frames = 0"),
+        ({"shards.frames": -1}, "shards.frames = -1"),
         ({"check.fidelity": -1}, "check.fidelity = -1"),
     ],
 )
