@@ -3,6 +3,8 @@
     lq_projection   source frames to tokens
     rope            where a token is, as rotations
     attention       windows, which of them look at which, and the exact sparse attention
+    trial           whether a kernel may be trusted on a device
+    fused           the steps between the transformer's products, plainly or in one pass each (`fused_triton`)
     dit             the diffusion transformer with its key-value cache
     tcdecoder       latents to frames, guided by the source (the small decoder)
     wan_layers      what Wan's autoencoder is built of
