@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from tasks.errors import UsageError
 from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
@@ -21,8 +22,8 @@ from tasks.media.read import window
 from tasks.media.segment import SEGMENT_VERSION
 from tasks.media.timeline import TIMELINE_VERSION, Timeline, read_timeline
 from tasks.pool.worker import UPSCALE_VERSION
-from tasks.profile import Profile, ShardSettings
-from tasks.records import Shard, Title, Work, content_key
+from tasks.profile import Profile, ShardSettings, with_settings
+from tasks.records import Network, Revision, Shard, Title, Work, content_key
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
@@ -44,6 +45,7 @@ class Plan:
         model: network and settings.
         shards: in order, together every frame exactly once.
         work: the workers' orders, one a shard.
+        revised: shards that are made otherwise than the others.
     """
 
     title: Title
@@ -56,6 +58,16 @@ class Plan:
     model: ModelRef
     shards: tuple[Shard, ...]
     work: tuple[Work, ...]
+    revised: tuple[Revised, ...] = ()
+
+
+@dataclass(frozen=True)
+class Revised:
+    """A shard, by its index, that is made otherwise: what was asked, and the network that makes it."""
+
+    index: int
+    revision: Revision
+    model: ModelRef
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,17 @@ class Span:
     cut: Literal["start", "shot", "length"]
 
 
-def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
+def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Revision, ...] = ()) -> Plan:
     """Plan one title. The frame table is kept in the store, so a title is decoded for planning only once.
 
+    Args:
+        title: as scanned.
+        profile: for all of it.
+        store: where frame tables and segments are.
+        revisions: shards, of this title or others, that are to be made otherwise.
+
     Raises:
+        UsageError: a revision is of frames that are no shard of the title.
         SourceError: damaged or truncated.
         SourceChanged: replaced or written to since it was scanned.
         UnsupportedSource: changing size, or not encodable as asked.
@@ -93,7 +112,46 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     cuts = shot_cuts(timeline, profile.shards.cut_score)
     base = Plan(title, source_print, timeline, cadence, cuts, layout, colour, model, (), ())
     shards = tuple(_shards(base, profile, info))
-    return replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
+    plan = replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
+    for revision in revisions:
+        if revision.title == title.name:
+            plan = revise(plan, profile, store, revision)
+    return plan
+
+
+def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Plan:
+    """A plan with one shard made otherwise; all others are as they were, to the key.
+
+    Raises:
+        UsageError: there is no shard of these frames, or the settings are none.
+        UnknownModel, WeightsError: see `vsr_model`.
+    """
+    index = next((s.index for s in plan.shards if (s.start, s.stop) == (revision.start, revision.stop)), None)
+    if index is None:
+        raise UsageError(
+            f"{plan.title.name}: frames [{revision.start},{revision.stop}) are no shard of it any more: the source has"
+            " changed, or how it is cut (`shards.*`). Run the library afresh, and reject the shard of that run."
+        )
+    other = with_settings(profile, dict(revision.settings))
+    entry = find(other.model)
+    otherwise = replace(plan, model=model_reference(entry, other))
+    # Shots and lengths are the same, so are the cuts; what is fed to the network is as it needs it.
+    shard = list(_shards(otherwise, other, entry.info))[index]
+    network = network_of(other)
+    # Another seed, say, is no reason for a worker to load anything.
+    work = replace(_work(otherwise, other, store, shard), network=network if network != network_of(profile) else None)
+    return replace(
+        plan,
+        shards=(*plan.shards[:index], shard, *plan.shards[index + 1 :]),
+        work=(*plan.work[:index], work, *plan.work[index + 1 :]),
+        revised=(*(r for r in plan.revised if r.index != index), Revised(index, revision, otherwise.model)),
+    )
+
+
+def network_of(profile: Profile) -> Network:
+    """The network that a profile asks for, as a worker takes it."""
+    settings = profile.model_settings(find(profile.model).info.settings)
+    return Network(profile.model, profile.precision, profile.tile, profile.tile_overlap, settings)
 
 
 def model_reference(entry: ModelEntry, profile: Profile) -> ModelRef:
@@ -237,6 +295,7 @@ def remarks(plan: Plan) -> tuple[str, ...]:
             f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
             f" {colour.transfer} were assumed from its size and are written to the master"
         )
+    said += [f"shard {plan.shards[each.index].name}: {each.revision.words}" for each in plan.revised]
     return tuple(said)
 
 

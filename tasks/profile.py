@@ -106,6 +106,14 @@ class RetrySettings(_Section):
 
     attempts: int = Field(4, ge=1, le=100, description="Attempts in all, for errors that another attempt may cure.")
     delay: float = Field(2.0, ge=0, description="Seconds before the second attempt; doubles each time, with jitter.")
+    quarantine: Literal["hold", "fail", "fill"] = Field(
+        "hold",
+        description="A shard that took down three workers: hold its title back with all others made, fail it at once,"
+        " or fill the gap by a classical resize.",
+    )
+    stall: float = Field(
+        1800.0, ge=1, description="Seconds without a finished frame after which a worker counts as hung and is killed."
+    )
     lease: float = Field(
         60.0, ge=3, le=86_400,
         description="Seconds without a sign of life after which another run on the same store takes a shard over.",
@@ -162,6 +170,20 @@ def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
             raise UsageError(f"profile {path}: cannot be read ({error.strerror}).") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"profile {path}: is not valid TOML ({error}).") from error
+    return _validated(settings, overrides, f"profile {path}" if path else "settings")
+
+
+def with_settings(profile: Profile, overrides: dict[str, Any]) -> Profile:
+    """A profile with single settings replaced; see `read_profile`."""
+    return _validated(profile.model_dump(), overrides, "settings")
+
+
+def is_of_shards(name: str) -> bool:
+    """True if one shard of a title may have another value of a setting than its neighbours."""
+    return name in {"model", "seed", "precision", "tile", "tile_overlap"} or name.startswith("flashvsr.")
+
+
+def _validated(settings: dict[str, Any], overrides: dict[str, Any], origin: str) -> Profile:
     for name, value in overrides.items():
         if value is None:
             continue
@@ -175,7 +197,6 @@ def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
     try:
         return Profile.model_validate(settings)
     except ValidationError as error:
-        origin = f"profile {path}" if path else "settings"
         raise UsageError("\n".join(f"{origin}: {_explain(problem)}" for problem in error.errors())) from error
 
 

@@ -72,8 +72,8 @@ def require_outside(place: str, library: str, what: str) -> None:
 
 
 def matching(titles: list[Title], glob: str) -> list[Title]:
-    """The titles whose names match a shell pattern; all of them for an empty one."""
-    return [title for title in titles if not glob or fnmatch.fnmatchcase(title.name, glob)]
+    """The titles whose names match a shell pattern, or are it to the letter; all of them for an empty one."""
+    return [title for title in titles if not glob or title.name == glob or fnmatch.fnmatchcase(title.name, glob)]
 
 
 def list_library(library: str) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ from tasks.profile import read_profile
 from tasks.records import Record, Work
 from tasks.scan import scan
 from tasks.store import Store
-from tasks.upscale import upscale_shard
+from tasks.upscale import Watch, upscale_shard
 from tests.clips import Clip, make
 from tests.faults import kills
 from vsr_model.errors import UnknownModel
@@ -86,7 +86,7 @@ def test_a_pool_that_cannot_start_says_so_at_once_the_second_time(ray_cluster: s
 
 
 def test_a_shard_that_is_called_off_while_it_waits_asks_nothing_of_a_worker(pool: WorkerPool, plan: Plan) -> None:
-    def off() -> Record | None:
+    def off(worker: str) -> Record | None:
         raise PermanentError("called off")
 
     with pytest.raises(PermanentError, match="called off"):
@@ -100,15 +100,13 @@ def test_a_shard_that_somebody_did_while_it_waited_is_not_done_again(plan: Plan)
     work, store, done = plan.work[0], Store(plan.work[0].store), ShardWorker(WorkerSettings("lanczos"))
 
     class Busy:
-        def run(self, work: Work, progress: object, begin: Callable[[], Record | None]) -> Record | None:
+        def run(self, work: Work, progress: object, begin: Callable[[str], Record | None]) -> Record | None:
             made = done.upscale(work)
-            found = begin()
+            found = begin("somebody")
             assert found == made
             return found
 
-    record, worked = upscale_shard(
-        work, cast(SharedPool, Busy()), store, False, 60.0, lambda frames: None, lambda: None
-    )
+    record, worked = upscale_shard(work, cast(SharedPool, Busy()), store, False, 60.0, Watch())
     assert not worked
     assert record == done_record(work.shard, store)
 
