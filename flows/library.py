@@ -103,7 +103,7 @@ def _scan_task(run: Run) -> list[Title]:
     titles = matching(matching(scan(run.library, run.output, run.profile), run.only), run.titles)
     if not titles:
         raise UsageError(f"{run.library}: no title matches {(run.titles or run.only)!r}.")
-    swept = store.sweep_below() + output.sweep(*{posixpath.dirname(title.master) for title in titles})
+    swept = store.sweep_below() + output.sweep(*{posixpath.dirname(t.master) for t in titles if not t.refused})
     if swept:
         get_run_logger().info("removed %d half-written files and folders of processes that are gone", swept)
     return titles

@@ -216,7 +216,7 @@ def _clean(options: argparse.Namespace) -> int:
 
     store = Store(place(options.store))
     waste = find_waste(store, needed_shards(store, options.cut_off))
-    for name in (*waste.shards, *waste.temporaries):
+    for name in (*waste.shards, *waste.replaced, *waste.temporaries):
         print(f"{waste.sizes[name]:>14,}  {store.uri(name)}")
     files = len(waste.sizes)
     print(f"{files} files, {waste.bytes:,} bytes; {waste.kept} files are spoken of by runs and stay", end="")

@@ -16,6 +16,7 @@ from tasks.errors import UsageError
 from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
+from tasks.media.limits import Limits
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import window
@@ -102,7 +103,9 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
     info, model = entry.info, model_reference(entry, profile)
     require_unchanged(title)
     source_print = _fingerprint(title, store)
-    timeline = _timeline(title, source_print, store)
+    limits = profile.limits.limits()
+    timeline = _timeline(title, source_print, store, limits)
+    limits.require(title.name, frames=len(timeline))
     cadence = choose_cadence(profile.cadence, title.probe, timeline)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
@@ -315,7 +318,7 @@ def _fingerprint(title: Title, store: Store) -> str:
         return found
 
 
-def _timeline(title: Title, source_print: str, store: Store) -> Timeline:
+def _timeline(title: Title, source_print: str, store: Store, limits: Limits) -> Timeline:
     assert title.probe is not None
     key = content_key({"source": source_print, "stream": title.probe.stream, "version": TIMELINE_VERSION})
     place = f"timelines/{key}.parquet"
@@ -323,7 +326,7 @@ def _timeline(title: Title, source_print: str, store: Store) -> Timeline:
         return read_timeline_table(store.read(place))
     except FileNotFoundError:
         with open_source(title.uri, title.name) as source:
-            timeline = read_timeline(source, title.probe.stream)
+            timeline = read_timeline(source, title.probe.stream, limits)
         # Or the new bytes' table would be filed under the old bytes' name, for good.
         require_unchanged(title)
         store.write(place, timeline_table(timeline))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tasks.errors import UsageError
 from tasks.media.encode import EncodeSettings, containers_for
+from tasks.media.limits import Limits
 
 
 class _Section(BaseModel):
@@ -79,6 +80,20 @@ class CheckSettings(_Section):
     )
 
 
+class LimitSettings(_Section):
+    """What a source may be at most; more is refused when the library is scanned."""
+
+    pixels: int = Field(Limits.pixels, ge=1, description="Rows times columns of a frame.")
+    frames: int = Field(Limits.frames, ge=1, description="Frames of a title.")
+    seconds: float = Field(Limits.seconds, gt=0, description="Length of a title.")
+    streams: int = Field(Limits.streams, ge=1, description="Streams of any kind in a file.")
+    bytes: int = Field(Limits.bytes, ge=1, description="Size of a file.")
+
+    def limits(self) -> Limits:
+        """The same, as the reader of a source takes it."""
+        return Limits(**self.model_dump())
+
+
 class FlashVsrSettings(_Section):
     """What the modes of FlashVSR take; the defaults are the published ones, but for the colour fix."""
 
@@ -145,6 +160,7 @@ class Profile(_Section):
     master: MasterSettings = Field(default_factory=MasterSettings)
     check: CheckSettings = Field(default_factory=CheckSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     flashvsr: FlashVsrSettings = Field(default_factory=FlashVsrSettings)
 
     def model_settings(self, section: str) -> tuple[tuple[str, str | int | float | bool], ...]:

@@ -27,7 +27,7 @@ class Faults:
         return {**base, "PYTHONPATH": path, "RAY_ADDRESS": "", VARIABLE: str(self.folder)}
 
     def happen(self, kind: str, *frames: int) -> None:
-        """From now on shards that begin at these frames, and no others, `fail`, `kill` their worker, or `hang`."""
+        """From now on shards that begin at these frames, and no others, `fail`, `kill` their worker, or `hang-once`."""
         (self.folder / kind).write_text(" ".join(map(str, frames)))
 
     def invocations(self) -> list[int]:

@@ -28,7 +28,8 @@ class _Faulty:
             raise RuntimeError(f"the network was told to fail at frame {first_frame}")
         if _happens("kill", first_frame):
             os.kill(os.getpid(), signal.SIGKILL)
-        if _happens("hang", first_frame):
+        if _happens("hang-once", first_frame):
+            (_FOLDER / "hang-once").unlink()
             time.sleep(3600)
         return self._inner.stream(height, width, scale, seed, first_frame, *rest)
 

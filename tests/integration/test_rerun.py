@@ -145,7 +145,7 @@ def test_force_makes_all_of_it_again(injected: Injected) -> None:
 
 @pytest.mark.slow
 def test_the_retry_button_of_prefect_does_the_same(injected: Injected, prefect_api: str, tmp_path: Path) -> None:
-    """A deployment that is served; the button sets a failed run's state to scheduled, and its runner begins it again."""
+    """A served deployment: the button sets the state of a failed run to scheduled, and its runner begins it again."""
     serve = "from flows.library import remaster_library; remaster_library.serve('retried', query_seconds=1)"
     log = tmp_path / "log"
     with log.open("wb") as out:
