@@ -146,11 +146,11 @@ def test_force_makes_all_of_it_again(injected: Injected) -> None:
 @pytest.mark.slow
 def test_the_retry_button_of_prefect_does_the_same(injected: Injected, prefect_api: str, tmp_path: Path) -> None:
     """A served deployment: the button sets the state of a failed run to scheduled, and its runner begins it again."""
-    serve = "from flows.library import remaster_library; remaster_library.serve('retried', query_seconds=1)"
+    serve = "from flows.library import remaster_library; remaster_library.serve('retried')"
     log = tmp_path / "log"
     with log.open("wb") as out:
-        serving = subprocess.Popen([sys.executable, "-c", serve], env=injected.env, cwd=REPOSITORY, stdout=out,
-                                   stderr=out)  # fmt: skip
+        env = {**injected.env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+        serving = subprocess.Popen([sys.executable, "-c", serve], env=env, cwd=REPOSITORY, stdout=out, stderr=out)
     try:
         with httpx.Client(base_url=prefect_api, timeout=30) as client:
             deployment = _wait_for(lambda: _deployment(client), serving, log)
