@@ -1,6 +1,6 @@
 """The flow of a whole library: scan it, run every title's own flow, report, and end in an honest state."""
 
-from __future__ import annotations
+# No postponed annotations: a served flow goes to its process without the names that only annotations speak of.
 
 import posixpath
 from concurrent.futures import ThreadPoolExecutor

@@ -1,6 +1,6 @@
 """The flow of one title: plan, upscale its shards, finish, check, certify, show. Can be deployed and retried alone."""
 
-from __future__ import annotations
+# No postponed annotations: a served flow goes to its process without the names that only annotations speak of.
 
 import base64
 import time

@@ -14,7 +14,7 @@ from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.faulty import Faults
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 POISON = 20
 SETTINGS = (

@@ -90,6 +90,7 @@ def test_of_forty_shards_three_fail_and_three_are_made_again(injected: Injected)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_plain_second_run_does_the_same(injected: Injected) -> None:
     injected.fail_once()
     result = injected.run()
@@ -99,6 +100,7 @@ def test_a_plain_second_run_does_the_same(injected: Injected) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_rejected_shard_is_made_otherwise_and_its_neighbours_stay(injected: Injected, remaster: Remaster) -> None:
     assert injected.run().returncode == 0
     injected.faults.invocations()
@@ -134,6 +136,7 @@ def test_a_rejected_shard_is_made_otherwise_and_its_neighbours_stay(injected: In
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_force_makes_all_of_it_again(injected: Injected) -> None:
     assert injected.run().returncode == 0
     assert len(injected.faults.invocations()) == SHARDS
@@ -144,6 +147,7 @@ def test_force_makes_all_of_it_again(injected: Injected) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_retry_button_of_prefect_does_the_same(injected: Injected, prefect_api: str, tmp_path: Path) -> None:
     """A served deployment: the button sets the state of a failed run to scheduled, and its runner begins it again."""
     serve = "from flows.library import remaster_library; remaster_library.serve('retried')"
