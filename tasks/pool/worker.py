@@ -72,9 +72,10 @@ class ShardWorker:
         self._network: Upscaler | None = None
         self._loaded: Rung | None = None
         self._free_memory()
-        self._settings = settings
-        self._entry = registry.find(settings.model)
-        self._weights_hash, self._info = self._entry.reference().weights_hash, self._entry.info
+        entry = registry.find(settings.model)
+        weights_hash = entry.reference().weights_hash
+        # Only now: one that cannot be had must not pass for the one that is held.
+        self._settings, self._entry, self._info, self._weights_hash = settings, entry, entry.info, weights_hash
         self._offload = bool(dict(settings.model_settings).get(OFFLOAD))
         self._wanted: dict[Size, Rung] = {}  # that frames of a size begin with
         self._rungs: dict[Size, Rung] = {}  # that they were last made on

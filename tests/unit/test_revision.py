@@ -18,10 +18,11 @@ from tasks.plan import Plan, plan_title, remarks, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
 from tasks.receipt import from_bytes, make_receipt, to_bytes
-from tasks.records import Revision, Work, from_json, to_json
+from tasks.records import Network, Revision, Work, from_json, to_json
 from tasks.scan import scan
 from tasks.store import Store
 from tests.clips import Clip, make
+from vsr_model.errors import UnknownModel
 
 SETTINGS = {"scale": 2, "shards.frames": 10, "master.codec": "h264", "master.preset": "ultrafast"}
 PROFILE = read_profile(None, SETTINGS)
@@ -111,6 +112,15 @@ def test_one_worker_makes_both_kinds_and_the_master_says_so(plan: Plan, tmp_path
     assert lines[1].weights_hash == revised.work[1].weights_hash != ""
     assert b'"settings": {}' not in to_bytes(receipt)
     assert (lines[0].settings, lines[0].reason, lines[0].weights_hash) == ({}, "", "")
+
+
+def test_a_network_that_cannot_be_had_leaves_the_worker_as_it_was(plan: Plan, tmp_path: Path) -> None:
+    worker = ShardWorker(WorkerSettings("lanczos", threads=1))
+    order = replace(plan.work[1], network=Network("no such network"))
+    for _ in range(2):
+        with pytest.raises(UnknownModel):
+            worker.upscale(order)
+    assert worker.upscale(plan.work[1]).frames == 10
 
 
 def test_what_was_filled_in_does_not_pass_for_good(plan: Plan, tmp_path: Path) -> None:
