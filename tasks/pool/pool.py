@@ -22,6 +22,7 @@ import ray
 import ray.exceptions
 
 from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost, is_permanent
+from tasks.pool.host import RayHost
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.records import Record, Work, from_json, to_json
 
@@ -34,8 +35,6 @@ _START_SECONDS = 600.0
 _RESTART_SECONDS = 180.0
 # An answer that is ready is a few hundred bytes.
 _FETCH_SECONDS = 60.0
-# Frames never enter Ray's object store: only orders and records do.
-_OBJECT_STORE_BYTES = 128 << 20
 
 _DEATHS = (
     ray.exceptions.RayActorError,
@@ -88,7 +87,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._stall = settings.stall
-        self._ray = _RayHost(settings)
+        self._ray = RayHost(settings.ray_address, settings.workers)
         try:
             self.size, slots = self._start_actors(settings)
             self._usable = len(slots)
@@ -344,63 +343,3 @@ def worker_pool(settings: PoolSettings) -> Iterator[SharedPool]:
                 del _shared[settings]
         if last:
             pool.close()
-
-
-class _RayHost:
-    """Ray for as long as a pool needs it, started and stopped by one thread of its own.
-
-    Linux kills Ray's processes when the *thread* that started them ends, so that thread must not be one that ends
-    with a task.
-    """
-
-    def __init__(self, settings: PoolSettings) -> None:
-        """Join or start Ray. Raises UsageError if no cluster answers."""
-        self._settings = settings
-        self._up, self._enough = threading.Event(), threading.Event()
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._host, name="ray-host", daemon=True)
-        self._thread.start()
-        self._up.wait()
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        """Leave or stop Ray."""
-        self._enough.set()
-        self._thread.join()
-
-    def _host(self) -> None:
-        try:
-            mine = _connect(self._settings)
-        except Exception as error:
-            self._error = error
-            return
-        finally:
-            self._up.set()
-        self._enough.wait()
-        if mine:
-            ray.shutdown()
-
-
-def _connect(settings: PoolSettings) -> bool:
-    """Join or start Ray; True if this process started it."""
-    if ray.is_initialized():
-        return False
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    if settings.ray_address:
-        try:
-            ray.init(address=settings.ray_address, **quiet)
-        except ConnectionError as error:
-            raise UsageError(f"no Ray cluster answers at {settings.ray_address} ({error}).") from error
-        return True
-    began = time.perf_counter()
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, settings.workers),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        **quiet,
-    )
-    _LOG.debug("Ray started in %.1f s", time.perf_counter() - began)
-    return True

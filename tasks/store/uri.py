@@ -30,16 +30,16 @@ def normalise(name: str | os.PathLike[str]) -> str:
     if not text or "\0" in text:
         raise UsageError(f"{text!r} is not the name of a file or folder. {_KNOWN}")
     scheme, rest = _split_scheme(text)
+    if scheme and "@" in rest.partition("/")[0]:
+        # Not repeated here: what stands before it is a secret.
+        raise UsageError(
+            f"a {scheme}:// name must not hold a key or a password, as names are written to logs and records. Those of"
+            " S3 belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or in a profile (AWS_PROFILE)."
+        )
     if scheme == "s3":
         bucket, slash, key = rest.partition("/")
         if not bucket:
             raise UsageError(f"{text!r} names no bucket. {_KNOWN}")
-        if "@" in bucket:
-            # Not repeated here: what stands before it is a secret.
-            raise UsageError(
-                "an s3:// name must not hold a key and a secret, as names are written to logs and records. Put them in"
-                " the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or in a profile (AWS_PROFILE)."
-            )
         return f"{S3}{bucket}{slash}{key}".rstrip("/")
     if scheme == "file":
         rest = _local_part(text, rest)

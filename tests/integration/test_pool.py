@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from typing import cast
 import pytest
 
 from tasks.commit import done_record
-from tasks.errors import PermanentError, Quarantined, SourceError, WorkerLost
+from tasks.errors import PermanentError, Quarantined, SourceError, UsageError, WorkerLost
 from tasks.plan import Plan, plan_title
+from tasks.pool.host import RayHost
 from tasks.pool.pool import PoolSettings, SharedPool, WorkerPool
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
@@ -74,6 +76,15 @@ def test_what_a_worker_raises_arrives_as_itself(pool: WorkerPool, plan: Plan, tm
 def test_an_unknown_network_ends_the_start_with_its_own_error(ray_cluster: str) -> None:
     with pytest.raises(UnknownModel, match="did you mean lanczos"):
         WorkerPool(PoolSettings(WorkerSettings("lanczoz"), workers=1, ray_address=ray_cluster))
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(UsageError, match=f"no Ray cluster answers at {address}"):
+        RayHost(address, 1)
+    assert time.monotonic() - began < 20
 
 
 def test_a_pool_that_cannot_start_says_so_at_once_the_second_time(ray_cluster: str) -> None:
