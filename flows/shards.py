@@ -55,15 +55,16 @@ def what_failed(job: Job, ends: list[End]) -> dict[str, Any]:
     shards = {"failed_shards": tuple((shard.name, str(end)) for shard, end in failed.items())}
     # What was not begun because of another failure explains nothing.
     told = {shard: end for shard, end in failed.items() if not isinstance(end, Stopped)} or failed
-    first, error = next(iter(told.items()))
+    error = next(iter(told.values()))
     ranges = [f"[{shard.start},{shard.stop})" for shard in told]
     named = ", ".join(ranges[:_NAMED]) + (f" and {len(ranges) - _NAMED} more" if len(ranges) > _NAMED else "")
     if job.run.profile.retry.quarantine != "fail" and all(isinstance(end, Quarantined) for end in failed.values()):
-        again = shlex.join(["remaster", "rerun", job.run.id, "--title", title, "--shard", str(first.index)])
+        numbers = [word for shard in failed for word in ("--shard", str(shard.index))]
+        again = shlex.join(["remaster", "rerun", job.run.id, "--title", title, *numbers])
         reason = (
             f"{title}: held back, with {len(plan.shards) - len(failed)} of {len(plan.shards)} shards made: frames"
-            f" {named} are quarantined. First: {error} To have it made otherwise: {again} --with model=lanczos,"
-            " for instance."
+            f" {named} are quarantined. First: {error} To have them made otherwise, for instance: {again} --with"
+            " model=lanczos"
         )
         return shards | {"state": "held", "reason": reason}
     reason = f"{title}: {len(failed)} of {len(plan.shards)} shards failed; frames {named}. First: {error}"
