@@ -66,6 +66,7 @@ def test_held_back_until_somebody_decides(poisoned: Poisoned) -> None:
     assert result.returncode == 3, result.stdout + result.stderr
     assert "exceptions: 1 of 1 titles are not done: film.mkv: held back, with 4 of 5 shards made" in result.stderr
     assert "frames [20,30) are quarantined" in result.stderr
+    assert "--title film.mkv --shard 2 --with model=lanczos" in result.stderr
     assert not poisoned.master.exists()
     for words in ("held", "[20,30)", "the 3rd worker it took down"):
         assert words in poisoned.report
