@@ -81,7 +81,7 @@ def sole_publisher(title: Title, output: Store, patience: float, wait: Callable[
         wait: called now and then while another driver has it; may raise to leave it.
     """
     leases = Store(output.uri(_OWN))
-    name = content_key({"place": output.uri(title.master)})
+    name = f"master-{content_key({'place': output.uri(title.master)})}"
     while (held := lease.claim(leases, name, patience)) is None:
         lease.wait(leases, name, wait)
     with held:
