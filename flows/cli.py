@@ -65,6 +65,16 @@ def parser() -> argparse.ArgumentParser:
     rerun.add_argument("run", metavar="RUN", help="id of the run")
     add_store(rerun, "the run's store (default: where this user's run of that id was)")
     _add_workers(rerun)
+    rerun.add_argument("--title", metavar="GLOB", default="", help="only titles of the run whose names match")
+    rerun.add_argument(
+        "--shard", metavar="N", type=int, action="append", default=[],
+        help="reject this shard of the title (0, 1, ...): it is made anew, its neighbours stay",
+    )  # fmt: skip
+    rerun.add_argument("--reason", metavar="TEXT", default="", help="why, for the report and the receipt")
+    rerun.add_argument(
+        "--with", metavar="NAME=VALUE", action="append", default=[], dest="settings",
+        help="a setting that is to be otherwise: for the rejected shards, or for the whole run if none is",
+    )  # fmt: skip
 
     offline.add_commands(commands)
     return top
@@ -105,15 +115,21 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _rerun(options: argparse.Namespace) -> int:
+    from flows.rerun import again
     from flows.run import new_run_id
+    from tasks.profile import with_settings
 
-    before = run_files(options.run, options.store).read_run()
-    changes: dict[str, Any] = {"id": new_run_id(), "rerun_of": before.id, "force": False}
+    files = run_files(options.run, options.store)
+    settings = _settings("--with", options.settings)
+    run = again(files, new_run_id(), options.title, options.shard, options.reason, settings)
+    for revision in run.revisions:
+        _require_usable(with_settings(run.profile, dict(revision.settings)))
+    changes: dict[str, Any] = {}
     if options.workers:
         changes["workers"] = _worker_count(options)
     if options.ray_address:
         changes["ray_address"] = options.ray_address
-    return _execute(before.model_copy(update=changes))
+    return _execute(run.model_copy(update=changes))
 
 
 def _execute(run: Any) -> int:
@@ -164,7 +180,7 @@ def _plan(options: argparse.Namespace) -> int:
                 print(f"{title.name}  ->  {title.master}\n  {len(plan.timeline)} frames in {len(plan.shards)} shards")
                 for shard in plan.shards:
                     warm = f", {shard.warm_up} warm-up frames" if shard.warm_up else ""
-                    print(f"    [{shard.start},{shard.stop})  starts at {shard.cut}{warm}")
+                    print(f"    {shard.index:>4}  [{shard.start},{shard.stop})  starts at {shard.cut}{warm}")
                 for remark in remarks(plan):
                     print(f"  note: {remark}")
             else:
@@ -176,23 +192,34 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _profile(options: argparse.Namespace) -> Any:
-    from tasks.errors import UsageError
     from tasks.profile import read_profile
 
     overrides: dict[str, Any] = {"model": options.model, "scale": options.scale}
-    for setting in options.set:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting}: write it as NAME=VALUE, for instance master.codec=ffv1.")
-        overrides[name.strip()] = _literal(value.strip())
-    profile = read_profile(options.profile, overrides)
-    from vsr_model.registry import is_path
-
-    if is_path(profile.model):
-        # The run may be repeated from another folder.
-        profile = profile.model_copy(update={"model": str(Path(profile.model).absolute())})
+    profile = read_profile(options.profile, overrides | _settings("--set", options.set))
+    profile = profile.model_copy(update={"model": _lasting(profile.model)})
     _require_usable(profile)
     return profile
+
+
+def _settings(option: str, given: list[str]) -> dict[str, Any]:
+    from tasks.errors import UsageError
+
+    settings = {}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {setting}: write it as NAME=VALUE, for instance model=lanczos.")
+        settings[name.strip()] = _literal(value.strip())
+    if isinstance(settings.get("model"), str):
+        settings["model"] = _lasting(settings["model"])
+    return settings
+
+
+def _lasting(model: str) -> str:
+    """A network's name, or its file's in full: the run may be repeated from another folder."""
+    from vsr_model.registry import is_path
+
+    return str(Path(model).absolute()) if is_path(model) else model
 
 
 def _require_usable(profile: Any) -> None:

@@ -1,7 +1,8 @@
 """The flow of a whole library: scan it, run every title's own flow, report, and end in an honest state."""
 
-from __future__ import annotations
+# No postponed annotations: a served flow goes to its process without the names that only annotations speak of.
 
+import posixpath
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -14,11 +15,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.job import pool_settings
 from flows.progress import current_progress
 from flows.results import results_block
 from flows.run import Outcome, Run, RunFiles, Verdict
 from flows.stopping import is_draining
-from flows.title import pool_settings, remaster_title
+from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
 from tasks.records import Title
@@ -44,7 +46,7 @@ def remaster_library(run: Run) -> State[Any]:
         run: what is asked for.
     """
     files = RunFiles(Store(run.store), run.id)
-    files.write_run(run)
+    files.begin(run)
     titles = _scan(run)
     files.write_titles(titles)
     progress = current_progress()
@@ -98,12 +100,12 @@ def _scan_task(run: Run) -> list[Title]:
     store, output = Store(run.store), Store(run.output)
     store.check_writable()
     output.check_writable()
-    swept = store.sweep_below() + output.sweep()
+    titles = matching(matching(scan(run.library, run.output, run.profile), run.only), run.titles)
+    if not titles:
+        raise UsageError(f"{run.library}: no title matches {(run.titles or run.only)!r}.")
+    swept = store.sweep_below() + output.sweep(*{posixpath.dirname(t.master) for t in titles if not t.refused})
     if swept:
         get_run_logger().info("removed %d half-written files and folders of processes that are gone", swept)
-    titles = matching(scan(run.library, run.output, run.profile), run.only)
-    if not titles:
-        raise UsageError(f"{run.library}: no title matches {run.only!r}.")
     return titles
 
 
@@ -138,10 +140,10 @@ def _verdict(outcomes: list[Outcome]) -> Verdict:
         return Verdict(state="completed", message=f"{good} of {good} titles done", finished=finished)
     named = "; ".join(o.reason for o in bad[:_NAMED]) + (f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")
     message = f"{len(bad)} of {len(outcomes)} titles are not done: {named}"
-    any_master = good > 0 or any(o.state == "check" for o in bad)
+    something = good > 0 or any(o.state in {"check", "held"} for o in bad)
     if is_draining():
         return Verdict(state="stopped", message=message, finished=finished)
-    return Verdict(state="exceptions" if any_master else "failed", message=message, finished=finished)
+    return Verdict(state="exceptions" if something else "failed", message=message, finished=finished)
 
 
 def _by_cost(titles: list[Title]) -> list[Title]:

@@ -28,6 +28,7 @@ def add_commands(commands: Any) -> None:
     status = add_command(commands, "status", _status, "how a run stands, read from its store alone")
     status.add_argument("run", metavar="RUN", nargs="?", default="", help="id of the run (default: the latest)")
     add_store(status, "the run's store (default: where this user's run of that id was)")
+    status.add_argument("--watch", action="store_true", help="go on showing it until the run has ended")
 
     add_command(commands, "models", _models, "list the networks")
 
@@ -69,9 +70,13 @@ def add_commands(commands: Any) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from flows.status import describe
+    from rich.console import Console
+
+    from flows.status import describe, watch
 
     files = run_files(options.run, options.store)
+    if options.watch:
+        return EXIT_OF_VERDICT[watch(files, Console()).state]
     print(describe(files))
     verdict = files.read_verdict()
     return GOOD if verdict is None else EXIT_OF_VERDICT[verdict.state]
@@ -211,7 +216,7 @@ def _clean(options: argparse.Namespace) -> int:
 
     store = Store(place(options.store))
     waste = find_waste(store, needed_shards(store, options.cut_off))
-    for name in (*waste.shards, *waste.temporaries):
+    for name in (*waste.shards, *waste.replaced, *waste.temporaries):
         print(f"{waste.sizes[name]:>14,}  {store.uri(name)}")
     files = len(waste.sizes)
     print(f"{files} files, {waste.bytes:,} bytes; {waste.kept} files are spoken of by runs and stay", end="")

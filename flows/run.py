@@ -9,7 +9,6 @@ import logging
 import os
 import secrets
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import RemasterError
 from tasks.profile import Profile
-from tasks.records import Shard, Title
+from tasks.records import Revision, Shard, Title
 from tasks.store import Store
 from tasks.tables import (
     LedgerRow,
@@ -30,7 +29,7 @@ from tasks.tables import (
 )
 
 _LOG = logging.getLogger("remaster.run")
-_LEDGER_ROWS, _LEDGER_SECONDS = 500, 10.0
+_LEDGER_ROWS, _LEDGER_SECONDS = 500, 5.0
 
 
 class Run(BaseModel):
@@ -44,6 +43,8 @@ class Run(BaseModel):
         only: glob of title names; others are left alone. Empty: all.
         force: redo shards that are done.
         rerun_of: id of the run this one repeats.
+        titles: glob of title names that a repetition is confined to, within `only`. Empty: all.
+        revisions: shards that are made otherwise than the rest.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,13 +59,16 @@ class Run(BaseModel):
     only: str = ""
     force: bool = False
     rerun_of: str = ""
+    titles: str = ""
+    revisions: tuple[Revision, ...] = ()
 
 
 class Outcome(BaseModel):
     """How a title ended.
 
     Attributes:
-        state: "done"; "check" (mastered, but the check found something); "failed"; "refused".
+        state: "done"; "check" (mastered, but the check found something); "held" (no master yet, as shards are
+            quarantined and a person is to decide); "failed"; "refused".
         reason: why, and what to do; empty when done.
         master: URI; empty if there is none.
         frames, shards: of the title; cached: shards that needed no work.
@@ -78,7 +82,7 @@ class Outcome(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     title: str
-    state: Literal["done", "check", "failed", "refused"]
+    state: Literal["done", "check", "held", "failed", "refused"]
     reason: str = ""
     master: str = ""
     frames: int = 0
@@ -115,6 +119,14 @@ class RunFiles:
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
         self._id = run_id
+        self._ledger: dict[str, list[LedgerRow]] = {}
+
+    def begin(self, run: Run) -> None:
+        """Note what was asked for. What an earlier try of the same run came to counts no more: it goes on."""
+        self._store.delete(place(self._id, "verdict.json"))
+        for file in self._store.list(place(self._id, "outcomes")):
+            self._store.delete(file)
+        self.write_run(run)
 
     def write_run(self, run: Run) -> None:
         """Note what was asked for."""
@@ -180,34 +192,35 @@ class RunFiles:
 
     def read_ledger(self) -> list[LedgerRow]:
         """Every attempt noted so far, in order of time."""
-        files = self._store.list(place(self._id, "ledger.parquet"))
-        rows = [row for file in files for row in read_ledger_table(self._store.read(file))]
-        return sorted(rows, key=lambda row: row.time)
+        for file in self._store.list(place(self._id, "ledger.parquet")):
+            if file not in self._ledger:  # none of them ever changes
+                self._ledger[file] = read_ledger_table(self._store.read(file))
+        return sorted((row for rows in self._ledger.values() for row in rows), key=lambda row: row.time)
 
 
 class Ledger:
-    """Collects attempts and files them as Parquet now and then. Thread-safe; use as a context manager."""
+    """Collects attempts and files them as Parquet, each within seconds. Thread-safe; use as a context manager."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
         self._id = run_id
         self._rows: list[LedgerRow] = []
-        self._filed = time.monotonic()
         self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._clerk = threading.Thread(target=self._file_now_and_then, name=f"ledger {run_id}", daemon=True)
 
     def add(self, row: LedgerRow) -> None:
         """Note an attempt."""
         with self._lock:
             self._rows.append(row)
-            due = len(self._rows) >= _LEDGER_ROWS or time.monotonic() - self._filed > _LEDGER_SECONDS
-        if due:
+            many = len(self._rows) >= _LEDGER_ROWS
+        if many:
             self.file()
 
     def file(self) -> None:
         """Write what has been noted since the last time."""
         with self._lock:
             rows, self._rows = self._rows, []
-            self._filed = time.monotonic()
         if not rows:
             return
         name = f"{int(rows[0].time * 1e6)}-{secrets.token_hex(4)}.parquet"
@@ -220,10 +233,17 @@ class Ledger:
                 self._rows = rows + self._rows
 
     def __enter__(self) -> Ledger:
+        self._clerk.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._clerk.join()
         self.file()
+
+    def _file_now_and_then(self) -> None:
+        while not self._over.wait(_LEDGER_SECONDS):
+            self.file()
 
 
 def list_runs(store: Store) -> list[str]:

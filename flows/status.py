@@ -1,10 +1,42 @@
-"""How a run stands, in words, from its store alone: no Prefect, no Ray."""
+"""How a run stands, in words, from its store alone: no Prefect, no Ray. Once, or until it ends."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
 
-from flows.run import RunFiles
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from flows.run import RunFiles, Verdict
+from tasks.tables import LedgerRow
+
+_LOOK_SECONDS = 2.0
+_NAMED = 5
+
+
+def watch(files: RunFiles, console: Console) -> Verdict:
+    """Show how a run stands until it has ended: in place in a terminal, elsewhere whenever something has changed."""
+    if not console.is_terminal:
+        return _follow(files, lambda text: console.print(Text(text), soft_wrap=True))
+    with Live(console=console, auto_refresh=False) as live:
+        return _follow(files, lambda text: live.update(Text(text), refresh=True))
+
+
+def _follow(files: RunFiles, show: Callable[[str], None]) -> Verdict:
+    shown = ""
+    while True:
+        # The verdict first: what is shown last is how it ended.
+        verdict, text = files.read_verdict(), describe(files)
+        if text != shown:
+            show(text)
+            shown = text
+        if verdict is not None:
+            return verdict
+        time.sleep(_LOOK_SECONDS)
 
 
 def describe(files: RunFiles) -> str:
@@ -15,13 +47,16 @@ def describe(files: RunFiles) -> str:
     planned: dict[str, int] = defaultdict(int)
     ended: dict[str, set[int]] = defaultdict(set)
     failures: dict[str, int] = defaultdict(int)
+    failed: dict[tuple[str, int], LedgerRow] = {}
     for shard in shards:
         planned[shard.title] += 1
     for row in ledger:
         if row.outcome == "failed":
             failures[row.title] += 1
+            failed[row.title, row.index] = row
         else:
             ended[row.title].add(row.index)
+            failed.pop((row.title, row.index), None)
     lines = [
         f"run {run.id}: {verdict.state if verdict else 'running, or cut off (`remaster rerun` goes on from here)'}",
         f"library {run.library}  masters {run.output}  model {run.profile.model} x{run.profile.scale}",
@@ -36,7 +71,12 @@ def describe(files: RunFiles) -> str:
             lines.append(f"  {'':<8} {title.name}  {of}")
         if failures[title.name]:
             lines.append(f"  {'':<8}   {failures[title.name]} failed attempts")
+        for row in [row for (name, _), row in sorted(failed.items()) if name == title.name][:_NAMED]:
+            lines.append(f"  {'':<8}   shard {row.index} [{row.start},{row.stop})  {row.error} on {row.worker or '-'}")
     attempts = sum(row.outcome == "done" for row in ledger)
     hits = sum(row.outcome == "cached" for row in ledger)
+    if verdict is None and ledger:
+        when = datetime.fromtimestamp(ledger[-1].time, UTC)
+        lines.append(f"last attempt ended {when:%Y-%m-%d %H:%M:%S} UTC, on {ledger[-1].worker or ledger[-1].driver}")
     lines.append(f"{attempts} shards worked on, {hits} cached, {sum(failures.values())} failed attempts")
     return "\n".join(lines)

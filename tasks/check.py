@@ -37,6 +37,7 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
         *_chapters(plan, held),
         *_fidelity(plan, profile, records),
         *_rungs(plan, records),
+        *_revisions(plan),
     )
     return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines)
 
@@ -112,3 +113,9 @@ def _rungs(plan: Plan, records: list[Record]) -> Iterator[Line]:
     for shard, record in zip(plan.shards, records, strict=True):
         if record.rung:
             yield f"shard {shard.name}", record.rung < CLASSICAL, f"not made as asked, but with: {record.made}"
+
+
+def _revisions(plan: Plan) -> Iterator[Line]:
+    """Shards made otherwise than the others: as somebody asked, or because they could not be made as asked."""
+    for each in plan.revised:
+        yield f"shard {plan.shards[each.index].name}", not each.revision.filled, each.revision.words

@@ -1,4 +1,5 @@
-"""What a store holds that nobody needs any more: shards that no run speaks of, and files that killed processes left.
+"""What a store holds that nobody needs any more: shards that no run speaks of, segments that another took the place of,
+and files that killed processes left.
 
 Only what is surely ours and of a known kind is ever named; anything else is counted and left alone. Which shards are
 spoken of is the caller's to know.
@@ -8,9 +9,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from tasks.records import Record, from_sealed, record_place
 from tasks.store import Store
 
 # A file on its way to the store changes all the time; one that has not for so long is nobody's.
@@ -32,6 +35,7 @@ class Waste:
 
     Attributes:
         shards: keys of files in the store that belong to shards nobody speaks of, in the order to remove them.
+        replaced: keys of segments of shards that are spoken of, whose records name other ones.
         temporaries: names of left-over temporary files and folders.
         sizes: bytes of each of both.
         kept: files of shards that are spoken of.
@@ -39,6 +43,7 @@ class Waste:
     """
 
     shards: tuple[str, ...]
+    replaced: tuple[str, ...]
     temporaries: tuple[str, ...]
     sizes: dict[str, int]
     kept: int
@@ -58,9 +63,10 @@ def find_waste(store: Store, needed: Collection[str], now: float | None = None) 
         needed: keys of the shards that some run speaks of.
         now: seconds since the epoch, by which files are old; this moment's if left out.
     """
-    shards, unknown, kept = [], [], 0
+    shards, unknown, segments, kept = [], [], [], 0
     for folder, pattern in _KINDS.items():
         for file in store.list(folder):
+            segments += [file] if folder == "segments" else []
             match = pattern.fullmatch(file)
             if match is None:
                 unknown += [file] if not _NOT_OURS_TO_JUDGE.fullmatch(file) else []
@@ -70,8 +76,28 @@ def find_waste(store: Store, needed: Collection[str], now: float | None = None) 
                 shards.append(file)
     before = (time.time() if now is None else now) - _FORGOTTEN
     old = {left.key: left.size for left in store.temporaries() if left.changed < before}
-    sizes = {file: store.size(file) for file in shards} | old
-    return Waste(tuple(shards), tuple(sorted(old)), sizes, kept, tuple(unknown))
+    replaced = _replaced(store, needed, segments)
+    sizes = {file: store.size(file) for file in (*shards, *replaced)} | old
+    return Waste(tuple(shards), replaced, tuple(sorted(old)), sizes, kept - len(replaced), tuple(unknown))
+
+
+def _replaced(store: Store, needed: Collection[str], segments: Iterable[str]) -> tuple[str, ...]:
+    """Of these segments of needed shards those that were made again, and came out otherwise to the bit."""
+    of: dict[str, list[str]] = defaultdict(list)
+    for file in segments:
+        match = _KINDS["segments"].fullmatch(file)
+        if match is not None and match["key"] in needed:
+            of[match["key"]].append(file)
+    several = {key: files for key, files in of.items() if len(files) > 1}
+    return tuple(file for key, files in several.items() for file in files if _is_replaced(file, key, files, store))
+
+
+def _is_replaced(file: str, key: str, files: list[str], store: Store) -> bool:
+    try:
+        named = from_sealed(Record, store.read(record_place(key))).segment
+    except (FileNotFoundError, ValueError):
+        return False  # the shard is not done: nobody knows yet which one will do
+    return named in files and file != named
 
 
 def remove_waste(store: Store, waste: Waste, needed: Callable[[], Collection[str]]) -> int:
@@ -89,6 +115,10 @@ def remove_waste(store: Store, waste: Waste, needed: Callable[[], Collection[str
         if match["key"] not in spared:
             store.delete(file)
             removed += waste.sizes[file]
+    # A record that names another one now has made that one needed again.
+    for file in set(waste.replaced) & set(_replaced(store, spared, store.list("segments") if waste.replaced else ())):
+        store.delete(file)
+        removed += waste.sizes[file]
     for left in waste.temporaries:
         store.delete_temporary(left)
         removed += waste.sizes[left]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -16,10 +17,13 @@ from tasks.media.source import Source
 from tasks.pictures import keep_pictures
 from tasks.plan import Plan
 from tasks.profile import Profile
-from tasks.records import MasterRecord, Record, content_key, from_sealed, to_sealed
+from tasks.records import MasterRecord, Record, Title, content_key, from_sealed, to_sealed
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Digest, Store, lease
+
+# A hidden folder of the output, and the default place of the store.
+_OWN = ".remaster"
 
 
 def master_key(plan: Plan, profile: Profile, records: list[Record], output: Store) -> str:
@@ -54,29 +58,34 @@ def publish_title(
     store: Store,
     output: Store,
     progress: Callable[[int], None],
-    begin: Callable[[], None],
+    commit: Callable[[], None],
 ) -> MasterRecord:
-    """Make sure that a title's master is published: by us, or by another driver that is at it.
-
-    Takes what `finish_title` does, and `begin`, which is called now and then while another driver is at it and may
-    raise to leave it.
-
-    Raises:
-        LeaseLost: this driver was away for so long that another one may have begun; worth another attempt.
-    """
+    """Make sure that a title's master is published; takes what `finish_title` does, within `sole_publisher`."""
     key = master_key(plan, profile, records, output)
-    while True:
-        made = published_master(key, plan, store, output)
-        if made is not None:
-            return made
-        held = lease.claim(store, key, profile.retry.lease)
-        if held is None:
-            lease.wait(store, key, begin)
-            continue
-        with held:
-            return published_master(key, plan, store, output) or finish_title(
-                plan, profile, records, store, output, progress, held.confirm
-            )
+    return published_master(key, plan, store, output) or finish_title(
+        plan, profile, records, store, output, progress, commit
+    )
+
+
+@contextmanager
+def sole_publisher(title: Title, output: Store, patience: float, wait: Callable[[], None]) -> Iterator[lease.Lease]:
+    """Have a master's place to ourselves: the master, its check and its receipt must not be of two drivers.
+
+    The lease is named by the place and lies in the output, as drivers with other settings, and with other stores, may
+    want the same place. What the block does there must `confirm` first.
+
+    Args:
+        title: whose master.
+        output: where.
+        patience: seconds after which a driver that has the place and gives no sign of life has lost it.
+        wait: called now and then while another driver has it; may raise to leave it.
+    """
+    leases = Store(output.uri(_OWN))
+    name = f"master-{content_key({'place': output.uri(title.master)})}"
+    while (held := lease.claim(leases, name, patience)) is None:
+        lease.wait(leases, name, wait)
+    with held:
+        yield held
 
 
 def finish_title(

@@ -12,17 +12,19 @@ from typing import Literal
 
 import numpy as np
 
+from tasks.errors import UsageError
 from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
+from tasks.media.limits import Limits
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import window
 from tasks.media.segment import SEGMENT_VERSION
 from tasks.media.timeline import TIMELINE_VERSION, Timeline, read_timeline
 from tasks.pool.worker import UPSCALE_VERSION
-from tasks.profile import Profile, ShardSettings
-from tasks.records import Shard, Title, Work, content_key
+from tasks.profile import Profile, ShardSettings, with_settings
+from tasks.records import Network, Revision, Shard, Title, Work, content_key
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
@@ -46,6 +48,7 @@ class Plan:
         model: network and settings.
         shards: in order, together every frame exactly once.
         work: the workers' orders, one a shard.
+        revised: shards that are made otherwise than the others.
     """
 
     title: Title
@@ -58,6 +61,16 @@ class Plan:
     model: ModelRef
     shards: tuple[Shard, ...]
     work: tuple[Work, ...]
+    revised: tuple[Revised, ...] = ()
+
+
+@dataclass(frozen=True)
+class Revised:
+    """A shard, by its index, that is made otherwise: what was asked, and the network that makes it."""
+
+    index: int
+    revision: Revision
+    model: ModelRef
 
 
 @dataclass(frozen=True)
@@ -71,10 +84,17 @@ class Span:
     cut: Literal["start", "shot", "length"]
 
 
-def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
+def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Revision, ...] = ()) -> Plan:
     """Plan one title. The frame table is kept in the store, so a title is decoded for planning only once.
 
+    Args:
+        title: as scanned.
+        profile: for all of it.
+        store: where frame tables and segments are.
+        revisions: shards, of this title or others, that are to be made otherwise.
+
     Raises:
+        UsageError: a revision is of frames that are no shard of the title.
         SourceError: damaged or truncated.
         SourceChanged: replaced or written to since it was scanned.
         UnsupportedSource: changing size, or not encodable as asked.
@@ -85,7 +105,9 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     info, model = entry.info, model_reference(entry, profile)
     require_unchanged(title)
     source_print = _fingerprint(title, store)
-    timeline = _timeline(title, source_print, store)
+    limits = profile.limits.limits()
+    timeline = _timeline(title, source_print, store, limits)
+    limits.require(title.name, frames=len(timeline))
     cadence = choose_cadence(profile.cadence, title.probe, timeline)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
@@ -95,7 +117,47 @@ def plan_title(title: Title, profile: Profile, store: Store) -> Plan:
     cuts = shot_cuts(timeline, profile.shards.cut_score)
     base = Plan(title, source_print, timeline, cadence, cuts, layout, colour, model, (), ())
     shards = tuple(_shards(base, profile, info))
-    return replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
+    plan = replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
+    for revision in revisions:
+        if revision.title == title.name:
+            plan = revise(plan, profile, store, revision)
+    return plan
+
+
+def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Plan:
+    """A plan with one shard made otherwise; all others are as they were, to the key.
+
+    Raises:
+        UsageError: there is no shard of these frames, or the settings are none.
+        UnknownModel, WeightsError: see `vsr_model`.
+    """
+    index = next((s.index for s in plan.shards if (s.start, s.stop) == (revision.start, revision.stop)), None)
+    if index is None:
+        raise UsageError(
+            f"{plan.title.name}: frames [{revision.start},{revision.stop}) are no shard of it any more: the source has"
+            " changed, or how it is cut (`shards.*`). Run the library afresh, and reject the shard of that run."
+        )
+    as_cut = {"shards.frames": longest_shard(profile.shards, find(profile.model).info)}
+    other = with_settings(profile, as_cut | dict(revision.settings))
+    entry = find(other.model)
+    otherwise = replace(plan, model=model_reference(entry, other))
+    # Shots and lengths are the same, so are the cuts; what is fed to the network is as it needs it.
+    shard = list(_shards(otherwise, other, entry.info))[index]
+    network = network_of(other)
+    # Another seed, say, is no reason for a worker to load anything.
+    work = replace(_work(otherwise, other, store, shard), network=network if network != network_of(profile) else None)
+    return replace(
+        plan,
+        shards=(*plan.shards[:index], shard, *plan.shards[index + 1 :]),
+        work=(*plan.work[:index], work, *plan.work[index + 1 :]),
+        revised=(*(r for r in plan.revised if r.index != index), Revised(index, revision, otherwise.model)),
+    )
+
+
+def network_of(profile: Profile) -> Network:
+    """The network that a profile asks for, as a worker takes it."""
+    settings = profile.model_settings(find(profile.model).info.settings)
+    return Network(profile.model, profile.precision, profile.tile, profile.tile_overlap, settings)
 
 
 def model_reference(entry: ModelEntry, profile: Profile) -> ModelRef:
@@ -114,6 +176,11 @@ def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:
     return tuple(i for i in np.flatnonzero(timeline.scene > score).tolist() if i > 0)
 
 
+def longest_shard(settings: ShardSettings, info: ModelInfo) -> int:
+    """Frames; left to the network, so many that what it is given besides its own is a twelfth of them."""
+    return settings.frames or max(_LONGEST, 12 * (info.warm_up + info.look_ahead))
+
+
 def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info: ModelInfo) -> Iterator[Span]:
     """Cut `frames` frames into shards.
 
@@ -122,13 +189,12 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info:
     Args:
         frames: of the title, at least 1.
         cuts: frames at which shots begin.
-        settings: longest and shortest shard; left to the network, a shard is long enough that what it is given besides
-            its own frames is a twelfth of them.
+        settings: longest and shortest shard.
         info: of the network: its warm-up, made longer where it then starts on the network's grid, never reaches back
             over a shot change, its look-ahead never over the next one.
     """
     start, reason = 0, "start"
-    longest = settings.frames or max(_LONGEST, 12 * (info.warm_up + info.look_ahead))
+    longest = longest_shard(settings, info)
     shortest = min(settings.shortest, longest)
     while start < frames:
         limit = start + longest
@@ -241,6 +307,7 @@ def remarks(plan: Plan) -> tuple[str, ...]:
             f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
             f" {colour.transfer} were assumed from its size and are written to the master"
         )
+    said += [f"shard {plan.shards[each.index].name}: {each.revision.words}" for each in plan.revised]
     return tuple(said)
 
 
@@ -260,7 +327,7 @@ def _fingerprint(title: Title, store: Store) -> str:
         return found
 
 
-def _timeline(title: Title, source_print: str, store: Store) -> Timeline:
+def _timeline(title: Title, source_print: str, store: Store, limits: Limits) -> Timeline:
     assert title.probe is not None
     key = content_key({"source": source_print, "stream": title.probe.stream, "version": TIMELINE_VERSION})
     place = f"timelines/{key}.parquet"
@@ -268,7 +335,7 @@ def _timeline(title: Title, source_print: str, store: Store) -> Timeline:
         return read_timeline_table(store.read(place))
     except FileNotFoundError:
         with open_source(title.uri, title.name) as source:
-            timeline = read_timeline(source, title.probe.stream)
+            timeline = read_timeline(source, title.probe.stream, limits)
         # Or the new bytes' table would be filed under the old bytes' name, for good.
         require_unchanged(title)
         store.write(place, timeline_table(timeline))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tasks.errors import UsageError
 from tasks.media.encode import EncodeSettings, containers_for
+from tasks.media.limits import Limits
 
 
 class _Section(BaseModel):
@@ -82,6 +83,20 @@ class CheckSettings(_Section):
     )
 
 
+class LimitSettings(_Section):
+    """What a source may be at most; more is refused when the library is scanned."""
+
+    pixels: int = Field(Limits.pixels, ge=1, description="Rows times columns of a frame.")
+    frames: int = Field(Limits.frames, ge=1, description="Frames of a title.")
+    seconds: float = Field(Limits.seconds, gt=0, description="Length of a title.")
+    streams: int = Field(Limits.streams, ge=1, description="Streams of any kind in a file.")
+    bytes: int = Field(Limits.bytes, ge=1, description="Size of a file.")
+
+    def limits(self) -> Limits:
+        """The same, as the reader of a source takes it."""
+        return Limits(**self.model_dump())
+
+
 class FlashVsrSettings(_Section):
     """What the modes of FlashVSR take; the defaults are the published ones, but for the colour fix."""
 
@@ -109,6 +124,14 @@ class RetrySettings(_Section):
 
     attempts: int = Field(4, ge=1, le=100, description="Attempts in all, for errors that another attempt may cure.")
     delay: float = Field(2.0, ge=0, description="Seconds before the second attempt; doubles each time, with jitter.")
+    quarantine: Literal["hold", "fail", "fill"] = Field(
+        "hold",
+        description="A shard that took down three workers: hold its title back with all others made, fail it at once,"
+        " or fill the gap by a classical resize.",
+    )
+    stall: float = Field(
+        1800.0, ge=1, description="Seconds without a finished frame after which a worker counts as hung and is killed."
+    )
     lease: float = Field(
         60.0, ge=3, le=86_400,
         description="Seconds without a sign of life after which another run on the same store takes a shard over.",
@@ -140,6 +163,7 @@ class Profile(_Section):
     master: MasterSettings = Field(default_factory=MasterSettings)
     check: CheckSettings = Field(default_factory=CheckSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     flashvsr: FlashVsrSettings = Field(default_factory=FlashVsrSettings)
 
     def model_settings(self, section: str) -> tuple[tuple[str, str | int | float | bool], ...]:
@@ -165,6 +189,20 @@ def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
             raise UsageError(f"profile {path}: cannot be read ({error.strerror}).") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"profile {path}: is not valid TOML ({error}).") from error
+    return _validated(settings, overrides, f"profile {path}" if path else "settings")
+
+
+def with_settings(profile: Profile, overrides: dict[str, Any]) -> Profile:
+    """A profile with single settings replaced; see `read_profile`."""
+    return _validated(profile.model_dump(), overrides, "settings")
+
+
+def is_of_shards(name: str) -> bool:
+    """True if one shard of a title may have another value of a setting than its neighbours."""
+    return name in {"model", "seed", "precision", "tile", "tile_overlap"} or name.startswith("flashvsr.")
+
+
+def _validated(settings: dict[str, Any], overrides: dict[str, Any], origin: str) -> Profile:
     for name, value in overrides.items():
         if value is None:
             continue
@@ -178,7 +216,6 @@ def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
     try:
         return Profile.model_validate(settings)
     except ValidationError as error:
-        origin = f"profile {path}" if path else "settings"
         raise UsageError("\n".join(f"{origin}: {_explain(problem)}" for problem in error.errors())) from error
 
 

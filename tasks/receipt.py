@@ -11,11 +11,11 @@ import json
 import posixpath
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.media.cadence import Cadence
 from tasks.profile import Profile
-from tasks.records import CheckResult, MasterRecord, Record, content_key
+from tasks.records import CheckResult, MasterRecord, Record, Shard, content_key
 from tasks.seal import is_sealed, require_intact, sealed
 from tasks.signing import Signer, is_signed
 from tasks.store import Store
@@ -51,7 +51,10 @@ class ModelLine(_Part):
 
 
 class ShardLine(_Part):
-    """A shard: its frames [start, stop), key, and its segment's SHA-256; `rung` and `made` where not as asked."""
+    """A shard: its frames [start, stop), key, and its segment's SHA-256; `rung` and `made` where not as asked.
+
+    `settings`, `weights_hash` and `reason` where it is made otherwise than the others: what replaces the profile's.
+    """
 
     start: int
     stop: int
@@ -59,6 +62,9 @@ class ShardLine(_Part):
     segment: str
     rung: int = 0
     made: str = ""
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    weights_hash: str = ""
+    reason: str = ""
 
 
 class MasterLine(_Part):
@@ -131,10 +137,7 @@ def make_receipt(
             settings=dict(model.settings),
         ),
         profile=profile.model_dump(mode="json") | {"model": _leaf(profile.model)},
-        shards=[
-            ShardLine(start=s.start, stop=s.stop, key=s.key, segment=record.sha256, rung=record.rung, made=record.made)
-            for s, record in zip(plan.shards, records, strict=True)
-        ],
+        shards=[_shard_line(plan, shard, record) for shard, record in zip(plan.shards, records, strict=True)],
         software=SoftwareLine(master=master.software, shards=_each_once([record.software for record in records])),
         master=MasterLine(
             name=plan.title.master,
@@ -148,6 +151,22 @@ def make_receipt(
         check=[f"{name}: {seen}" for name, ok, seen in check.lines if not ok],
         signature="unsigned",
     )
+
+
+def _shard_line(plan: Plan, shard: Shard, record: Record) -> ShardLine:
+    line = ShardLine(
+        start=shard.start, stop=shard.stop, key=shard.key, segment=record.sha256, rung=record.rung, made=record.made
+    )
+    revised = next((each for each in plan.revised if each.index == shard.index), None)
+    if revised is None or not revised.revision.settings:
+        return line
+    settings = {name: _leaf(str(value)) if name == "model" else value for name, value in revised.revision.settings}
+    otherwise = {
+        "settings": settings,
+        "weights_hash": revised.model.weights_hash,
+        "reason": revised.revision.reason,
+    }
+    return line.model_copy(update=otherwise)
 
 
 def publish_receipt(receipt: Receipt, output: Store, signer: Signer | None) -> str:

@@ -101,6 +101,54 @@ class Shard:
         return record_place(self.key)
 
 
+@dataclass(frozen=True)
+class Network:
+    """Which network makes a shard, and how.
+
+    Attributes:
+        model: registry name or path of a weights file.
+        precision: "auto", "float32", "bfloat16" or "float16".
+        tile: side of a tile in source pixels; 0: whole frames; "auto": as large as memory allows.
+        tile_overlap: source pixels discarded at each inner edge of a tile.
+        model_settings: of the network, by name.
+    """
+
+    model: str
+    precision: str = "auto"
+    tile: int | Literal["auto"] = 0
+    tile_overlap: int = 16
+    model_settings: tuple[tuple[str, str | int | float | bool], ...] = ()
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A shard that is to be made otherwise than the rest of its title.
+
+    Attributes:
+        title: the title's name.
+        start, stop: the shard's frames, [start, stop).
+        settings: dotted names and values that replace the profile's.
+        reason: why, in somebody's words.
+        again: it is to be made even if it is done.
+        filled: it stands in for a shard that could not be made.
+    """
+
+    title: str
+    start: int
+    stop: int
+    settings: tuple[tuple[str, str | int | float | bool], ...] = ()
+    reason: str = ""
+    again: bool = False
+    filled: bool = False
+
+    @property
+    def words(self) -> str:
+        """What is otherwise and why, for a person."""
+        changes = ", ".join(f"{name}={value}" for name, value in self.settings)
+        how = f"filled in with {changes}" if self.filled else f"made with {changes}" if changes else "made again"
+        return f"{how}: {self.reason}" if self.reason else how
+
+
 def record_place(key: str) -> str:
     """Store key of the record of a shard."""
     return f"records/{key[:2]}/{key}.json"
@@ -129,6 +177,7 @@ class Work:
         weights_hash: of the network the shard's key speaks of.
         target_layout, target_colour: of the segment's planes.
         store: root URI of the store.
+        network: that makes it; None for the one the worker was started with.
     """
 
     shard: Shard
@@ -147,6 +196,7 @@ class Work:
     target_layout: Layout
     target_colour: Colour
     store: str
+    network: Network | None = None
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ def require_outside(place: str, library: str, what: str) -> None:
 
 
 def matching(titles: list[Title], glob: str) -> list[Title]:
-    """The titles whose names match a shell pattern; all of them for an empty one."""
-    return [title for title in titles if not glob or fnmatch.fnmatchcase(title.name, glob)]
+    """The titles whose names match a shell pattern, or are it to the letter; all of them for an empty one."""
+    return [title for title in titles if not glob or title.name == glob or fnmatch.fnmatchcase(title.name, glob)]
 
 
 def list_library(library: str) -> Iterator[tuple[str, str]]:
@@ -103,8 +103,10 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
         title = replace(title, size=status.size, stamp=status.stamp)
         if status.size == 0:
             return replace(title, refused=f"{name}: is empty (0 bytes). Fetch it again, or remove it from the library.")
+        limits = profile.limits.limits()
+        limits.require(name, bytes=status.size)
         with open_source(uri, name) as source:
-            return _with_probe(title, probe(source), source, profile)
+            return _with_probe(title, probe(source, limits), source, profile)
     except (FileNotFoundError, PermissionError) as error:
         reason = f"{name}: cannot be read ({error.strerror}). Mend it, or remove it from the library."
         return replace(title, refused=reason)
@@ -185,6 +187,12 @@ def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:
         place = join(output, title.master)
     except UsageError as error:
         return f"{title.name}: its name cannot be used under the output ({error})"
+    folder = _real(posixpath.dirname(place))
+    if not f"{folder}/".startswith(f"{_real(output).rstrip('/')}/"):
+        return (
+            f"{title.name}: its master would not be in the output but in {folder}, where a symbolic link there leads."
+            " Remove the link, or name the folder it leads to as the output of a run of its own."
+        )
     if _real(place) == _real(title.uri):
         return f"{title.name}: its master would overwrite the source {title.uri}. Choose another output folder."
     return ""

@@ -63,6 +63,7 @@ SHARDS = pa.schema(
 )
 LEDGER = pa.schema(
     [
+        ("began", pa.timestamp("us", tz="UTC")),
         ("time", pa.timestamp("us", tz="UTC")),
         ("title", pa.string()),
         ("index", pa.int32()),
@@ -73,10 +74,12 @@ LEDGER = pa.schema(
         ("outcome", pa.string()),
         ("error", pa.string()),
         ("message", pa.string()),
+        ("driver", pa.string()),
         ("worker", pa.string()),
         ("rung", pa.int32()),
         ("made", pa.string()),
         ("seconds", pa.float64()),
+        ("frames", pa.int64()),
         ("bytes", pa.int64()),
         ("fidelity", pa.float64()),
     ]
@@ -99,12 +102,14 @@ class LedgerRow:
     """One finished attempt of a shard, or a cache hit.
 
     Attributes:
-        time: when it ended, seconds since the epoch.
+        time: when it ended, seconds since the epoch; `began`: when a worker had it in hand, 0 if none ever had.
         outcome: "done", "cached" or "failed".
         error: class of the error, empty if none; `message` is its text.
-        worker: who did it; empty for a cache hit.
+        driver: process that asked for it, as host:process.
+        worker: who had it in hand, as host:process:device; empty for a cache hit.
         rung: step of the degrade ladder; `made` says in words what was not as asked.
-        seconds: wall time in the worker.
+        seconds: wall time in the worker; of a failed attempt, until the failure was known.
+        frames: in the segment; of a failed attempt, those written before it failed.
         bytes: size of the segment.
         fidelity: dB, see `records.Record`.
     """
@@ -119,10 +124,13 @@ class LedgerRow:
     outcome: str
     error: str = ""
     message: str = ""
+    began: float = 0.0
+    driver: str = ""
     worker: str = ""
     rung: int = 0
     made: str = ""
     seconds: float = 0.0
+    frames: int = 0
     bytes: int = 0
     fidelity: float = float("nan")
 
@@ -203,6 +211,7 @@ def ledger_table(rows: Iterable[LedgerRow]) -> bytes:
     for row in rows:
         entry = asdict(row)
         entry["time"] = int(row.time * 1e6)
+        entry["began"] = int(row.began * 1e6) if row.began else None
         plain.append(entry)
     return _parquet(pa.Table.from_pylist(plain, LEDGER))
 
@@ -210,7 +219,12 @@ def ledger_table(rows: Iterable[LedgerRow]) -> bytes:
 def read_ledger_table(data: bytes) -> list[LedgerRow]:
     """Ledger rows from Parquet."""
     rows = pq.read_table(io.BytesIO(data)).to_pylist()
-    return [LedgerRow(**(row | {"time": row["time"].timestamp()})) for row in rows]
+    return [LedgerRow(**(row | _moments(row))) for row in rows]
+
+
+def _moments(row: dict[str, Any]) -> dict[str, float]:
+    began = row.get("began")  # which older tables do not say
+    return {"time": row["time"].timestamp(), "began": began.timestamp() if began else 0.0}
 
 
 def timeline_table(timeline: Timeline) -> bytes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from tasks.commit import done_record
 from tasks.pool.pool import SharedPool
@@ -14,14 +13,25 @@ from tasks.store import Store, lease
 _LOG = logging.getLogger("remaster.upscale")
 
 
+class Watch:
+    """Who is told how a shard comes along; this one does not mind."""
+
+    def begin(self) -> None:
+        """A worker is free for it; also called now and then while somebody else has it. May raise to leave it."""
+
+    def taken(self, worker: str) -> None:
+        """The worker of this name has it in hand."""
+
+    def progress(self, frames: int) -> None:
+        """So many of its frames are written."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """A block that lasts as long as somebody else has it."""
+        return nullcontext()
+
+
 def upscale_shard(
-    work: Work,
-    pool: SharedPool,
-    store: Store,
-    force: bool,
-    patience: float,
-    progress: Callable[[int], None],
-    begin: Callable[[], None],
+    work: Work, pool: SharedPool, store: Store, force: bool, patience: float, watch: Watch
 ) -> tuple[Record, bool]:
     """Make sure that a shard is done.
 
@@ -31,8 +41,7 @@ def upscale_shard(
         store: where segments and records live.
         force: do it again even if it is done.
         patience: seconds after which whoever has the shard in hand and gives no sign of life has lost it.
-        progress: called now and then with the number of frames written so far.
-        begin: called when a worker is free for it, and now and then while somebody else has it; may raise to leave it.
+        watch: is told.
 
     Returns:
         Its record, and whether any work was needed.
@@ -42,39 +51,37 @@ def upscale_shard(
         if record is not None:
             return record, False
         try:
-            return _upscale(work, pool, store, force, patience, progress, begin)
+            return _upscale(work, pool, store, force, patience, watch)
         except _Elsewhere:
             _LOG.info("shard %s: somebody else has it; waiting", work.shard.name)
-            lease.wait(store, work.shard.key, begin)
+            with watch.waiting():
+                lease.wait(store, work.shard.key, watch.begin)
 
 
 def _upscale(
-    work: Work,
-    pool: SharedPool,
-    store: Store,
-    force: bool,
-    patience: float,
-    progress: Callable[[int], None],
-    begin: Callable[[], None],
+    work: Work, pool: SharedPool, store: Store, force: bool, patience: float, watch: Watch
 ) -> tuple[Record, bool]:
     meanwhile: list[Record] = []
 
     # A shard is claimed with a worker at hand, and a worker is not kept waiting for somebody else's shard.
-    def take() -> Record | None:
-        begin()
+    def take(worker: str) -> Record | None:
+        watch.begin()
         claimed = lease.claim(store, work.shard.key, patience)
         if claimed is None:
             raise _Elsewhere
         held.enter_context(claimed)
         if force:
             store.delete(work.shard.record)
-            return None
-        found = done_record(work.shard, store)
-        meanwhile.extend([found] if found else [])
-        return found
+        else:
+            found = done_record(work.shard, store)
+            if found is not None:
+                meanwhile.append(found)
+                return found
+        watch.taken(worker)
+        return None
 
     with ExitStack() as held:
-        return pool.run(work, progress, take), not meanwhile
+        return pool.run(work, watch.progress, take), not meanwhile
 
 
 class _Elsewhere(Exception):

@@ -17,9 +17,12 @@ import av.video.stream
 
 from tasks.errors import SourceError
 from tasks.media.colour import Colour, colour_of
+from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
+_LIMITS = Limits()
+_SURELY = 0.9
 _HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
@@ -80,16 +83,21 @@ class Probe:
     unsupported: str
 
 
-def probe(source: Source) -> Probe:
+def probe(source: Source, limits: Limits = _LIMITS) -> Probe:
     """Describe a source.
 
     Raises:
         SourceError: not a video, no picture stream, or its first frame cannot be decoded.
-        UnsupportedSource: its pixel format is not handled.
+        UnsupportedSource: its pixel format is not handled, or it is more than the `limits` allow.
     """
-    with open_input(source) as container:
+    with open_input(source, limits) as container:
+        seconds = (container.duration or 0) / 1e6
+        limits.require(source.label, streams=len(container.streams), seconds=seconds)
         stream = _picture_stream(container, source)
-        first = _first_frame(container, stream, source)
+        # Sound may go on for longer than the picture: where no count is given, planning finds the few too many.
+        frames = stream.frames or _SURELY * seconds * float(stream.average_rate or 0)
+        limits.require(source.label, pixels=stream.width * stream.height, frames=frames)
+        first = _first_frame(container, stream, source, limits)
         context = stream.codec_context
         layout = layout_of(first.format.name, source.label)
         colour = colour_of(
@@ -141,14 +149,18 @@ def _picture_stream(container: av.container.InputContainer, source: Source) -> a
 
 
 def _first_frame(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, source: Source
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, source: Source, limits: Limits
 ) -> av.VideoFrame:
+    pictures = video_stream(container, stream.index)
+    pictures.codec_context.options = limits.for_decoding
     with source_errors(source, "reading its first frame"):
-        for packet in container.demux(video_stream(container, stream.index)):
+        for packet in container.demux(pictures):
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
                 continue  # a broadcast capture may start in mid-GOP: nothing decodes before its first key frame
+            except av.error.ArgumentError as error:
+                raise limits.hidden(source.label) from error
             if frames:
                 return frames[0]
     raise SourceError(f"{source.label}: holds no decodable picture; fetch a good copy of the file.")

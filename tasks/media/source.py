@@ -13,6 +13,7 @@ import av.error
 import av.video.stream
 
 from tasks.errors import SourceError
+from tasks.media.limits import Limits
 from tasks.media.whole import what_is_missing
 
 # PyAV logs every demuxer remark to Python's logging, which takes the GIL inside decoder threads.
@@ -28,8 +29,8 @@ class Source:
 
 
 @contextmanager
-def open_input(source: Source) -> Iterator[av.container.InputContainer]:
-    """Open a container for reading.
+def open_input(source: Source, limits: Limits | None = None) -> Iterator[av.container.InputContainer]:
+    """Open a container for reading; with `limits`, one of which nothing is known yet.
 
     Raises:
         SourceError: missing, unreadable, empty, or not a container FFmpeg knows.
@@ -40,7 +41,7 @@ def open_input(source: Source) -> Iterator[av.container.InputContainer]:
     if not isinstance(place, str):
         place.seek(0)
     try:
-        container = _open(target)
+        container = _open(target, limits.for_opening if limits else {})
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
         missing = what_is_missing(place)
         because = f"it is truncated: {missing}" if missing else _reason(error)
@@ -52,15 +53,15 @@ def open_input(source: Source) -> Iterator[av.container.InputContainer]:
         yield container
 
 
-def _open(target: str | BinaryIO) -> av.container.InputContainer:
+def _open(target: str | BinaryIO, options: dict[str, str]) -> av.container.InputContainer:
     try:
-        container = av.open(target, "r")
+        container = av.open(target, "r", options=options)
         container.chapters()  # their titles are read as text only now
     except UnicodeDecodeError:
         if not isinstance(target, str):
             target.seek(0)
         # Tags older than Unicode: of those code pages this is the usual one.
-        container = av.open(target, "r", metadata_encoding="cp1252", metadata_errors="replace")
+        container = av.open(target, "r", options=options, metadata_encoding="cp1252", metadata_errors="replace")
     return container
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import SourceError, UnsupportedSource
+from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
 from tasks.media.whole import what_is_missing
@@ -28,6 +29,7 @@ from tasks.media.whole import what_is_missing
 # Bumped when a table made by older code must not be reused.
 TIMELINE_VERSION = 2
 
+_LIMITS = Limits()
 PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED = range(4)
 _FIELD_CODES = {"progressive": PROGRESSIVE, "tff": TOP_FIRST, "bff": BOTTOM_FIRST, "undetermined": UNDETERMINED}
 # A title shorter than its header by more than this share (and more than a second) was cut off.
@@ -60,12 +62,13 @@ class Timeline:
         return len(self.pts)
 
 
-def read_timeline(source: Source, stream_index: int) -> Timeline:
+def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS) -> Timeline:
     """Decode a title once.
 
     Raises:
         SourceError: damaged, truncated, or without usable timestamps.
-        UnsupportedSource: the picture changes size or format in mid-stream.
+        UnsupportedSource: the picture changes size or format in mid-stream, or there are more frames than the `limits`
+            allow, whatever the header said.
     """
     missing = what_is_missing(source.place)
     if missing:
@@ -83,6 +86,7 @@ def read_timeline(source: Source, stream_index: int) -> Timeline:
                 end_seconds = max(end_seconds, _end_of(packet))
                 if packet.stream.index == stream_index:  # the flushing packet has no index of its own
                     packets += packet.size > 0
+                    limits.require(source.label, frames=packets)
                     if packet.is_corrupt and collector.pts and torn is None:
                         torn = (packet.pts or 0) * packet.time_base
                     for frame in _decode(packet, collector, source):

@@ -22,6 +22,7 @@ import ray
 import ray.exceptions
 
 from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost, is_permanent
+from tasks.pool.host import RayHost
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.records import Record, Work, from_json, to_json
 
@@ -32,8 +33,15 @@ _DEATHS_OF_THE_LAST = 4 * _DEATHS_PER_SHARD
 _POLL_SECONDS = 0.5
 _START_SECONDS = 600.0
 _RESTART_SECONDS = 180.0
-# Frames never enter Ray's object store: only orders and records do.
-_OBJECT_STORE_BYTES = 128 << 20
+# An answer that is ready is a few hundred bytes.
+_FETCH_SECONDS = 60.0
+
+_DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.GetTimeoutError,
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,13 @@ class PoolSettings:
         worker: what each actor loads.
         workers: how many actors; 0: one a GPU, or one where there is none.
         ray_address: of a cluster to join; empty starts Ray on this machine.
+        stall: seconds without a frame after which a worker counts as hung, and is killed.
     """
 
     worker: WorkerSettings
     workers: int = 0
     ray_address: str = ""
+    stall: float = 1800.0
 
 
 @dataclass
@@ -57,6 +67,7 @@ class _Slot:
 
     actor: Any
     number: int
+    name: str = ""
     deaths: int = 0
     suspect: bool = False
 
@@ -75,7 +86,8 @@ class WorkerPool:
         self._deaths: Counter[str] = Counter()  # by shard key
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._ray = _RayHost(settings)
+        self._stall = settings.stall
+        self._ray = RayHost(settings.ray_address, settings.workers)
         try:
             self.size, slots = self._start_actors(settings)
             self._usable = len(slots)
@@ -105,15 +117,15 @@ class WorkerPool:
         return size, [_Slot(actor_class.remote(settings.worker, neighbours), number) for number in range(size)]
 
     def run(
-        self, work: Work, progress: Callable[[int], None], begin: Callable[[], Record | None] = lambda: None
+        self, work: Work, progress: Callable[[int], None], begin: Callable[[str], Record | None] = lambda worker: None
     ) -> Record:
         """Lease a worker, run a shard on it, give it back. Blocks until a worker is free.
 
         Args:
             work: the order.
-            begin: called once a worker is leased, before anything is asked of it. A record that it returns, or an error
-                that it raises, ends the matter.
             progress: called now and then with the number of frames written so far.
+            begin: called with a worker's name once it is leased, before anything is asked of it. A record that it
+                returns, or an error that it raises, ends the matter.
 
         Raises:
             WorkerLost: the worker or its node died under the shard; worth another attempt.
@@ -122,7 +134,7 @@ class WorkerPool:
         """
         slot = self._lease()
         try:
-            known = begin()
+            known = begin(slot.name)
             return known if known is not None else self._run_on(slot, work, progress)
         finally:
             self._give_back(slot)
@@ -168,27 +180,35 @@ class WorkerPool:
 
     def _run_on(self, slot: _Slot, work: Work, progress: Callable[[int], None]) -> Record:
         answer = slot.actor.upscale.remote(to_json(work))
+        frames, moved, hung = 0, time.monotonic(), False
         try:
             while not ray.wait([answer], timeout=_POLL_SECONDS)[0]:
-                progress(self._frames_done(slot))
-            record = from_json(Record, ray.get(answer))
+                now_done = self._frames_done(slot, frames)
+                if now_done != frames:
+                    frames, moved = now_done, time.monotonic()
+                    progress(frames)
+                elif time.monotonic() - moved > self._stall:
+                    moved, hung = time.monotonic(), True
+                    ray.kill(slot.actor, no_restart=False)  # the answer is then that it died
+            record = from_json(Record, ray.get(answer, timeout=_FETCH_SECONDS))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, BaseException):
                 raise error.cause from None
             raise
-        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
-            raise self._bury(slot, work, error) from error
+        except _DEATHS as error:
+            why = f"not a frame in {self._stall:.0f} s" if hung else type(error).__name__
+            raise self._bury(slot, work, why) from error
         slot.deaths = 0
         return record
 
-    def _bury(self, slot: _Slot, work: Work, error: BaseException) -> Exception:
+    def _bury(self, slot: _Slot, work: Work, why: str) -> Exception:
         """Count a death and say what it means for the shard."""
         slot.deaths += 1
         slot.suspect = True
         with self._lock:
             self._deaths[work.shard.key] += 1
             deaths = self._deaths[work.shard.key]
-        what = f"shard {work.shard.name}: worker {slot.number} died under it ({type(error).__name__})"
+        what = f"shard {work.shard.name}: worker {slot.number} died under it ({why})"
         _LOG.warning("%s; death %d of this shard", what, deaths)
         if deaths >= _DEATHS_PER_SHARD:
             return Quarantined(
@@ -197,18 +217,18 @@ class WorkerPool:
             )
         return WorkerLost(f"{what}; it is tried again elsewhere.")
 
-    def _frames_done(self, slot: _Slot) -> int:
+    def _frames_done(self, slot: _Slot, before: int) -> int:
         try:
             return int(ray.get(slot.actor.done_frames.remote(), timeout=5.0))
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
-            return 0
+            return before
 
     def _revive(self, slot: _Slot) -> bool:
         """True once a restarted actor answers; a slot whose actor does not is retired."""
         deadline = time.monotonic() + _RESTART_SECONDS
         while not self._closed.is_set():
             try:
-                ray.get(slot.actor.ready.remote(), timeout=max(1.0, deadline - time.monotonic()))
+                slot.name = ray.get(slot.actor.ready.remote(), timeout=max(1.0, deadline - time.monotonic()))
             except ray.exceptions.ActorUnavailableError:  # Ray is still restarting it
                 if time.monotonic() > deadline:
                     break
@@ -223,7 +243,7 @@ class WorkerPool:
 
     def _await_ready(self, slot: _Slot) -> None:
         try:
-            ray.get(slot.actor.ready.remote(), timeout=_START_SECONDS)
+            slot.name = ray.get(slot.actor.ready.remote(), timeout=_START_SECONDS)
         except ray.exceptions.GetTimeoutError as error:
             raise UsageError(
                 f"no place for worker {slot.number} was found in {_START_SECONDS:.0f} s: the Ray cluster is full or too"
@@ -277,7 +297,7 @@ class SharedPool:
         self.users = 0
 
     def run(
-        self, work: Work, progress: Callable[[int], None], begin: Callable[[], Record | None] = lambda: None
+        self, work: Work, progress: Callable[[int], None], begin: Callable[[str], Record | None] = lambda worker: None
     ) -> Record:
         """See `WorkerPool.run`; raises what starting the pool raises too."""
         return self.start().run(work, progress, begin)
@@ -323,63 +343,3 @@ def worker_pool(settings: PoolSettings) -> Iterator[SharedPool]:
                 del _shared[settings]
         if last:
             pool.close()
-
-
-class _RayHost:
-    """Ray for as long as a pool needs it, started and stopped by one thread of its own.
-
-    Linux kills Ray's processes when the *thread* that started them ends, so that thread must not be one that ends
-    with a task.
-    """
-
-    def __init__(self, settings: PoolSettings) -> None:
-        """Join or start Ray. Raises UsageError if no cluster answers."""
-        self._settings = settings
-        self._up, self._enough = threading.Event(), threading.Event()
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._host, name="ray-host", daemon=True)
-        self._thread.start()
-        self._up.wait()
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        """Leave or stop Ray."""
-        self._enough.set()
-        self._thread.join()
-
-    def _host(self) -> None:
-        try:
-            mine = _connect(self._settings)
-        except Exception as error:
-            self._error = error
-            return
-        finally:
-            self._up.set()
-        self._enough.wait()
-        if mine:
-            ray.shutdown()
-
-
-def _connect(settings: PoolSettings) -> bool:
-    """Join or start Ray; True if this process started it."""
-    if ray.is_initialized():
-        return False
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    if settings.ray_address:
-        try:
-            ray.init(address=settings.ray_address, **quiet)
-        except ConnectionError as error:
-            raise UsageError(f"no Ray cluster answers at {settings.ray_address} ({error}).") from error
-        return True
-    began = time.perf_counter()
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, settings.workers),
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        **quiet,
-    )
-    _LOG.debug("Ray started in %.1f s", time.perf_counter() - began)
-    return True

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +29,7 @@ from tasks.media.segment import SegmentWriter
 from tasks.media.transfer import ToHost
 from tasks.pool.ladder import Rung, Size, asked, smaller, sturdier
 from tasks.pool.stages import Stages, timed
-from tasks.records import Record, Work, segment_place
+from tasks.records import Network, Record, Work, segment_place
 from tasks.software import software_versions
 from tasks.sources import open_source
 from tasks.store import Store, digest_of
@@ -47,23 +46,13 @@ _FIDELITY_EVERY = 8
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
-    """What a worker loads once.
+class WorkerSettings(Network):
+    """What a worker loads when it starts.
 
     Attributes:
-        model: registry name or path of a weights file.
-        precision: "auto", "float32", "bfloat16" or "float16".
-        tile: side of a tile in source pixels; 0: whole frames; "auto": as large as memory allows.
-        tile_overlap: source pixels discarded at each inner edge of a tile.
-        model_settings: of the network, by name.
         threads: for arithmetic and for codecs on the CPU; 0: torch's and FFmpeg's own choice.
     """
 
-    model: str
-    precision: str = "auto"
-    tile: int | Literal["auto"] = 0
-    tile_overlap: int = 16
-    model_settings: tuple[tuple[str, str | int | float | bool], ...] = ()
     threads: int = 0
 
 
@@ -72,20 +61,27 @@ class ShardWorker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-        self._settings = settings
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._entry = registry.find(settings.model)
-        self._weights_hash, self._info = self._entry.reference().weights_hash, self._entry.info
-        self._network: Upscaler | None = None
-        self._loaded: Rung | None = None
-        self._offload = bool(dict(settings.model_settings).get(OFFLOAD))
-        self._load(Rung(precision=settings.precision, offload=self._offload))
-        self._wanted: dict[Size, Rung] = {}  # that frames of a size begin with
-        self._rungs: dict[Size, Rung] = {}  # that they were last made on
-        threads = settings.threads or torch.get_num_threads()
-        torch.set_num_threads(max(1, threads // 2) if self._info.light else threads)
+        self._first = settings
+        self._threads = settings.threads or torch.get_num_threads()
+        self._take_up(settings)
         self._done_frames = 0
         self.name = f"{socket.gethostname()}:{os.getpid()}:{self._device.type}"
+
+    def _take_up(self, settings: Network) -> None:
+        """Have this network, and no other, from now on."""
+        self._network: Upscaler | None = None
+        self._loaded: Rung | None = None
+        self._free_memory()
+        entry = registry.find(settings.model)
+        weights_hash = entry.reference().weights_hash
+        # Only now: one that cannot be had must not pass for the one that is held.
+        self._settings, self._entry, self._info, self._weights_hash = settings, entry, entry.info, weights_hash
+        self._offload = bool(dict(settings.model_settings).get(OFFLOAD))
+        self._wanted: dict[Size, Rung] = {}  # that frames of a size begin with
+        self._rungs: dict[Size, Rung] = {}  # that they were last made on
+        torch.set_num_threads(max(1, self._threads // 2) if self._info.light else self._threads)
+        self._load(Rung(precision=settings.precision, offload=self._offload))
 
     @property
     def done_frames(self) -> int:
@@ -100,7 +96,10 @@ class ShardWorker:
             StoreError: the store cannot be read or written.
             OutOfMemory: the device's memory does not even suffice for a classical resize.
             PermanentError: other weights than planned, frames lost, or numbers that overflow in every precision.
+            ModelError: the order is for a network that cannot be loaded.
         """
+        if (work.network or self._first) != self._settings:
+            self._take_up(work.network or self._first)
         if work.weights_hash != self._weights_hash:
             raise PermanentError(
                 f"shard {work.shard.name}: {self._settings.model} does not hold the weights it was planned with, here"
@@ -141,11 +140,13 @@ class ShardWorker:
                     f" {rung.precision} precision too. Its weights may be damaged: install them again, or use another"
                     " network."
                 ) from error
-        # Only now that no traceback holds tensors any more.
+        self._free_memory()  # only now that no traceback holds tensors any more
+        return lower
+
+    def _free_memory(self) -> None:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        return lower
 
     def _commit(self, work: Work, rung: Rung, wanted: Rung) -> Record:
         self._done_frames = 0
@@ -254,7 +255,7 @@ class ShardWorker:
 
     def _write(self, work: Work, path: str, frames: Iterator[Planes], busy: dict[str, float]) -> None:
         height, width = work.height * work.scale, work.width * work.scale
-        threads = self._settings.threads
+        threads = self._first.threads
         with SegmentWriter(path, height, width, work.target_layout, work.shard.start, threads) as writer:
             for planes in frames:
                 began = time.perf_counter()

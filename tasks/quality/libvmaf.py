@@ -31,6 +31,8 @@ _FILTER = (
     "[0:v][1:v]libvmaf=log_fmt=json:log_path=log.json:n_threads={threads}"
     f":model='{_MODELS}':feature='name=psnr|name=float_ssim'"
 )
+# Seconds in which it must take a frame, or come to an end.
+_STALL = 600.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ def measure(reference: Iterable[Luma], result: Iterable[Luma], height: int, widt
             cwd=folder, pass_fds=[read for read, _ in pipes], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         failures: list[BaseException] = []
+        fed = [0]
         feeders = [
-            threading.Thread(target=_feed, args=(planes, write, height, width, depth, failures))
+            threading.Thread(target=_feed, args=(planes, write, height, width, depth, failures, fed))
             # libvmaf's first input is the distorted one
             for planes, (_, write) in zip((result, reference), pipes, strict=True)
         ]
@@ -71,7 +74,7 @@ def measure(reference: Iterable[Luma], result: Iterable[Luma], height: int, widt
             for feeder in feeders:
                 feeder.start()
             try:
-                said = process.communicate()[1].decode(errors="replace").strip()
+                said = _last_words(process, fed)
             except BaseException:
                 process.kill()
                 raise
@@ -86,10 +89,23 @@ def measure(reference: Iterable[Luma], result: Iterable[Luma], height: int, widt
     return Fidelity(**{ours: float(pooled[theirs]["mean"]) for ours, theirs in names.items()})
 
 
+def _last_words(process: subprocess.Popen[bytes], fed: list[int]) -> str:
+    """What it said, at its end. Raises SourceError if it takes no more frames and does not end either."""
+    before = -1
+    while True:
+        try:
+            return process.communicate(timeout=_STALL)[1].decode(errors="replace").strip()
+        except subprocess.TimeoutExpired:
+            if fed[0] == before:
+                raise SourceError(f"ffmpeg did nothing for {_STALL:.0f} s while it compared the two.") from None
+            before = fed[0]
+
+
 def _feed(
-    planes: Iterable[Luma], pipe: int, height: int, width: int, depth: int, failures: list[BaseException]
-) -> None:
-    """Write every plane, each with grey chroma, and close the pipe."""
+    planes: Iterable[Luma], pipe: int, height: int, width: int, depth: int, failures: list[BaseException],
+    fed: list[int],
+) -> None:  # fmt: skip
+    """Write every plane, each with grey chroma, and close the pipe; counts what is written in `fed`."""
     dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
     chroma = np.full(2 * -(-height // 2) * -(-width // 2), 1 << (depth - 1), dtype).tobytes()
     try:
@@ -97,6 +113,7 @@ def _feed(
             for plane_HW in planes:
                 file.write(np.ascontiguousarray(plane_HW, dtype).tobytes())
                 file.write(chroma)
+                fed[0] += 1
     except BrokenPipeError:
         pass  # ffmpeg has stopped reading and says why itself
     except BaseException as error:

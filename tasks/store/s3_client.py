@@ -32,8 +32,8 @@ TRIES = 5
 PAUSE = 0.25
 
 # Seconds until an attempt to connect is given up, a connection on which nothing comes, and the putting together of a
-# multipart upload, in which servers take their time; and how many bytes a second a body must at least go out with, as
-# neither aiohttp nor botocore has a limit for a server that stops reading.
+# multipart upload, in which servers take their time; and how many bytes a second a body must at least go out or come in
+# with, as neither aiohttp nor botocore has a limit for a server that stops reading, or sends ever so little.
 CONNECT = 3
 SILENCE = 30
 COMPLETION = 600
@@ -153,8 +153,10 @@ class Client(S3FileSystem):  # type: ignore[misc]
 
         async def attempt() -> bytes:
             answer = await self._call_s3("get_object", Bucket=bucket, Key=key, **parameters)
+            # A server that sends a byte now and then is never silent.
+            limit = SILENCE + answer.get("ContentLength", BLOCK) / SLOWEST
             async with answer["Body"] as body:
-                data: bytes = await body.read()
+                data: bytes = await asyncio.wait_for(body.read(), limit)
             return data
 
         return await self._patiently(attempt, f"{S3}{bucket}/{key} (reading)")

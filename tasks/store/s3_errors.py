@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 
 import aiohttp
 from botocore import exceptions as boto
 
 from tasks.errors import RemasterError, StoreError, StoreFull, UsageError
+
+# A name and a password in an endpoint's or a proxy's URL.
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 
 
 class ConditionFailed(Exception):
@@ -107,14 +111,15 @@ def explain(error: Exception, doing: str) -> Exception:
         return _explain_answer(error, response, doing)
     if isinstance(error, RemasterError | ConditionFailed | FileNotFoundError):
         return error
+    said = _PASSWORD.sub("//", str(error))
     if isinstance(error, _SETTINGS):
-        return UsageError(f"{doing}: {error} Check the AWS_* variables and the profile.")
+        return UsageError(f"{doing}: {said} Check the AWS_* variables and the profile.")
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return UsageError(f"{doing}: {error}. {_ENDPOINT}")
+        return UsageError(f"{doing}: {said}. {_ENDPOINT}")
     if isinstance(error, _UNREACHABLE):
-        return Unreachable(f"{doing}: nothing answers ({error}). {_ENDPOINT}")
+        return Unreachable(f"{doing}: nothing answers ({said}). {_ENDPOINT}")
     if isinstance(error, _BROKEN):
-        return StoreError(f"{doing}: the connection failed ({type(error).__name__}: {error}).")
+        return StoreError(f"{doing}: the connection failed ({type(error).__name__}: {said}).")
     return error
 
 

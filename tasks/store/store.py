@@ -155,12 +155,15 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def sweep(self) -> int:
-        """Remove scratch folders that processes of this machine left when they were killed; returns how many.
+    def sweep(self, *folders: str) -> int:
+        """Remove scratch folders and files that processes of this machine left when they were killed; returns how many.
 
-        What a process that may be alive works in stays.
+        What a process that may be alive works in stays. Looks in the folder of `temporary_folder`, and right in the
+        `folders` of a local root: a file that comes from another file system is brought to its own folder first.
         """
-        return sweep(Path(tempfile.gettempdir() if is_remote(self.root) else self.root))
+        if is_remote(self.root):
+            return sweep(Path(tempfile.gettempdir()))
+        return sum(sweep(folder) for folder in {Path(self.root), *(Path(self.root, folder) for folder in folders)})
 
     def sweep_below(self) -> int:
         """The same, and half-written files anywhere below a local root, which should hold nothing but the store."""

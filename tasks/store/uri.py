@@ -30,6 +30,12 @@ def normalise(name: str | os.PathLike[str]) -> str:
     if not text or "\0" in text:
         raise UsageError(f"{text!r} is not the name of a file or folder. {_KNOWN}")
     scheme, rest = _split_scheme(text)
+    if scheme and "@" in rest.partition("/")[0]:
+        # Not repeated here: what stands before it is a secret.
+        raise UsageError(
+            f"a {scheme}:// name must not hold a key or a password, as names are written to logs and records. Those of"
+            " S3 belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or in a profile (AWS_PROFILE)."
+        )
     if scheme == "s3":
         bucket, slash, key = rest.partition("/")
         if not bucket:

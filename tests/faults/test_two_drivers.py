@@ -78,7 +78,7 @@ class Driver:
 
     def lease(self) -> Path | None:
         """A lease it holds, of a shard that is not done."""
-        for path in self.store.glob("leases/*"):
+        for path in self.store.glob("leases/[!m]*"):  # those of places begin with "master-"
             try:
                 held = json.loads(path.read_text())["process"].split("-")[1] == str(self.process.pid)
             except (OSError, ValueError):

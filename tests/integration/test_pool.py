@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,15 +13,16 @@ from typing import cast
 import pytest
 
 from tasks.commit import done_record
-from tasks.errors import PermanentError, Quarantined, SourceError, WorkerLost
+from tasks.errors import PermanentError, Quarantined, SourceError, UsageError, WorkerLost
 from tasks.plan import Plan, plan_title
+from tasks.pool.host import RayHost
 from tasks.pool.pool import PoolSettings, SharedPool, WorkerPool
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
 from tasks.records import Record, Work
 from tasks.scan import scan
 from tasks.store import Store
-from tasks.upscale import upscale_shard
+from tasks.upscale import Watch, upscale_shard
 from tests.clips import Clip, make
 from tests.faults import kills
 from vsr_model.errors import UnknownModel
@@ -76,6 +78,15 @@ def test_an_unknown_network_ends_the_start_with_its_own_error(ray_cluster: str) 
         WorkerPool(PoolSettings(WorkerSettings("lanczoz"), workers=1, ray_address=ray_cluster))
 
 
+def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(UsageError, match=f"no Ray cluster answers at {address}"):
+        RayHost(address, 1)
+    assert time.monotonic() - began < 20
+
+
 def test_a_pool_that_cannot_start_says_so_at_once_the_second_time(ray_cluster: str) -> None:
     shared = SharedPool(PoolSettings(WorkerSettings("lanczoz"), workers=1, ray_address=ray_cluster))
     for _ in range(2):
@@ -86,7 +97,7 @@ def test_a_pool_that_cannot_start_says_so_at_once_the_second_time(ray_cluster: s
 
 
 def test_a_shard_that_is_called_off_while_it_waits_asks_nothing_of_a_worker(pool: WorkerPool, plan: Plan) -> None:
-    def off() -> Record | None:
+    def off(worker: str) -> Record | None:
         raise PermanentError("called off")
 
     with pytest.raises(PermanentError, match="called off"):
@@ -100,15 +111,13 @@ def test_a_shard_that_somebody_did_while_it_waited_is_not_done_again(plan: Plan)
     work, store, done = plan.work[0], Store(plan.work[0].store), ShardWorker(WorkerSettings("lanczos"))
 
     class Busy:
-        def run(self, work: Work, progress: object, begin: Callable[[], Record | None]) -> Record | None:
+        def run(self, work: Work, progress: object, begin: Callable[[str], Record | None]) -> Record | None:
             made = done.upscale(work)
-            found = begin()
+            found = begin("somebody")
             assert found == made
             return found
 
-    record, worked = upscale_shard(
-        work, cast(SharedPool, Busy()), store, False, 60.0, lambda frames: None, lambda: None
-    )
+    record, worked = upscale_shard(work, cast(SharedPool, Busy()), store, False, 60.0, Watch())
     assert not worked
     assert record == done_record(work.shard, store)
 

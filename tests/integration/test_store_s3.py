@@ -12,15 +12,18 @@ import threading
 import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from botocore.exceptions import ProxyConnectionError
 
 from tasks.errors import StoreError, StoreFull, UsageError
 from tasks.store import Digest, Store, fingerprint, open_read, s3_client, stat
 from tasks.store import s3 as objects
 from tasks.store.s3_client import TRIES, Client, client
+from tasks.store.s3_errors import explain
 from tasks.store.uri import filesystem
 from tests.odd_names import ODD_NAMES
 from tests.s3 import S3Place, environment, use
@@ -741,6 +744,46 @@ def test_a_server_that_falls_silent(monkeypatch, quick, reads):
         thread.join()
         for connection in held:
             connection.close()
+
+
+def test_a_server_that_sends_a_byte_now_and_then(monkeypatch, quick):
+    """It is never silent, and would take a day for a block."""
+    monkeypatch.setattr(s3_client, "TRIES", 2)
+    monkeypatch.setattr(s3_client, "SILENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        use(environment(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", "secret"), monkeypatch)
+        over = threading.Event()
+
+        def drip(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: "x"\r\n\r\n')
+                while not over.wait(0.1):
+                    connection.sendall(b"x")
+
+        drips = []
+
+        def accept() -> None:
+            for _ in range(2):
+                drips.append(threading.Thread(target=drip, args=(listener.accept()[0],)))
+                drips[-1].start()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises(StoreError, match="connection failed"):
+            Store("s3://bucket/work").read("a")
+        assert time.monotonic() - started < 20
+        over.set()
+        for each in (thread, *drips):
+            each.join()
+
+
+def test_the_password_of_a_proxy_is_not_repeated():
+    refused = ProxyConnectionError(proxy_url="http://somebody:topsecret@proxy.example:3128")
+    said = str(explain(refused, "s3://bucket/work/a (reading)"))
+    assert "//proxy.example:3128" in said
+    assert "topsecret" not in said and "somebody" not in said
 
 
 def test_an_endpoint_that_is_some_other_web_server(monkeypatch, quick):

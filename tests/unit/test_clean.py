@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from flows.cli import main
 from flows.run import RunFiles
 from tasks.errors import UsageError
+from tasks.records import to_sealed
 from tasks.store import Store
 from tests import mastered
 from tests.mastered import Mastered, flip
@@ -166,3 +168,36 @@ def test_a_shard_that_a_run_came_to_need_meanwhile_stays(original: Mastered, sto
     waste = find_waste(place, needed)
     assert remove_waste(place, waste, lambda: needed | {NOBODYS}) == 0
     assert set(WASTE) <= everything(store)
+
+
+def test_a_segment_goes_once_its_record_names_another(original: Mastered, store: Path) -> None:
+    """As after `--force` on a device that does not compute the same bits twice."""
+    shard, record = original.plan.shards[1], original.records[1]
+    left = store / record.segment.replace(record.sha256[:16], "0" * 16)
+    left.write_bytes(b"another one")
+    before = everything(store)
+    assert main(["clean", str(store), "--yes"]) == 0
+    assert before - everything(store) == {*WASTE, str(left.relative_to(store))}
+    assert (store / record.segment).exists()
+    assert main(["verify", str(store)]) == 0
+
+    # Where the record is gone nobody knows which one will do.
+    left.write_bytes(b"another one")
+    (store / shard.record).unlink()
+    before = everything(store)
+    assert main(["clean", str(store), "--yes"]) == 0
+    assert everything(store) == before
+
+
+def test_a_segment_that_is_named_again_meanwhile_stays(original: Mastered, store: Path) -> None:
+    from tasks.clean import find_waste, remove_waste
+
+    place, needed = Store(str(store)), {shard.key for shard in original.plan.shards}
+    shard, record = original.plan.shards[1], original.records[1]
+    left = record.segment.replace(record.sha256[:16], "0" * 16)
+    (store / left).write_bytes(b"another one")
+    waste = find_waste(place, needed)
+    assert waste.replaced == (left,)
+    (store / shard.record).write_bytes(to_sealed(replace(record, sha256="0" * 64)))
+    remove_waste(place, waste, lambda: needed)
+    assert (store / left).exists()

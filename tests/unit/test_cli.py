@@ -16,8 +16,8 @@ from tests.clips import Clip, make
 OPTIONS = {
     "run": {"--store", "--profile", "--model", "--scale", "--set", "--workers", "--ray-address", "--only", "--force"},
     "plan": {"--output", "--store", "--profile", "--model", "--scale", "--set"},
-    "status": {"--store"},
-    "rerun": {"--store", "--workers", "--ray-address"},
+    "status": {"--store", "--watch"},
+    "rerun": {"--store", "--workers", "--ray-address", "--title", "--shard", "--reason", "--with"},
     "models": set(),
     "bench": {"--model", "--size", "--scale", "--chunks", "--precision", "--random-weights"},
     "weights": set(),

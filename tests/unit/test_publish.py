@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,18 @@ import pytest
 from tasks import finish
 from tasks.commit import done_record
 from tasks.errors import LeaseLost
-from tasks.finish import finish_title, master_key, publish_title
+from tasks.finish import finish_title, publish_title, sole_publisher
 from tasks.plan import Plan, plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import Profile, read_profile
 from tasks.records import MasterRecord, Record
 from tasks.scan import scan
-from tasks.store import Store, lease
+from tasks.store import Store
 from tests.clips import Clip, make
+from tests.contract import file_hash
 
-PROFILE = read_profile(None, {"scale": 2, "shards.frames": 10, "master.codec": "h264", "master.preset": "ultrafast"})
+SETTINGS = {"scale": 2, "shards.frames": 10, "master.codec": "h264", "master.preset": "ultrafast"}
+PROFILE = read_profile(None, SETTINGS)
 
 
 class Title:
@@ -38,14 +41,14 @@ class Title:
         self.records: list[Record] = [worker.upscale(work) for work in self.plan.work]
         assert [done_record(shard, self.store) for shard in self.plan.shards] == self.records
 
-    def publish(self) -> MasterRecord:
-        return publish_title(
-            self.plan, PROFILE, self.records, self.store, self.output, lambda frames: None, lambda: None
-        )
+    def publish(self, profile: Profile = PROFILE, wait: Callable[[], None] = lambda: None) -> MasterRecord:
+        with sole_publisher(self.plan.title, self.output, PROFILE.retry.lease, wait) as held:
+            return publish_title(
+                self.plan, profile, self.records, self.store, self.output, lambda frames: None, held.confirm
+            )
 
-    @property
-    def key(self) -> str:
-        return master_key(self.plan, PROFILE, self.records, self.output)
+    def leases(self) -> list[str]:
+        return self.output.list(".remaster/leases")
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def test_of_several_at_once_one_finishes_and_the_others_find_its_master(
         one, *others = threads.map(publish, range(3))
     assert others == [one, one]
     assert len(finished) == 1
-    assert title.store.list("leases") == []
+    assert title.leases() == []
     assert title.publish() == one
 
 
@@ -83,26 +86,45 @@ def test_who_lost_the_lease_while_it_encoded_publishes_nothing(title: Title, mon
     def overtaken(*arguments: Any) -> Any:
         contents = write_master(*arguments)
         another = {"process": "elsewhere-12-34", "expires": time.time() + 60}
-        assert title.store.create(f"leases/{title.key}.0002", json.dumps(another).encode())
+        (mine,) = title.leases()
+        assert title.output.create(mine.replace(".0001", ".0002"), json.dumps(another).encode())
         return contents
 
     with monkeypatch.context() as patch:
         patch.setattr(finish, "write_master", overtaken)
         with pytest.raises(LeaseLost):
             title.publish()
-    assert title.output.list() == []
+    assert not any(file.endswith(".mkv") for file in title.output.list())
     assert title.store.list("masters") == []
-    assert lease.claim(title.store, title.key, 60) is None
 
-
-def test_waiting_for_another_drivers_master_ends_when_the_run_does(title: Title) -> None:
     class Stop(Exception):
         pass
 
     def stop() -> None:
         raise Stop
 
-    held = lease.claim(title.store, title.key, 60)
-    assert held is not None
-    with held, pytest.raises(Stop):
-        publish_title(title.plan, PROFILE, title.records, title.store, title.output, lambda frames: None, stop)
+    with pytest.raises(Stop):
+        title.publish(wait=stop)
+
+
+def test_drivers_with_other_settings_and_stores_want_the_same_place(title: Title, tmp_path: Path) -> None:
+    """While one is between its master and its receipt, the other one's master does not take the place."""
+    other = read_profile(None, {**SETTINGS, "master.quality": 30})
+    place = title.output.uri(title.plan.title.master)
+    meanwhile: list[MasterRecord] = []
+
+    def publish_otherwise() -> None:
+        meanwhile.append(title.publish(other))
+
+    with sole_publisher(title.plan.title, title.output, 60.0, lambda: None) as held:
+        mine = publish_title(
+            title.plan, PROFILE, title.records, title.store, title.output, lambda frames: None, held.confirm
+        )
+        rival = threading.Thread(target=publish_otherwise)
+        rival.start()
+        time.sleep(1)
+        assert not meanwhile
+        assert file_hash(Path(place)) == mine.sha256  # of which the receipt would be written now
+    rival.join(60)
+    assert file_hash(Path(place)) == meanwhile[0].sha256 != mine.sha256
+    assert title.leases() == []

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from flows.cli import main
-from tasks.errors import UsageError
+from tasks.errors import SourceError, UsageError
 from tasks.media.source import Source
+from tasks.quality import libvmaf
 from tasks.quality.flicker import WarpError, opencv
 from tasks.quality.libvmaf import Luma, measure
 from tasks.quality.lpips import Lpips, load_lpips, read_weights
@@ -54,6 +55,17 @@ def test_the_result_is_judged_by_the_reference_and_not_the_other_way_round() -> 
     assert softer.vmaf < sharper.vmaf - 5
     assert softer.psnr_y == pytest.approx(sharper.psnr_y)
     assert 0 < softer.ssim_y < 1
+
+
+def test_a_comparison_that_stands_still_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle = tmp_path / "ffmpeg"
+    idle.write_text("#!/bin/sh\nexec sleep 60\n")
+    idle.chmod(0o755)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(idle))
+    monkeypatch.setattr(libvmaf, "_STALL", 0.3)
+    planes = [np.zeros((720, 1280), np.uint8)] * 3
+    with pytest.raises(SourceError, match="ffmpeg did nothing"):
+        measure(iter(planes), iter(planes), 720, 1280, 8)
 
 
 def test_equal_files_score_best(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import UsageError
+from tasks.media.limits import Limits
 from tasks.media.probe import Probe, probe
 from tasks.media.source import Source, open_input
 from tasks.profile import Profile
@@ -114,10 +115,10 @@ def test_whatever_goes_wrong_with_one_file_the_others_are_titles(
     make(library / "good.mkv", TINY)
     make(library / "strange.mkv", TINY)
 
-    def stumbling(source: Source) -> Probe:
+    def stumbling(source: Source, limits: Limits) -> Probe:
         if source.label == "strange.mkv":
             raise AttributeError("no such thing")
-        return probe(source)
+        return probe(source, limits)
 
     monkeypatch.setattr("tasks.scan.probe", stumbling)
     found = titles(library)
@@ -210,3 +211,17 @@ def test_titles_are_chosen_by_glob(library: Path) -> None:
     assert [title.name for title in matching(found, "season 1/*")] == ["season 1/a.mkv", "season 1/b.mkv"]
     assert matching(found, "") == found
     assert matching(found, "nothing*") == []
+
+
+def test_no_title_leaves_the_output(library: Path, tmp_path: Path) -> None:
+    """Not by a symbolic link that lies in the output either."""
+    make(library / "season 1" / "film.mkv", Clip(frames=1))
+    make(library / "season 2" / "film.mkv", Clip(frames=1))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "season 1").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "linked out").symlink_to(tmp_path / "out")
+    for output in ("out", "linked out"):
+        refused = {title.name: title.refused for title in scan(str(library), str(tmp_path / output), Profile())}
+        assert f"in {tmp_path / 'elsewhere'}, where a symbolic link" in refused["season 1/film.mkv"]
+        assert refused["season 2/film.mkv"] == ""

@@ -66,6 +66,17 @@ def test_half_written_files_are_found_wherever_they_are(store: Store) -> None:
     assert store.list() == ["records/ab/cd.json"]
 
 
+def test_files_on_their_way_to_a_folder_on_another_disk_are_in_that_folder(store: Store) -> None:
+    """A master is moved from the root's scratch; where that is a copy, it is made beside its place."""
+    season = Path(store.root) / "season 1"
+    half = made(season / f"{TEMPORARY}{_dead_process()}-0", age=0)
+    mine = made(season / scratch.temporary_name(), age=0)
+    others = made(Path(store.root) / "elsewhere" / f"{TEMPORARY}{_dead_process()}-0", age=0)
+    assert store.sweep("season 1", "not there yet", "") == 1
+    assert not half.exists()
+    assert mine.exists() and others.exists()
+
+
 @pytest.mark.parametrize("name", ["0123456789ab-12-34-0", "0123456789abcdef0123456789abcdef", "x"])
 def test_what_somebody_elsewhere_left_is_removed_after_a_day(store: Store, name: str) -> None:
     fresh = made(Path(store.root) / f"{TEMPORARY}{name}", age=DAY - 60)

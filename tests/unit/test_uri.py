@@ -117,3 +117,15 @@ def test_the_local_file_system(tmp_path):
     (tmp_path / "a b#c").write_bytes(b"x")
     fs, path = filesystem(str(tmp_path / "a b#c"))
     assert fs.cat_file(path) == b"x"
+
+
+def test_a_name_with_a_secret_in_it_is_refused_without_telling_it():
+    for name in (
+        "s3://AKIAKEY:topsecret@bucket/films",
+        "https://me:topsecret@host/films",
+        "file://me:topsecret@host/x",
+    ):
+        with pytest.raises(UsageError, match="must not hold a key") as refused:
+            normalise(name)
+        assert "topsecret" not in str(refused.value)
+    assert normalise("s3://bucket/who@where.mkv") == "s3://bucket/who@where.mkv"

@@ -1,0 +1,51 @@
+"""The network itself: lanczos, and what a test wants to go wrong. Imported by the path that `sitecustomize` came by."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vsr_model.classical import entry as classical
+from vsr_model.contract import ModelEntry, ModelRef, Placement
+
+_FOLDER = Path(os.environ["REMASTER_TEST_FAULTS"])
+
+
+class _Faulty:
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.info = replace(inner.info, name="faulty")
+        self.device = inner.device
+
+    def stream(self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, *rest: Any) -> Any:
+        with (_FOLDER / "log").open("a") as log:
+            log.write(f"{first_frame}\n")
+        if _happens("fail", first_frame):
+            raise RuntimeError(f"the network was told to fail at frame {first_frame}")
+        if _happens("kill", first_frame):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if _happens("hang-once", first_frame):
+            (_FOLDER / "hang-once").unlink()
+            time.sleep(3600)
+        return self._inner.stream(height, width, scale, seed, first_frame, *rest)
+
+
+def _happens(kind: str, frame: int) -> bool:
+    try:
+        return str(frame) in (_FOLDER / kind).read_text().split()
+    except FileNotFoundError:
+        return False
+
+
+def entry() -> ModelEntry:
+    """Its row of the registry."""
+    lanczos = classical("lanczos")
+
+    def load(placement: Placement) -> Any:
+        return _Faulty(lanczos.load(placement))
+
+    return ModelEntry(replace(lanczos.info, name="faulty"), lambda: ModelRef("faulty"), load)
