@@ -211,7 +211,7 @@ def _lay_out(
             video.metadata.update(_kept(stream.metadata, _PICTURE_TAGS))
             video.disposition = stream.disposition
             continue
-        reason = _made_anew(stream, original) or _refusal(output.format.name, stream)
+        reason = is_helper(stream, original) or _refusal(output.format.name, stream)
         target = None if reason else _clone(output, stream)
         codec = stream.codec_context.name if stream.codec_context is not None else (stream.name or stream.type)
         copied[stream.index] = _Copy(target.index if target else -1, stream.type, codec, reason, hashlib.sha256())
@@ -246,7 +246,7 @@ def _refusal(muxer: str, stream: Any) -> str:
     return ""
 
 
-def _made_anew(stream: Any, original: av.container.InputContainer) -> str:
+def is_helper(stream: Any, original: av.container.InputContainer) -> str:
     """Says so of QuickTime's helper tracks, which the muxer writes from chapters and from the picture's timecode."""
     if stream.type != "data" or stream.codec_context is not None:
         return ""
@@ -356,7 +356,7 @@ def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str
         remarks.append(f"mkv rounds times of 1/{probe.time_base.denominator} s to milliseconds")
     with open_input(source) as original:
         for stream in original.streams:
-            if stream.index != probe.stream and not _made_anew(stream, original):
+            if stream.index != probe.stream and not is_helper(stream, original):
                 refusal = _refusal(MUXER[container], stream)
                 if refusal:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {refusal}")

@@ -21,7 +21,7 @@ OPTIONS = {
     "models": set(),
     "bench": {"--model", "--size", "--scale", "--chunks", "--precision", "--random-weights"},
     "weights": set(),
-    "probe": {"--json"},
+    "probe": {"--compare", "--json"},
     "score": {"--json"},
     "verify": {"--key", "--json"},
     "clean": {"--yes", "--cut-off"},
