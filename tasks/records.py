@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter
 
 from tasks.media.cadence import Cadence
+from tasks.media.carry import Copied
 from tasks.media.colour import Colour
-from tasks.media.master import Copied
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import Window

@@ -90,6 +90,7 @@ TIMELINE = pa.schema(
         ("scene", pa.float32()),
         ("flagged", pa.bool_()),
         ("fields", pa.uint8()),
+        ("captions", pa.bool_()),
     ]
 )
 

@@ -28,10 +28,11 @@ _UNSPECIFIED = 2
 _OWN_TAGS = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id", "handler_name", "bps",
     "number_of_frames", "number_of_bytes", "timecode", "language", "variant_bitrate", "service_name",
-    "service_provider", "mimetype",
+    "service_provider", "mimetype", "software", "uid", "generation_uid", "company_name", "product_name",
+    "product_version", "product_version_num", "product_uid", "toolkit_version_num", "application_platform",
+    "operational_pattern_ul", "material_package_umid", "file_package_umid", "file_package_name", "reel_umid",
 }  # fmt: skip
 _DEFAULT = int(av.stream.Disposition.default)
-# QuickTime has no word for these in its track header, nor has any muxer a place elsewhere.
 _SIDE_NAMES = {
     "DISPLAYMATRIX": "rotation", "MASTERING_DISPLAY_METADATA": "mastering display",
     "CONTENT_LIGHT_LEVEL": "content light level", "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
@@ -202,13 +203,22 @@ def _track_labels(name: str, track: Track, twin: Track) -> Iterator[Row]:
 
 def _tags(name: str, wanted: Tags, held: Tags) -> Iterator[Row]:
     """One row for all of a thing's tags; names are compared without regard to case, as containers disagree on it."""
-    mine = {k.lower(): v for k, v in wanted.items() if k.lower() not in _OWN_TAGS and not k.startswith("_STATISTICS")}
-    theirs = {k.lower(): v for k, v in held.items()}
+    mine = {k: v for k, v in _plain(wanted).items() if k not in _OWN_TAGS and not k.startswith("_statistics")}
+    theirs = _plain(held)
     if not mine:
         return
     gone = sorted(k for k, v in mine.items() if theirs.get(k) != v)
     seen = (_listed(mine), _listed({k: theirs[k] for k in mine if k in theirs}))
     yield _row(f"{name}: tags", not gone, *seen, f"lost or altered: {', '.join(gone)}")
+
+
+def _plain(tags: Tags) -> Tags:
+    """Tags by lower-case names; a track's name is its title, as QuickTime has it."""
+    lower = {k.lower(): v for k, v in tags.items()}
+    if "name" in lower:
+        lower.setdefault("title", lower.pop("name"))
+        lower.pop("name", None)
+    return lower
 
 
 def _chapters(had: Inventory, has: Inventory) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tasks.media.master import is_gap, is_helper, payload
+from tasks.media.carry import is_gap, is_helper, payload
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
 Tags = dict[str, str]

@@ -16,7 +16,7 @@ import av.stream
 import av.video.stream
 
 from tasks.errors import SourceError
-from tasks.media.colour import Colour, colour_of
+from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
@@ -89,13 +89,14 @@ def probe(source: Source) -> Probe:
     """
     with open_input(source) as container:
         stream = _picture_stream(container, source)
+        said = _tags(stream)
         first = _first_frame(container, stream, source)
         context = stream.codec_context
         layout = layout_of(first.format.name, source.label)
-        colour = colour_of(
-            int(context.colorspace), int(context.color_primaries), int(context.color_trc),
-            2 if first.format.name.startswith("yuvj") else int(context.color_range), layout, first.height,
-        )  # fmt: skip
+        # Some decoders forget what the header said.
+        matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))
+        swing = 2 if first.format.name.startswith("yuvj") else int(context.color_range)
+        colour = colour_of(matrix, primaries, transfer, swing, layout, first.height)
         assert stream.time_base is not None
         return Probe(
             container=container.format.name,
@@ -152,6 +153,11 @@ def _first_frame(
             if frames:
                 return frames[0]
     raise SourceError(f"{source.label}: holds no decodable picture; fetch a good copy of the file.")
+
+
+def _tags(stream: av.video.stream.VideoStream) -> tuple[int, int, int]:
+    context = stream.codec_context
+    return int(context.colorspace), int(context.color_primaries), int(context.color_trc)
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,48 +15,9 @@ from flows.cli import main
 from tasks.media.contract import Row, compare
 from tasks.media.source import Source
 from tests.clips import Clip, make
+from tests.remux import Change, remux
 
 CLIP = Clip(frames=12, b_frames=0, audio="flac", subtitle=True, chapters=True, attachment=True)
-
-
-@dataclass
-class Change:
-    """What a copy does otherwise than its source."""
-
-    streams: Callable[[Any], bool] = lambda stream: True
-    packet: Callable[[Any, int], bool] = lambda packet, number: True
-    after: Callable[[Any], None] = lambda output: None
-    chapters: bool = True
-    options: dict[str, str] = field(default_factory=dict)
-
-
-def copy(source: Path, target: Path, change: Change) -> Path:
-    """A packet-by-packet copy with one change."""
-    with av.open(str(source)) as original, av.open(str(target), "w", options=change.options) as output:
-        targets: dict[int, Any] = {}
-        stream: Any
-        for stream in original.streams:
-            if not change.streams(stream):
-                continue
-            if stream.type == "attachment":
-                made: Any = output.add_attachment(stream.name or "font.ttf", stream.mimetype, stream.data)
-            else:
-                made = output.add_stream_from_template(stream, opaque=True)
-                targets[stream.index] = made
-            made.metadata.update(stream.metadata)
-            made.disposition = stream.disposition
-        output.metadata.update(original.metadata)
-        if change.chapters:
-            output.set_chapters(original.chapters())
-        change.after(output)
-        counts: dict[int, int] = {}
-        for packet in original.demux():
-            number = counts[packet.stream_index] = counts.get(packet.stream_index, -1) + 1
-            if not packet.size or packet.stream_index not in targets or not change.packet(packet, number):
-                continue
-            packet.stream = targets[packet.stream_index]
-            output.mux(packet)
-    return target
 
 
 def held_against(source: Path, master: Path) -> dict[str, Row]:
@@ -137,7 +97,7 @@ def _forced(output: Any) -> None:
     ],
 )
 def test_one_loss_is_one_row(change: Change, row: str, source: Path, tmp_path: Path) -> None:
-    rows = held_against(source, copy(source, tmp_path / "copy.mkv", change))
+    rows = held_against(source, remux(source, tmp_path / "copy.mkv", change))
     assert [name for name, found in rows.items() if found.verdict == "lost"] == ([row] if row else [])
 
 
@@ -177,7 +137,7 @@ def test_samples_may_become_finer_only(had: str, has: str, verdict: str, tmp_pat
 def test_coarser_ticks_are_said_and_no_loss(tmp_path: Path) -> None:
     clip = replace(CLIP, attachment=False, chapters=False, rate=Fraction(24000, 1001), audio="aac", subtitle=False)
     film = make(tmp_path / "film.mp4", clip)
-    rows = held_against(film, copy(film, tmp_path / "copy.mkv", Change(options={"avoid_negative_ts": "disabled"})))
+    rows = held_against(film, remux(film, tmp_path / "copy.mkv", Change(options={"avoid_negative_ts": "disabled"})))
     assert rows["times"].verdict == "changed"
     assert rows["times"].note.startswith("rounded to ticks of 1/1000 s; number")
 
@@ -187,7 +147,7 @@ def test_the_command_prints_the_rows_and_leaves_with_the_verdict(
 ) -> None:
     assert main(["probe", "--compare", str(source), str(source)]) == 0
     assert "nothing lost" in capsys.readouterr().out
-    worse = copy(source, tmp_path / "copy.mkv", _drop("subtitle"))
+    worse = remux(source, tmp_path / "copy.mkv", _drop("subtitle"))
     assert main(["probe", "--compare", str(source), str(worse)]) == 1
     out = capsys.readouterr().out
     assert "lost    stream 2 (subtitle srt)" in out
