@@ -197,7 +197,7 @@ def tagged(path: Path) -> Path:
         output.metadata.update(
             title="A film", artist="Someone", date="1968", comment="Größe 4:3", genre="Drama", copyright="(c)",
             description="What it is about", show="A series", creation_time="2020-02-02T02:02:02.000000Z",
-            reel_name="A001", location="+48.1+011.6/",
+            reel_name="A001", location="+48.1000+011.6000/",
         )  # fmt: skip
         for stream in output.streams:
             stream.metadata.update(language="deu", title=f"track {stream.index}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
@@ -171,9 +172,16 @@ def refusal(muxer: str, stream: Any) -> str:
 
 
 def copy_packets(
-    original: av.container.InputContainer, source: Source, targets: dict[int, Any], carried: dict[int, Carried]
+    original: av.container.InputContainer,
+    source: Source,
+    targets: dict[int, Any],
+    carried: dict[int, Carried],
+    later: Fraction,
 ) -> Iterator[Packet[Any]]:
     """The packets of the streams in `targets`, each with its new stream and with decoding times that rise.
+
+    Args:
+        later: seconds to add to every time.
 
     Raises:
         SourceError: the source is damaged.
@@ -197,6 +205,10 @@ def copy_packets(
                 since = packet.dts - state.last_dts if state.last_dts is not None else 0
                 packet.duration = since or state.last_duration
             state.last_dts, state.last_duration = packet.dts, packet.duration or 0
+            if later:
+                ticks = round(later / packet.time_base)
+                packet.dts += ticks
+                packet.pts = packet.pts + ticks if packet.pts is not None else None
             packet.stream = targets[packet.stream_index]
             yield packet
 

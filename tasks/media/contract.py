@@ -10,7 +10,7 @@ Only the two files are looked at: what a run planned, and what it was asked for,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -33,6 +33,7 @@ _OWN_TAGS = {
     "operational_pattern_ul", "material_package_umid", "file_package_umid", "file_package_name", "reel_umid",
 }  # fmt: skip
 _DEFAULT = int(av.stream.Disposition.default)
+_SEEN_BADLY, _DESCRIBED = int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)
 _SIDE_NAMES = {
     "DISPLAYMATRIX": "rotation", "MASTERING_DISPLAY_METADATA": "mastering display",
     "CONTENT_LIGHT_LEVEL": "content light level", "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
@@ -89,8 +90,13 @@ def times(
     """Frames and when they are shown, in seconds; the bases are the files' ticks."""
     counts = (f"{len(wanted)}", f"{len(held)}")
     yield _row("frames", len(wanted) == len(held), *counts, "frames were lost or made up")
-    if len(wanted) == len(held):
-        yield _apart("times", wanted, held, wanted_base, held_base)
+    if len(wanted) != len(held):
+        return
+    later = max(-wanted[0], Fraction(0)) if wanted else Fraction(0)
+    moved = [time + later for time in wanted]
+    row = _apart("times", moved, held, wanted_base, held_base)
+    note = f"all streams begin {float(later):.6f} s later, as times below zero are not shown"
+    yield replace(row, verdict="changed", source=_span(wanted), note=note) if later and row.verdict == "kept" else row
 
 
 def picture(had: Inventory, has: Inventory) -> Iterator[Row]:
@@ -154,6 +160,7 @@ def shown(before: Shown, after: Shown) -> Iterator[Row]:
 def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
     """Every other stream: its packets bit for bit, their times, and what is said of it."""
     twins = _twins(had.tracks, has.tracks)
+    later = max(-had.times[0], Fraction(0)) if had.times else Fraction(0)
     for track in had.tracks:
         if track.helper:
             continue
@@ -165,9 +172,10 @@ def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
         yield _row(f"{name}: packets", track.sha256 == twin.sha256, _packets(track), _packets(twin), "other bytes")
         still = track.type == "attachment" or _is_cover(track)
         if track.packets == twin.packets and not still:
-            yield _apart(f"{name}: times", track.times, twin.times, track.time_base, twin.time_base)
+            moved = [time + later for time in track.times]
+            yield _apart(f"{name}: times", moved, twin.times, track.time_base, twin.time_base)
             if track.type == "subtitle":
-                yield _ends(f"{name}: durations", track, twin)
+                yield _ends(f"{name}: durations", track, twin, later)
         yield from _track_labels(name, track, twin)
     extra = [t for t in has.tracks if not t.helper and t.index not in {twin.index for twin in twins.values()}]
     for track in extra:
@@ -196,9 +204,12 @@ def _track_labels(name: str, track: Track, twin: Track) -> Iterator[Row]:
             yield Row(f"{name}: disposition", "kept", *seen)
     elif added == _DEFAULT and not missing:
         yield Row(f"{name}: disposition", "changed", *seen, "QuickTime enables the first track of a kind")
+    elif missing | added == _DESCRIBED and track.disposition & twin.disposition & _SEEN_BADLY:
+        yield Row(f"{name}: disposition", "changed", *seen, "for those who see badly: QuickTime's word means both")
     else:
         yield Row(f"{name}: disposition", "lost", *seen, "not the same")
-    yield from _tags(name, track.tags, twin.tags)
+    # When a track was written is true of the file it was in, as the file's own date is kept.
+    yield from _tags(name, {k: v for k, v in track.tags.items() if k.lower() != "creation_time"}, twin.tags)
 
 
 def _tags(name: str, wanted: Tags, held: Tags) -> Iterator[Row]:
@@ -250,8 +261,8 @@ def _apart(
     return Row(name, "lost", *seen, note)
 
 
-def _ends(name: str, track: Track, twin: Track) -> Row:
-    wanted = [t + n * track.time_base for t, n in zip(track.times, track.lengths, strict=True)]
+def _ends(name: str, track: Track, twin: Track, later: Fraction) -> Row:
+    wanted = [t + later + n * track.time_base for t, n in zip(track.times, track.lengths, strict=True)]
     held = [t + n * twin.time_base for t, n in zip(twin.times, twin.lengths, strict=True)]
     if not any(track.lengths):
         return Row(name, "kept", "unsaid", "unsaid" if not any(twin.lengths) else "said")

@@ -66,10 +66,12 @@ class _Encoder:
 
 
 _ENCODERS: dict[str, _Encoder] = {
-    "h264": _Encoder("libx264", ("mp4", "mov", "mkv"), (8, 10), ("420", "422", "444"), True, "crf", 16, (), 8),
+    "h264": _Encoder(
+        "libx264", ("mp4", "mov", "mkv"), (8, 10), ("420", "422", "444"), True, "crf", 16, (("a53cc", "1"),), 8
+    ),
     "h265": _Encoder(
         "libx265", ("mp4", "mov", "mkv"), (8, 10, 12), ("420", "422", "444"), True, "crf", 16,
-        (("x265-params", "frame-threads=3:info=0:log-level=error"),), 0, (64, 16),
+        (("x265-params", "frame-threads=3:info=0:log-level=error"), ("a53cc", "1")), 0, (64, 16),
     ),
     "av1": _Encoder("libsvtav1", ("mp4", "mkv"), (8, 10), ("420",), False, "crf", 20, (), 0, (64, 64)),
     "prores": _Encoder("prores_ks", ("mov", "mkv"), (10,), ("422", "444"), False, "profile", 3, (), 0),

@@ -139,7 +139,8 @@ def take_inventory(source: Source, picture: int) -> Inventory:
         tracks = {stream.index: _track(stream, tallies[stream.index], container) for stream in container.streams}
         main = tracks.pop(picture)
         video: Any = container.streams[picture].codec_context
-        codes = [s.metadata["timecode"] for s in container.streams if "timecode" in s.metadata]
+        said = [*(stream.metadata for stream in container.streams), container.metadata]
+        codes = [value for tags in said for name, value in tags.items() if name.lower() == "timecode"]
         return Inventory(
             height=video.height,
             width=video.width,
@@ -148,7 +149,7 @@ def take_inventory(source: Source, picture: int) -> Inventory:
             sample_aspect=video.sample_aspect_ratio or Fraction(1),
             picture=main,
             tracks=tuple(tracks.values()),
-            timecode=(codes or [container.metadata.get("timecode", "")])[0],
+            timecode=codes[0] if codes else "",
             chapters=tuple(_chapter(chapter) for chapter in container.chapters()),
             tags=dict(container.metadata),
         )

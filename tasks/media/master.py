@@ -117,8 +117,10 @@ def write_master(
             if original.chapters():
                 output.set_chapters(original.chapters())
             output.start_encoding()
-            copies = copy_packets(original, source, targets, carried)
-            encoded = _encode(video, picture, frames)
+            # A picture that begins below zero would lose what is there: all streams begin so much later instead.
+            below = max(0, -int(picture.timeline.pts[0]))
+            copies = copy_packets(original, source, targets, carried, below * probe.time_base)
+            encoded = _encode(video, picture, frames, below)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
@@ -172,8 +174,8 @@ def _lay_out(
     return video, targets, carried
 
 
-def _encode(video: Any, picture: Picture, frames: Iterable[av.VideoFrame]) -> Iterator[Packet[Any]]:
-    colour, times = picture.colour, picture.timeline.pts.tolist()
+def _encode(video: Any, picture: Picture, frames: Iterable[av.VideoFrame], later: int) -> Iterator[Packet[Any]]:
+    colour, times = picture.colour, (picture.timeline.pts + later).tolist()
     shown = dict(zip(times, _durations(picture.timeline), strict=True))
     for frame, when in zip(frames, times, strict=True):
         frame.pts, frame.time_base = when, video.codec_context.time_base
