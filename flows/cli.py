@@ -71,9 +71,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--profile", metavar="TOML", help="file of settings; the options below win over it")
+    command.add_argument(
+        "--profile",
+        metavar="TOML",
+        help="file of settings, or archive, broadcast, editing or web; the options below win over it",
+    )
     command.add_argument("--model", metavar="NAME", help="network by name (`remaster models`) or a weights file")
     command.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
+    command.add_argument(
+        "--encoder-option", metavar="KEY=VALUE", action="append", default=[], help="for the master's encoder, as it is"
+    )
     command.add_argument(
         "--set", metavar="NAME=VALUE", action="append", default=[], help="any setting, e.g. master.codec=ffv1"
     )
@@ -185,6 +192,11 @@ def _profile(options: argparse.Namespace) -> Any:
         if not equals:
             raise UsageError(f"--set {setting}: write it as NAME=VALUE, for instance master.codec=ffv1.")
         overrides[name.strip()] = _literal(value.strip())
+    for option in options.encoder_option:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise UsageError(f"--encoder-option {option}: write it as KEY=VALUE, for instance tune=film.")
+        overrides[f"master.options.{key.strip()}"] = value.strip()
     profile = read_profile(options.profile, overrides)
     from vsr_model.registry import is_path
 

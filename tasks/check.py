@@ -1,7 +1,7 @@
 """Stage 5: hold a published master against its source, contract by contract. Names the shards that fell short.
 
 What a contract is says `tasks/media/contract.py`; here are added what the plan wanted of the picture, and fidelity.
-Nothing is decoded: the master's frames were, when their checksums were taken.
+Little is decoded: the master's frames were, when their checksums were taken.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tasks.media.contract import labels, streams, times
-from tasks.media.inventory import Inventory, take_inventory
+from tasks.media.captions import CAPTIONED
+from tasks.media.contract import labels, shown, streams, times
+from tasks.media.inventory import Inventory, take_inventory, watch
+from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
 from tasks.profile import Profile
@@ -30,14 +32,17 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
         records: one a shard, in order.
     """
     assert plan.title.probe is not None
-    with open_source(plan.title.uri, plan.title.name) as source:
-        had = take_inventory(source, plan.title.probe.stream)
-    with open_source(master.uri, f"master of {plan.title.name}") as source:
-        held = take_inventory(source, master.picture)
+    with (
+        open_source(plan.title.uri, plan.title.name) as source,
+        open_source(master.uri, f"master of {plan.title.name}") as made,
+    ):
+        had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
+        captions = list(_captions(plan, profile, source, made, master.picture))
     lines = (
         *_picture(plan, profile, held),
         *_times(plan, held),
         *_carried(master, had, held),
+        *captions,
         *_fidelity(plan, profile, records),
         *_rungs(plan, records),
     )
@@ -77,6 +82,20 @@ def _carried(master: MasterRecord, had: Inventory, held: Inventory) -> Iterator[
         reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")
         seen = row.master if row.source == row.master else f"{row.master}, source {row.source}"
         yield row.name, row.verdict != "lost", "; ".join(part for part in (seen, row.note, reason) if part)
+
+
+def _captions(plan: Plan, profile: Profile, source: Source, made: Source, picture: int) -> Iterator[Line]:
+    """Closed captions are within the picture's stream: where there are any, both are decoded."""
+    if plan.timeline.captions.any() and plan.title.probe is not None:
+        for row in shown(watch(source, plan.title.probe.stream), watch(made, picture)):
+            if row.name == "closed captions":
+                holds = profile.master.codec in CAPTIONED
+                why = (
+                    ""
+                    if holds
+                    else f"; {profile.master.codec} does not hold them, {' and '.join(sorted(CAPTIONED))} do"
+                )
+                yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}{why}"
 
 
 def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[Line]:

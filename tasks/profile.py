@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import UsageError
-from tasks.media.encode import EncodeSettings, containers_for
+from tasks.media.encode import Codec, EncodeSettings, containers_for
+
+_BUILT_IN = Path(__file__).parent / "profiles"
 
 
 class _Section(BaseModel):
@@ -37,7 +39,7 @@ class ShardSettings(_Section):
 class MasterSettings(_Section):
     """What the masters are."""
 
-    codec: Literal["h264", "h265", "av1", "prores", "ffv1"] = Field("h265", description="Picture codec.")
+    codec: Codec = Field("h265", description="Picture codec.")
     container: Literal["auto", "mp4", "mov", "mkv"] = Field(
         "auto", description="auto: the source's own kind, or the first that holds everything the source carries."
     )
@@ -144,11 +146,16 @@ class Profile(_Section):
         return tuple(sorted(getattr(self, section).model_dump().items())) if section else ()
 
 
+def built_in_profiles() -> list[str]:
+    """The names of the profiles that come with the package."""
+    return sorted(file.name.removesuffix(".toml") for file in _BUILT_IN.iterdir() if file.name.endswith(".toml"))
+
+
 def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
     """A profile from a TOML file (or the defaults) with single settings replaced.
 
     Args:
-        path: of the TOML file, or None.
+        path: of the TOML file, or the name of a built-in one, or None.
         overrides: dotted names to values, e.g. `{"master.codec": "ffv1"}`; None values are left out.
 
     Raises:
@@ -157,21 +164,23 @@ def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
     settings: dict[str, Any] = {}
     if path is not None:
         try:
-            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            place = _BUILT_IN / f"{path}.toml" if path in built_in_profiles() else Path(path)
+            settings = tomllib.loads(place.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"profile {path}: cannot be read ({error.strerror}).") from error
+            known = f"Built-in ones: {', '.join(built_in_profiles())}"
+            raise UsageError(f"profile {path}: cannot be read ({error.strerror}). {known}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"profile {path}: is not valid TOML ({error}).") from error
     for name, value in overrides.items():
         if value is None:
             continue
         *sections, key = name.split(".")
-        place = settings
+        table = settings
         for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
                 raise UsageError(f"unknown setting {name}; {section} is a setting of its own, with nothing in it.")
-        place[key] = value
+        table[key] = value
     try:
         return Profile.model_validate(settings)
     except ValidationError as error:

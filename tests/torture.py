@@ -320,15 +320,15 @@ def coloured(matrix: int, primaries: int, transfer: int, swing: int, **changes: 
 
 
 TIMES = {f"times/8n+{n}.{ending}": timed(n, ending) for ending in ("mp4", "mkv", "mov") for n in range(8)}
-TIMES |= {f"times/8n+{n}.ts": timed(n, "ts") for n in range(0, 8, 3)}
+TIMES |= {f"times/broadcast/8n+{n}.ts": timed(n, "ts") for n in range(0, 8, 3)}
 TIMES |= {
     "times/one frame.mp4": clip(frames=1), "times/two frames.mkv": clip(frames=2), "times/edit list.mp4": edited,
     "times/edit list.mov": edited, "times/late sound.mp4": changed(late("audio", Fraction(1, 2))),
-    "times/late sound.mkv": changed(late("audio", Fraction(1, 2))), "times/late sound.ts": changed(
+    "times/late sound.mkv": changed(late("audio", Fraction(1, 2))), "times/broadcast/late sound.ts": changed(
         late("audio", Fraction(1, 2)), replace(FILM, audio="mp2")),
     "times/late picture.mp4": changed(late("video", Fraction(1, 2))),
     "times/late picture.mkv": changed(late("video", Fraction(1, 2)), replace(FILM, audio="flac")),
-    "times/wrap.ts": wrapped, "times/gaps.mp4": gapped, "times/gaps.mkv": gapped,
+    "times/broadcast/wrap.ts": wrapped, "times/gaps.mp4": gapped, "times/gaps.mkv": gapped,
     "times/open groups.mkv": clip(frames=30, gop=8, b_frames=3, options=(("x264-params", "open-gop=1"),)),
     "times/open groups.mp4": clip(frames=30, gop=8, b_frames=3, codec="libx265",
                                   options=(("x265-params", "open-gop=1:log-level=error"),)),
@@ -337,11 +337,11 @@ STREAMS: dict[str, Maker] = {
     "streams/sounds.mkv": sounds("flac", "ac3", "opus", "pcm_s24le", "libmp3lame"),
     "streams/sounds.mp4": sounds("aac", "ac3", "opus", "alac", "flac"),
     "streams/sounds.mov": sounds("pcm_s24le", "alac", "aac"),
-    "streams/sounds.ts": sounds("mp2", "ac3", "aac"),
+    "streams/broadcast/sounds.ts": sounds("mp2", "ac3", "aac"),
     "streams/subtitles.mkv": subtitled("subrip", "ass", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"),
     "streams/subtitles.mp4": subtitled("mov_text", "mov_text", "dvd_subtitle"),
     "streams/subtitles.mov": subtitled("mov_text", "mov_text"),
-    "streams/subtitles.ts": subtitled("dvb_subtitle"),
+    "streams/broadcast/subtitles.ts": subtitled("dvb_subtitle"),
     "streams/cover.mp4": with_cover,
     "streams/cover.mkv": with_cover,
     "streams/fonts.mkv": attached,

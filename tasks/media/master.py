@@ -177,7 +177,8 @@ def _lay_out(
 def _encode(video: Any, picture: Picture, frames: Iterable[av.VideoFrame], later: int) -> Iterator[Packet[Any]]:
     colour, times = picture.colour, (picture.timeline.pts + later).tolist()
     shown = dict(zip(times, _durations(picture.timeline), strict=True))
-    for frame, when in zip(frames, times, strict=True):
+    for planar, when in zip(frames, times, strict=True):
+        frame = planar if planar.format.name == video.pix_fmt else planar.reformat(format=video.pix_fmt, threads=1)
         frame.pts, frame.time_base = when, video.codec_context.time_base
         frame.color_range = 2 if colour.full_range else 1
         frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer

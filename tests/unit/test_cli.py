@@ -14,8 +14,19 @@ from flows.cli import main, parser
 from tests.clips import Clip, make
 
 OPTIONS = {
-    "run": {"--store", "--profile", "--model", "--scale", "--set", "--workers", "--ray-address", "--only", "--force"},
-    "plan": {"--output", "--store", "--profile", "--model", "--scale", "--set"},
+    "run": {
+        "--store",
+        "--profile",
+        "--model",
+        "--scale",
+        "--set",
+        "--encoder-option",
+        "--workers",
+        "--ray-address",
+        "--only",
+        "--force",
+    },
+    "plan": {"--output", "--store", "--profile", "--model", "--scale", "--set", "--encoder-option"},
     "status": {"--store"},
     "rerun": {"--store", "--workers", "--ray-address"},
     "models": set(),
