@@ -79,6 +79,9 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", metavar="NAME", help="network by name (`remaster models`) or a weights file")
     command.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
     command.add_argument(
+        "--video-stream", metavar="N", help="which of several: auto, largest, default, or a number (`remaster probe`)"
+    )
+    command.add_argument(
         "--encoder-option", metavar="KEY=VALUE", action="append", default=[], help="for the master's encoder, as it is"
     )
     command.add_argument(
@@ -187,6 +190,8 @@ def _profile(options: argparse.Namespace) -> Any:
     from tasks.profile import read_profile
 
     overrides: dict[str, Any] = {"model": options.model, "scale": options.scale}
+    if options.video_stream:
+        overrides["video_stream"] = _literal(options.video_stream)
     for setting in options.set:
         name, equals, value = setting.partition("=")
         if not equals:

@@ -49,6 +49,7 @@ def add_commands(commands: Any) -> None:
     probe.add_argument(
         "--compare", action="store_true", help="hold a master against its source: the first FILE is the source"
     )
+    probe.add_argument("--video-stream", metavar="N", default="auto", help="which of several, as for run")
     probe.add_argument("--json", action="store_true", help="as JSON")
 
     score = add_command(commands, "score", _score, "measure how near a video is to a reference of the same size")
@@ -135,7 +136,7 @@ def _probe(options: argparse.Namespace) -> int:
         raise UsageError("probe takes one file; to hold a master against its source, add --compare.")
     (name,) = options.files
     with open_source(file_uri(name), name) as source:
-        found = probe(source)
+        found = probe(source, _choice(options))
     if options.json:
         print(to_json(found).decode())
         return GOOD
@@ -156,6 +157,17 @@ def _probe(options: argparse.Namespace) -> int:
     return GOOD
 
 
+def _choice(options: argparse.Namespace) -> Any:
+    from tasks.errors import UsageError
+
+    chosen = options.video_stream
+    if chosen.isdecimal():
+        return int(chosen)
+    if chosen not in {"auto", "largest", "default"}:
+        raise UsageError(f"--video-stream {chosen}: ask for auto, largest, default, or a number.")
+    return chosen
+
+
 def _compare(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
@@ -168,7 +180,7 @@ def _compare(options: argparse.Namespace) -> int:
         raise UsageError("--compare takes two files, first the source and then its master.")
     one, other = options.files
     with open_source(file_uri(one), one) as source, open_source(file_uri(other), other) as master:
-        rows = compare(source, master)
+        rows = compare(source, master, _choice(options))
     lost = sum(row.verdict == "lost" for row in rows)
     if options.json:
         print(json.dumps([asdict(row) for row in rows]))

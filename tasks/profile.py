@@ -123,6 +123,9 @@ class Profile(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The network's arithmetic."
     )
+    video_stream: Annotated[int, Field(ge=0)] | Literal["auto", "largest", "default"] = Field(
+        "auto", description="Which of several video streams: the longest (auto), the largest, the default, or a number."
+    )
     cadence: Literal["auto", "progressive", "deinterlace"] = Field(
         "auto", description="Deinterlace what looks interlaced (auto), nothing (progressive), or everything."
     )

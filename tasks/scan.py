@@ -104,7 +104,7 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
         if status.size == 0:
             return replace(title, refused=f"{name}: is empty (0 bytes). Fetch it again, or remove it from the library.")
         with open_source(uri, name) as source:
-            return _with_probe(title, probe(source), source, profile)
+            return _with_probe(title, probe(source, profile.video_stream), source, profile)
     except (FileNotFoundError, PermissionError) as error:
         reason = f"{name}: cannot be read ({error.strerror}). Mend it, or remove it from the library."
         return replace(title, refused=reason)
@@ -127,6 +127,8 @@ def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) ->
     if found.unsupported:
         return replace(title, probe=found, refused=found.unsupported)
     container, remarks = choose_container(found, source, profile.master.encoding(), profile.master.container)
+    if found.dolby_vision:
+        remarks.append("Dolby Vision's metadata is dropped: it describes the source's samples, not the master's")
     return replace(title, probe=found, container=container, remarks=tuple(remarks))
 
 

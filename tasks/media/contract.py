@@ -18,7 +18,7 @@ import av
 
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.pixels import Layout, layout_of
-from tasks.media.probe import probe
+from tasks.media.probe import Choice, Probe, probe
 from tasks.media.source import Source
 
 Verdict = Literal["kept", "changed", "lost"]
@@ -59,19 +59,18 @@ class Row:
     note: str = ""
 
 
-def compare(source: Source, master: Source, source_picture: int = -1, master_picture: int = -1) -> tuple[Row, ...]:
+def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Row, ...]:
     """Hold a master against its source; both are read and decoded from end to end.
 
     Args:
         source, master: the files.
-        source_picture, master_picture: index of the picture stream in either; -1 finds it.
+        choice: which of several video streams was remastered.
 
     Raises:
         SourceError: one of them cannot be read.
         UnsupportedSource: the pixel format of one of them is not handled.
     """
-    one = source_picture if source_picture >= 0 else probe(source).stream
-    other = master_picture if master_picture >= 0 else probe(master).stream
+    one, other = _pictures(probe(source, choice), probe(master))
     had, has = take_inventory(source, one), take_inventory(master, other)
     before, after = watch(source, one), watch(master, other)
     return (
@@ -82,6 +81,18 @@ def compare(source: Source, master: Source, source_picture: int = -1, master_pic
         *streams(had, has),
         *labels(had, has),
     )
+
+
+def _pictures(source: Probe, master: Probe) -> tuple[int, int]:
+    """The picture streams: in the master the one in the same place, as a picture may have grown above another."""
+
+    def moving(found: Probe) -> list[int]:
+        still = int(av.stream.Disposition.attached_pic)
+        return [s.index for s in found.streams if s.type == "video" and not s.disposition & still]
+
+    before, after = moving(source), moving(master)
+    alike = len(before) == len(after)
+    return source.stream, after[before.index(source.stream)] if alike else master.stream
 
 
 def times(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.container
@@ -20,6 +20,9 @@ from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
+# How the picture stream is chosen: by length, by size or by disposition first; or its number.
+Choice = int | Literal["auto", "largest", "default"]
+_DOLBY_VISION = ("DOVI_RPU_BUFFER", "DOVI_METADATA")
 _HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
@@ -58,6 +61,7 @@ class Probe:
         streams: every stream, the picture's included.
         chapters: number of chapters.
         unsupported: why this source is not handled, and what to do; empty when it is.
+        dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
     """
 
     container: str
@@ -78,17 +82,22 @@ class Probe:
     streams: tuple[StreamInfo, ...]
     chapters: int
     unsupported: str
+    dolby_vision: bool = False
 
 
-def probe(source: Source) -> Probe:
+def probe(source: Source, choice: Choice = "auto") -> Probe:
     """Describe a source.
 
+    Args:
+        source: the file.
+        choice: which of several video streams is the picture.
+
     Raises:
-        SourceError: not a video, no picture stream, or its first frame cannot be decoded.
+        SourceError: not a video, no such picture stream, or its first frame cannot be decoded.
         UnsupportedSource: its pixel format is not handled.
     """
     with open_input(source) as container:
-        stream = _picture_stream(container, source)
+        stream = _picture_stream(container, source, choice)
         said = _tags(stream)
         first = _first_frame(container, stream, source)
         context = stream.codec_context
@@ -117,11 +126,14 @@ def probe(source: Source) -> Probe:
             streams=tuple(_describe(s) for s in container.streams),
             chapters=len(container.chapters()),
             unsupported=_unsupported(first, source.label),
+            dolby_vision=any(first.side_data.get(kind) is not None for kind in _DOLBY_VISION),
         )
 
 
-def _picture_stream(container: av.container.InputContainer, source: Source) -> av.video.stream.VideoStream:
-    """The stream to remaster: not cover art, the longest, then the default one, then the largest, then the first."""
+def _picture_stream(
+    container: av.container.InputContainer, source: Source, choice: Choice
+) -> av.video.stream.VideoStream:
+    """The stream to remaster: not cover art; by itself the longest, then the default one, the largest, the first."""
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not videos:
         held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
@@ -132,11 +144,22 @@ def _picture_stream(container: av.container.InputContainer, source: Source) -> a
             f"{source.label}: its picture is of a codec that FFmpeg cannot decode; convert it with its maker's tools."
         )
 
+    if isinstance(choice, int):
+        chosen = next((stream for stream in pictures if stream.index == choice), None)
+        if chosen is None:
+            known = ", ".join(str(stream.index) for stream in pictures)
+            raise SourceError(
+                f"{source.label}: has no video stream {choice}; choose one of {known} (`remaster probe`)."
+            )
+        return chosen
+
     def rank(stream: av.video.stream.VideoStream) -> tuple[Any, ...]:
-        length = float((stream.duration or 0) * (stream.time_base or 0))
         # Companion streams of one programme differ by a frame or so in length.
+        length = round(float((stream.duration or 0) * (stream.time_base or 0)))
         default = bool(stream.disposition & av.stream.Disposition.default)
-        return (round(length), default, stream.codec_context.width * stream.codec_context.height, -stream.index)
+        size = stream.codec_context.width * stream.codec_context.height
+        first = {"auto": length, "largest": size, "default": default}[choice]
+        return (first, length, default, size, -stream.index)
 
     return max(pictures, key=rank)
 
