@@ -52,8 +52,8 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
 def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
     probe = plan.title.probe
     assert probe is not None
-    wanted = (probe.width * profile.scale, probe.height * profile.scale)
-    yield "size", (held.width, held.height) == wanted, f"{held.width}x{held.height}, wanted {wanted[0]}x{wanted[1]}"
+    height, width = plan.master_size(profile.scale)
+    yield "size", (held.width, held.height) == (width, height), f"{held.width}x{held.height}, wanted {width}x{height}"
     wanted_formats = {plan.layout.pix_fmt}
     if profile.master.codec == "prores":
         wanted_formats.add(replace(plan.layout, depth=12).pix_fmt)  # what every ProRes 4444 says it is

@@ -110,9 +110,7 @@ def finish_title(
     title, probe = plan.title, plan.title.probe
     assert probe is not None
     key = master_key(plan, profile, records, output)
-    picture = Picture(
-        probe.height * profile.scale, probe.width * profile.scale, plan.layout, plan.colour, plan.timeline
-    )
+    picture = Picture(*plan.master_size(profile.scale), plan.layout, plan.colour, plan.timeline)
     container: Container = title.container  # type: ignore[assignment]
     with ExitStack() as opened:
         folder = opened.enter_context(output.temporary_folder())

@@ -129,6 +129,10 @@ class Profile(_Section):
     cadence: Literal["auto", "progressive", "deinterlace"] = Field(
         "auto", description="Deinterlace what looks interlaced (auto), nothing (progressive), or everything."
     )
+    bars: Literal["restore", "remove", "keep"] = Field(
+        "restore",
+        description="Black bars are cut off, and put back exactly black (restore) or not; or are picture too.",
+    )
     tile: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames; auto: what fits memory."
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from tasks.media.bars import Bars
 from tasks.media.cadence import Cadence
 from tasks.media.carry import Copied
 from tasks.media.colour import Colour
@@ -119,7 +120,9 @@ class Work:
         shard: which one.
         source: URI of the title.
         stream: index of the picture stream.
-        height, width: of a source frame.
+        height, width: of a source frame, without the bars that are cut off.
+        bars: what is cut off before the network, in source pixels.
+        restored: what of it is put back as exact black.
         layout, colour: of the source's planes.
         window: frames to decode, from the warm-up's first to the last of what is looked ahead.
         cadence: how they are read.
@@ -136,6 +139,8 @@ class Work:
     stream: int
     height: int
     width: int
+    bars: Bars
+    restored: Bars
     layout: Layout
     colour: Colour
     window: Window

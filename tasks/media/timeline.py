@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import SourceError, UnsupportedSource
+from tasks.media.bars import black_lines
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
 from tasks.media.whole import what_is_missing
@@ -47,6 +48,7 @@ class Timeline:
         flagged: bool, coded as interlaced.
         fields: uint8, what the picture itself looks like (PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED).
         captions: bool, carries closed captions (A53).
+        black: int32 [N, 4], black lines at the top, bottom, left and right (`bars.black_lines`).
     """
 
     pts: npt.NDArray[np.int64]
@@ -57,6 +59,7 @@ class Timeline:
     flagged: npt.NDArray[np.bool_]
     fields: npt.NDArray[np.uint8]
     captions: npt.NDArray[np.bool_]
+    black: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -137,6 +140,7 @@ class _Collector:
         self._scores: dict[int, tuple[float, int]] = {}
         self.pts: list[int] = []
         self._rows: list[tuple[int, int, bool, bool, bool]] = []
+        self._black: list[tuple[int, int, int, int]] = []
 
     def add(self, frame: av.VideoFrame) -> None:
         shape = (frame.width, frame.height, frame.format.name)
@@ -168,6 +172,8 @@ class _Collector:
         captions = frame.side_data.get("A53_CC") is not None
         row = (frame.duration or 0, checksum(planes), frame.key_frame, frame.interlaced_frame, captions)
         self._rows.append(row)
+        full_range = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+        self._black.append(black_lines(planes, self._layout, full_range))
         self._graph.push(frame)
         self._pull()
 
@@ -187,6 +193,7 @@ class _Collector:
             flagged=np.array(flagged, np.bool_),
             fields=np.array([fields for _, fields in detected], np.uint8),
             captions=np.array(captions, np.bool_),
+            black=np.array(self._black, np.int32),
         )
 
     def _detectors(self) -> av.filter.Graph:

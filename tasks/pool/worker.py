@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
+from tasks.media.bars import cut_off, put_back
 from tasks.media.colour import to_planes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_pictures
@@ -220,6 +221,7 @@ class ShardWorker:
         stream = upscaler.stream(work.height, work.width, work.scale, work.seed, _first_fed(work))
         position = _first_fed(work)  # title's number of the next frame to come out
         fed = _first_fed(work)
+        restored = work.restored.times(work.scale)
 
         def emit(out_T3HW: torch.Tensor) -> Iterator[Planes]:
             nonlocal position
@@ -233,7 +235,8 @@ class ShardWorker:
                 gauge.compare(wanted_T3HW)
                 planes = to_planes(wanted_T3HW, work.target_layout, work.target_colour, position)
                 position += len(planes)
-                yield from planes
+                for whole in planes:
+                    yield put_back(whole, work.target_layout, work.target_colour, restored)
 
         for batch in _batches(decoded, chunk, _first_fed(work), work.cuts):
             began = time.perf_counter()
@@ -241,7 +244,8 @@ class ShardWorker:
                 continue  # what was looked ahead is decoded to its end, which proves the source is still the same
             if fed in work.cuts and isinstance(stream, Resettable):
                 stream.reset()
-            source_T3HW = to_rgb(batch, work.layout, work.colour, self._device)
+            shown = [cut_off(planes, work.layout, work.bars) for planes in batch]
+            source_T3HW = to_rgb(shown, work.layout, work.colour, self._device)
             gauge.remember(source_T3HW, fed)
             fed += len(batch)
             finished = list(emit(stream.push(source_T3HW)))
@@ -254,7 +258,9 @@ class ShardWorker:
             yield from finished
 
     def _write(self, work: Work, path: str, frames: Iterator[Planes], busy: dict[str, float]) -> None:
-        height, width = work.height * work.scale, work.width * work.scale
+        restored = work.restored
+        height = (work.height + restored.top + restored.bottom) * work.scale
+        width = (work.width + restored.left + restored.right) * work.scale
         threads = self._settings.threads
         with SegmentWriter(path, height, width, work.target_layout, work.shard.start, threads) as writer:
             for planes in frames:
