@@ -251,11 +251,10 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
 
 def remarks(plan: Plan) -> tuple[str, ...]:
     """What a person should know of how a title is read."""
-    said = []
+    said: list[str] = []
     probe, colour = plan.title.probe, plan.colour
-    if plan.cadence != "progressive" and probe is not None:
-        seen = gather(plan.timeline, probe.field_order).words()
-        said.append(f"the source is interlaced ({seen}): deinterlaced, one picture for each frame")
+    if probe is not None:
+        said += _on_cadence(plan, probe)
     if plan.bars:
         bars = plan.bars
         lines = f"top {bars.top}, bottom {bars.bottom}, left {bars.left}, right {bars.right}"
@@ -267,6 +266,24 @@ def remarks(plan: Plan) -> tuple[str, ...]:
             f" {colour.transfer} were assumed from its size and are written to the master"
         )
     return tuple(said)
+
+
+def _on_cadence(plan: Plan, probe: Probe) -> Iterator[str]:
+    """How fields are treated, and where a forced choice goes against what is seen."""
+    evidence = gather(plan.timeline, probe.field_order)
+    looks = evidence.interlaced(probe.height)
+    if plan.cadence != "progressive" and looks:
+        yield f"the source is interlaced ({evidence.words()}): deinterlaced, one picture for each frame"
+    elif plan.cadence != "progressive":
+        yield (
+            f"the source does not look interlaced ({evidence.words()}) and is deinterlaced as asked, which softens"
+            ' whole pictures: leave cadence at "auto" unless you know better'
+        )
+    elif looks:
+        yield (
+            f"the source looks interlaced ({evidence.words()}) and is read as progressive as asked, so that combs are"
+            ' upscaled: set cadence to "auto" or "deinterlace"'
+        )
 
 
 def _context(plan: Plan) -> int:

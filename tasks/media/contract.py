@@ -32,6 +32,8 @@ _OWN_TAGS = {
     "product_version", "product_version_num", "product_uid", "toolkit_version_num", "application_platform",
     "operational_pattern_ul", "material_package_umid", "file_package_umid", "file_package_name", "reel_umid",
 }  # fmt: skip
+# What a clock shows that was never set: QuickTime counts from 1904, and zero is read as either.
+_NO_DATES = ("1970-01-01T00:00:00", "1904-01-01T00:00:00")
 _DEFAULT = int(av.stream.Disposition.default)
 _SEEN_BADLY, _DESCRIBED = int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)
 _SIDE_NAMES = {
@@ -226,6 +228,8 @@ def _track_labels(name: str, track: Track, twin: Track) -> Iterator[Row]:
 def _tags(name: str, wanted: Tags, held: Tags) -> Iterator[Row]:
     """One row for all of a thing's tags; names are compared without regard to case, as containers disagree on it."""
     mine = {k: v for k, v in _plain(wanted).items() if k not in _OWN_TAGS and not k.startswith("_statistics")}
+    if mine.get("creation_time", "").startswith(_NO_DATES):
+        del mine["creation_time"]
     theirs = _plain(held)
     if not mine:
         return

@@ -12,7 +12,7 @@ import pytest
 from tasks.errors import PermanentError, SourceChanged
 from tasks.media.source import Source
 from tasks.media.timeline import Timeline, read_timeline
-from tasks.plan import Plan, Span, cut_spans, plan_title, shot_cuts
+from tasks.plan import Plan, Span, cut_spans, plan_title, remarks, shot_cuts
 from tasks.profile import ShardSettings, read_profile
 from tasks.scan import scan
 from tasks.store import Store
@@ -235,3 +235,23 @@ def test_a_networks_settings_change_the_keys_of_its_shards_and_of_no_others(film
 
     assert keys("flashvsr-test") != keys("flashvsr-test", flashvsr__sparse_ratio=1.5)
     assert keys("lanczos") == keys("lanczos", flashvsr__sparse_ratio=1.5)
+
+
+@pytest.mark.parametrize(
+    ("woven", "cadence", "words"),
+    [
+        (True, "auto", "is interlaced (top field first"),
+        (True, "deinterlace", "is interlaced (top field first"),
+        (True, "progressive", 'set cadence to "auto"'),
+        (False, "deinterlace", "does not look interlaced"),
+        (False, "auto", ""),
+        (False, "progressive", ""),
+    ],
+)
+def test_a_forced_cadence_that_goes_against_what_is_seen_is_said_with_the_fix(
+    woven: bool, cadence: str, words: str, film: Path, tmp_path: Path
+) -> None:
+    source = broken.interlaced(tmp_path / "woven.mp4", flagged=True) if woven else film
+    said = " ".join(remarks(planned(source, tmp_path / "store", cadence=cadence)))
+    assert words in said
+    assert ("interlaced" in said) == bool(words)
