@@ -162,6 +162,8 @@ def refusal(muxer: str, stream: Any) -> str:
     """Why a muxer would not take a stream, found out by trying; empty if it would."""
     if stream.type == "data" and muxer == "matroska":
         return "Matroska has no such track"  # the muxer would accept it and write nothing
+    if stream.type == "video" and muxer == "mov" and is_still(stream):
+        return "QuickTime has no cover art"  # likewise
     try:
         with av.open(BytesIO(), "w", format=muxer) as trial:
             _clone(trial, stream, _whole(muxer, stream, {stream.index: b"any"} if is_still(stream) else {}))
