@@ -44,34 +44,34 @@ class Bars:
 
 def black_lines(planes: Planes, layout: Layout, full_range: bool) -> tuple[int, int, int, int]:
     """How many lines are black at the top, bottom, left and right of a frame; all of them if it is black all over."""
-    step = 1 << (layout.depth - 8) if layout.depth > 8 else 1
-    black = 0 if full_range or layout.family == "rgb" else 16 * step
-    neutral = 1 << (layout.depth - 1)
-    wanted = [black] * 3 if layout.family == "rgb" else [black, neutral, neutral]
     height, width = planes[0].shape
-
-    def is_black(rows: slice, columns: slice) -> bool:
-        for number, (plane, code) in enumerate(zip(planes, wanted, strict=False)):
-            y, x = _shifts(number, layout)
-            part = plane[rows.start >> y : -(-rows.stop >> y), columns.start >> x : -(-columns.stop >> x)]
-            if int(part.max()) > code + _NOISE * step or int(part.min()) < code - _NOISE * step:
-                return False
-        return True
-
-    def count(lines: range, horizontal: bool, across: slice) -> int:
-        for number, line in enumerate(lines):
-            here = slice(line, line + 1)
-            if not (is_black(here, across) if horizontal else is_black(across, here)):
-                return number
-        return len(lines)
-
-    top = count(range(height), True, slice(0, width))
-    if top == height:
+    rows = _black(planes, layout, full_range, 1)
+    if rows.all():
         return height, height, width, width
-    bottom = count(range(height - 1, top, -1), True, slice(0, width))
-    between = slice(top, height - bottom)
-    left = count(range(width), False, between)
-    return top, bottom, left, count(range(width - 1, left, -1), False, between)
+    top, bottom = int(rows.argmin()), int(rows[::-1].argmin())
+    between = []
+    for number, plane in enumerate(planes):
+        y, _ = _shifts(number, layout)
+        between.append(plane[top >> y : -(-(height - bottom) >> y)])
+    columns = _black(tuple(between), layout, full_range, 0)
+    return top, bottom, int(columns.argmin()), int(columns[::-1].argmin())
+
+
+def _black(planes: Planes, layout: Layout, full_range: bool, along: int) -> npt.NDArray[np.bool_]:
+    """Which rows (`along` 1) or columns (0) are black."""
+    step = 1 << (layout.depth - 8) if layout.depth > 8 else 1
+    black, neutral = 0 if full_range or layout.family == "rgb" else 16 * step, 1 << (layout.depth - 1)
+    edges = planes[0][:: max(1, len(planes[0]) - 1)] if along else planes[0][:, :: max(1, planes[0].shape[1] - 1)]
+    found = np.zeros(planes[0].shape[1 - along], np.bool_)
+    if not (edges.max(axis=along) <= black + _NOISE * step).any():
+        return found  # as most pictures have none
+    found[:] = True
+    for number, plane in enumerate(planes):
+        code = neutral if number and layout.family == "yuv" else black
+        highest, lowest = plane.max(axis=along).astype(int), plane.min(axis=along).astype(int)
+        flat = (highest <= code + _NOISE * step) & (lowest >= code - _NOISE * step)
+        found &= np.repeat(flat, 1 << _shifts(number, layout)[1 - along])[: len(found)]
+    return found
 
 
 def bars_of(lines_N4: npt.NDArray[np.int32], height: int, width: int, layout: Layout) -> Bars:
