@@ -9,12 +9,15 @@ Only the two files are looked at: what a run planned, and what it was asked for,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 import av
+import numpy as np
+import numpy.typing as npt
 
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.pixels import Layout, layout_of
@@ -185,10 +188,9 @@ def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
         yield _row(f"{name}: packets", track.sha256 == twin.sha256, _packets(track), _packets(twin), "other bytes")
         still = track.type == "attachment" or _is_cover(track)
         if track.packets == twin.packets and not still:
-            moved = [time + later for time in track.times]
-            yield _apart(f"{name}: times", moved, twin.times, track.time_base, twin.time_base)
+            yield _packets_apart(f"{name}: times", track, twin, later, False)
             if track.type == "subtitle":
-                yield _ends(f"{name}: durations", track, twin, later)
+                yield _packets_apart(f"{name}: durations", track, twin, later, True)
         yield from _track_labels(name, track, twin)
     extra = [t for t in has.tracks if not t.helper and t.index not in {twin.index for twin in twins.values()}]
     for track in extra:
@@ -267,21 +269,38 @@ def _apart(
     apart = [abs(a - b) for a, b in zip(wanted, held, strict=True)]
     worst = max(apart, default=Fraction(0))
     seen = (_span(wanted), _span(held))
+    return _within(name, seen, worst, apart.index(worst) if apart else 0, wanted_base, held_base)
+
+
+def _packets_apart(name: str, track: Track, twin: Track, later: Fraction, ends: bool) -> Row:
+    """The same of two tracks' packets, by when they begin or, with `ends`, by when they end."""
+    if ends and not track.lengths.any():
+        return Row(name, "kept", "unsaid", "said" if twin.lengths.any() else "unsaid")
+    wanted = track.ticks + round(later / track.time_base) + track.lengths * ends
+    held = twin.ticks + twin.lengths * ends
+    # In a unit that both files' ticks are whole numbers of.
+    unit = Fraction(1, math.lcm(track.time_base.denominator, twin.time_base.denominator))
+    apart = np.abs(wanted * int(track.time_base / unit) - held * int(twin.time_base / unit))
+    worst = int(apart.argmax()) if len(apart) else 0
+    seen = (_span([t * track.time_base for t in _ends_of(wanted)]), _span([t * twin.time_base for t in _ends_of(held)]))
+    far = int(apart[worst]) * unit if len(apart) else Fraction(0)
+    return _within(name, seen, far, worst, track.time_base, twin.time_base)
+
+
+def _ends_of(ticks: npt.NDArray[np.int64]) -> list[int]:
+    return [int(ticks.min()), int(ticks.max())] if len(ticks) else []
+
+
+def _within(
+    name: str, seen: tuple[str, str], worst: Fraction, number: int, wanted_base: Fraction, held_base: Fraction
+) -> Row:
     if not worst:
         return Row(name, "kept", *seen)
-    note = f"number {apart.index(worst)} is {float(worst) * 1000:.3f} ms off"
+    note = f"number {number} is {float(worst) * 1000:.3f} ms off"
     rounds = (wanted_base / held_base).denominator != 1
     if rounds and worst <= held_base / 2:
         return Row(name, "changed", *seen, f"rounded to ticks of {held_base} s; {note}")
     return Row(name, "lost", *seen, note)
-
-
-def _ends(name: str, track: Track, twin: Track, later: Fraction) -> Row:
-    wanted = [t + later + n * track.time_base for t, n in zip(track.times, track.lengths, strict=True)]
-    held = [t + n * twin.time_base for t, n in zip(twin.times, twin.lengths, strict=True)]
-    if not any(track.lengths):
-        return Row(name, "kept", "unsaid", "unsaid" if not any(twin.lengths) else "said")
-    return _apart(name, wanted, held, track.time_base, twin.time_base)
 
 
 def _sampling(wanted: str, held: str) -> Row:

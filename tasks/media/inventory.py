@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tasks.media.carry import is_gap, is_helper, payload
 from tasks.media.source import Source, open_input, source_errors, video_stream
@@ -44,8 +48,8 @@ class Track:
     disposition: int
     tags: Tags
     time_base: Fraction
-    ticks: tuple[int, ...]
-    lengths: tuple[int, ...]
+    ticks: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
     sha256: str
     packets: int
     helper: bool
@@ -53,7 +57,7 @@ class Track:
     @property
     def times(self) -> tuple[Fraction, ...]:
         """The same as `ticks`, in seconds."""
-        return tuple(tick * self.time_base for tick in self.ticks)
+        return tuple(tick * self.time_base for tick in self.ticks.tolist())
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,9 @@ class _Tally:
 
     hash: Any = field(default_factory=hashlib.sha256)
     packets: int = 0
-    ticks: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
+    # Lossless sound has more than a thousand packets a second: lists of them would fill the memory.
+    ticks: array[int] = field(default_factory=lambda: array("q"))
+    lengths: array[int] = field(default_factory=lambda: array("q"))
 
 
 def take_inventory(source: Source, picture: int) -> Inventory:
@@ -204,8 +209,10 @@ def _track(stream: Any, tally: _Tally, container: Any) -> Track:
         tally.hash.update(stream.data)
         tally.packets = 1
     context = stream.codec_context
-    picture_like = stream.type == "video"
-    order = sorted(range(len(tally.ticks)), key=tally.ticks.__getitem__) if picture_like else range(len(tally.ticks))
+    ticks, lengths = np.array(tally.ticks, np.int64), np.array(tally.lengths, np.int64)
+    if stream.type == "video":
+        order = np.argsort(ticks, kind="stable")
+        ticks, lengths = ticks[order], lengths[order]
     tags = dict(stream.metadata)
     if stream.type == "attachment" and stream.mimetype:
         tags.setdefault("mimetype", stream.mimetype)
@@ -217,8 +224,8 @@ def _track(stream: Any, tally: _Tally, container: Any) -> Track:
         disposition=int(stream.disposition),
         tags=tags,
         time_base=stream.time_base or Fraction(1),
-        ticks=tuple(tally.ticks[i] for i in order),
-        lengths=tuple(tally.lengths[i] for i in order),
+        ticks=ticks,
+        lengths=lengths,
         sha256=tally.hash.hexdigest(),
         packets=tally.packets,
         helper=bool(is_helper(stream, container)),
