@@ -81,9 +81,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--profile", metavar="TOML", help="file of settings; the options below win over it")
+    command.add_argument(
+        "--profile",
+        metavar="TOML",
+        help="file of settings, or archive, broadcast, editing or web; the options below win over it",
+    )
     command.add_argument("--model", metavar="NAME", help="network by name (`remaster models`) or a weights file")
     command.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
+    command.add_argument(
+        "--video-stream", metavar="N", help="which of several: auto, largest, default, or a number (`remaster probe`)"
+    )
+    command.add_argument(
+        "--encoder-option", metavar="KEY=VALUE", action="append", default=[], help="for the master's encoder, as it is"
+    )
     command.add_argument(
         "--set", metavar="NAME=VALUE", action="append", default=[], help="any setting, e.g. master.codec=ffv1"
     )
@@ -195,21 +205,31 @@ def _profile(options: argparse.Namespace) -> Any:
     from tasks.profile import read_profile
 
     overrides: dict[str, Any] = {"model": options.model, "scale": options.scale}
+    if options.video_stream:
+        overrides["video_stream"] = _literal(options.video_stream)
+    for key, value in _pairs("--encoder-option", options.encoder_option, "KEY=VALUE, for instance tune=film").items():
+        overrides[f"master.options.{key}"] = value
     profile = read_profile(options.profile, overrides | _settings("--set", options.set))
     profile = profile.model_copy(update={"model": _lasting(profile.model)})
     _require_usable(profile)
     return profile
 
 
-def _settings(option: str, given: list[str]) -> dict[str, Any]:
+def _pairs(option: str, given: list[str], example: str) -> dict[str, str]:
     from tasks.errors import UsageError
 
-    settings = {}
+    pairs = {}
     for setting in given:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise UsageError(f"{option} {setting}: write it as NAME=VALUE, for instance model=lanczos.")
-        settings[name.strip()] = _literal(value.strip())
+            raise UsageError(f"{option} {setting}: write it as {example}.")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _settings(option: str, given: list[str]) -> dict[str, Any]:
+    pairs = _pairs(option, given, "NAME=VALUE, for instance master.codec=ffv1")
+    settings: dict[str, Any] = {name: _literal(value) for name, value in pairs.items()}
     if isinstance(settings.get("model"), str):
         settings["model"] = _lasting(settings["model"])
     return settings

@@ -46,7 +46,11 @@ def add_commands(commands: Any) -> None:
     weights.add_argument("folder", metavar="FOLDER", type=Path, help="where its published files are")
 
     probe = add_command(commands, "probe", _probe, "say what a video file is")
-    probe.add_argument("file", metavar="FILE")
+    probe.add_argument("files", metavar="FILE", nargs="+")
+    probe.add_argument(
+        "--compare", action="store_true", help="hold a master against its source: the first FILE is the source"
+    )
+    probe.add_argument("--video-stream", metavar="N", default="auto", help="which of several, as for run")
     probe.add_argument("--json", action="store_true", help="as JSON")
 
     score = add_command(commands, "score", _score, "measure how near a video is to a reference of the same size")
@@ -126,16 +130,22 @@ def _weights(options: argparse.Namespace) -> int:
 
 
 def _probe(options: argparse.Namespace) -> int:
+    from tasks.errors import UsageError
     from tasks.media.probe import probe
     from tasks.records import to_json
     from tasks.sources import open_source
 
-    with open_source(file_uri(options.file), options.file) as source:
-        found = probe(source)
+    if options.compare:
+        return _compare(options)
+    if len(options.files) > 1:
+        raise UsageError("probe takes one file; to hold a master against its source, add --compare.")
+    (name,) = options.files
+    with open_source(file_uri(name), name) as source:
+        found = probe(source, _choice(options))
     if options.json:
         print(to_json(found).decode())
         return GOOD
-    print(f"{options.file}: {found.container}, {found.duration:.2f} s, {found.chapters} chapters")
+    print(f"{name}: {found.container}, {found.duration:.2f} s, {found.chapters} chapters")
     for stream in found.streams:
         chosen = "  <- the picture" if stream.index == found.stream else ""
         print(f"  {stream.index} {stream.type:<10} {stream.codec:<12} {stream.language:<4} {stream.detail}{chosen}")
@@ -150,6 +160,44 @@ def _probe(options: argparse.Namespace) -> int:
         print(f"  not handled: {found.unsupported}")
         return FAILED
     return GOOD
+
+
+def _choice(options: argparse.Namespace) -> Any:
+    from tasks.errors import UsageError
+
+    chosen = options.video_stream
+    if chosen.isdecimal():
+        return int(chosen)
+    if chosen not in {"auto", "largest", "default"}:
+        raise UsageError(f"--video-stream {chosen}: ask for auto, largest, default, or a number.")
+    return chosen
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from tasks.errors import UsageError
+    from tasks.media.contract import compare
+    from tasks.sources import open_source
+
+    if len(options.files) != 2:
+        raise UsageError("--compare takes two files, first the source and then its master.")
+    one, other = options.files
+    with open_source(file_uri(one), one) as source, open_source(file_uri(other), other) as master:
+        rows = compare(source, master, _choice(options))
+    lost = sum(row.verdict == "lost" for row in rows)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return FAILED if lost else GOOD
+    widths = [
+        max(len(cell) for cell in column) for column in zip(*((r.name, r.source, r.master) for r in rows), strict=True)
+    ]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip((row.name, row.source, row.master), widths, strict=True))
+        print(f"{row.verdict:<8}{'  '.join(cells)}  {row.note}".rstrip())
+    print(f"{len(rows)} rows, {f'{lost} lost' if lost else 'nothing lost'}")
+    return FAILED if lost else GOOD
 
 
 def _score(options: argparse.Namespace) -> int:

@@ -1,13 +1,18 @@
-"""Stage 5: hold a published master against its source, contract by contract. Names the shards that fell short."""
+"""Stage 5: hold a published master against its source, contract by contract. Names the shards that fell short.
+
+What a contract is says `tasks/media/contract.py`; here are added what the plan wanted of the picture, and fidelity.
+Little is decoded: the master's frames were, when their checksums were taken.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 
-from tasks.media.inventory import Inventory, take_inventory
-from tasks.media.source import open_input
+from tasks.media.captions import CAPTIONED
+from tasks.media.contract import labels, shown, streams, times
+from tasks.media.inventory import Inventory, take_inventory, watch
+from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
 from tasks.profile import Profile
@@ -15,8 +20,6 @@ from tasks.records import CheckResult, MasterRecord, Record
 from tasks.sources import open_source
 
 Line = tuple[str, bool, str]
-# Half of Matroska's millisecond: what rounding to its ticks can shift a time by.
-_MATROSKA_ROUNDING = Fraction(1, 2000)
 
 
 def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: list[Record]) -> CheckResult:
@@ -28,13 +31,18 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
         master: what was published.
         records: one a shard, in order.
     """
-    with open_source(master.uri, f"master of {plan.title.name}") as source:
-        held = take_inventory(source, master.picture)
+    assert plan.title.probe is not None
+    with (
+        open_source(plan.title.uri, plan.title.name) as source,
+        open_source(master.uri, f"master of {plan.title.name}") as made,
+    ):
+        had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
+        captions = list(_captions(plan, profile, source, made, master.picture))
     lines = (
         *_picture(plan, profile, held),
         *_times(plan, held),
-        *_streams(master, held),
-        *_chapters(plan, held),
+        *_carried(master, had, held),
+        *captions,
         *_fidelity(plan, profile, records),
         *_rungs(plan, records),
         *_revisions(plan),
@@ -45,8 +53,8 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
 def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
     probe = plan.title.probe
     assert probe is not None
-    wanted = (probe.width * profile.scale, probe.height * profile.scale)
-    yield "size", (held.width, held.height) == wanted, f"{held.width}x{held.height}, wanted {wanted[0]}x{wanted[1]}"
+    height, width = plan.master_size(profile.scale)
+    yield "size", (held.width, held.height) == (width, height), f"{held.width}x{held.height}, wanted {width}x{height}"
     wanted_formats = {plan.layout.pix_fmt}
     if profile.master.codec == "prores":
         wanted_formats.add(replace(plan.layout, depth=12).pix_fmt)  # what every ProRes 4444 says it is
@@ -60,41 +68,35 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
 
 
 def _times(plan: Plan, held: Inventory) -> Iterator[Line]:
-    probe = plan.title.probe
-    assert probe is not None
-    frames = len(plan.timeline)
-    yield "frames", len(held.times) == frames, f"{len(held.times)} of {frames}"
-    if len(held.times) != frames:
-        return
-    apart = [abs(a - int(b) * probe.time_base) for a, b in zip(held.times, plan.timeline.pts, strict=True)]
-    worst = max(apart)
-    rounded = plan.title.container == "mkv" and (probe.time_base * 1000).denominator != 1
-    where = f"frame {apart.index(worst)} is {float(worst):.6f} s off" if worst else "every time equal to the tick"
-    yield "times", worst <= (_MATROSKA_ROUNDING if rounded else 0), where
+    assert plan.title.probe is not None
+    base = plan.title.probe.time_base
+    wanted = [int(pts) * base for pts in plan.timeline.pts]
+    for row in times(wanted, held.times, base, held.picture.time_base):
+        seen = f"{row.master} of {row.source}" if row.name == "frames" else row.note or "every time equal to the tick"
+        yield row.name, row.verdict != "lost", seen
 
 
-def _streams(master: MasterRecord, held: Inventory) -> Iterator[Line]:
-    for stream in master.copied:
-        name = f"stream {stream.source_index} ({stream.type} {stream.codec})"
-        if stream.index >= 0:
-            same = held.hashes.get(stream.index) == stream.sha256
-            yield name, same, f"{held.packets.get(stream.index, 0)} of {stream.packets} packets, bit for bit"
-        elif "timecode" in stream.reason:
-            yield name, held.timecodes > 0, stream.reason
-        else:
-            yield name, "chapters" in stream.reason, stream.reason
+def _carried(master: MasterRecord, had: Inventory, held: Inventory) -> Iterator[Line]:
+    """Every other stream, and all that is said of streams and file."""
+    reasons = {f"stream {stream.source_index} ": stream.reason for stream in master.copied if stream.reason}
+    for row in (*streams(had, held), *labels(had, held)):
+        reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")
+        seen = row.master if row.source == row.master else f"{row.master}, source {row.source}"
+        yield row.name, row.verdict != "lost", "; ".join(part for part in (seen, row.note, reason) if part)
 
 
-def _chapters(plan: Plan, held: Inventory) -> Iterator[Line]:
-    probe = plan.title.probe
-    assert probe is not None
-    if probe.chapters or held.chapters:
-        with open_source(plan.title.uri, plan.title.name) as source, open_input(source) as original:
-            starts = [float(c["start"] * (c["time_base"] or 1)) for c in original.chapters()]
-        close = len(starts) == len(held.chapters) and all(
-            abs(a - float(b[0])) < 0.002 for a, b in zip(starts, held.chapters, strict=True)
-        )
-        yield "chapters", close, f"{len(held.chapters)} of {probe.chapters}"
+def _captions(plan: Plan, profile: Profile, source: Source, made: Source, picture: int) -> Iterator[Line]:
+    """Closed captions are within the picture's stream: where there are any, both are decoded."""
+    if plan.timeline.captions.any() and plan.title.probe is not None:
+        for row in shown(watch(source, plan.title.probe.stream), watch(made, picture)):
+            if row.name == "closed captions":
+                holds = profile.master.codec in CAPTIONED
+                why = (
+                    ""
+                    if holds
+                    else f"; {profile.master.codec} does not hold them, {' and '.join(sorted(CAPTIONED))} do"
+                )
+                yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}{why}"
 
 
 def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[Line]:

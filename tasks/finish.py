@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import av
 
+from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, Container
 from tasks.media.master import MASTER_VERSION, Picture, write_master
@@ -117,13 +118,17 @@ def finish_title(
     title, probe = plan.title, plan.title.probe
     assert probe is not None
     key = master_key(plan, profile, records, output)
-    picture = Picture(
-        probe.height * profile.scale, probe.width * profile.scale, plan.layout, plan.colour, plan.timeline
-    )
+    picture = Picture(*plan.master_size(profile.scale), plan.layout, plan.colour, plan.timeline)
     container: Container = title.container  # type: ignore[assignment]
-    with output.temporary_folder() as folder, open_source(title.uri, title.name) as source:
+    with ExitStack() as opened:
+        folder = opened.enter_context(output.temporary_folder())
+        source = opened.enter_context(open_source(title.uri, title.name))
         path = str(Path(folder) / f"master.{container}")
         frames = _frames(plan, records, store, progress)
+        if plan.timeline.captions.any() and profile.master.codec in CAPTIONED:
+            # Opened once more: a remote file has one position, and its other streams are read meanwhile.
+            again = opened.enter_context(open_source(title.uri, title.name))
+            frames = with_captions(frames, plan.layout, again, probe.stream, plan.timeline)
         contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
         require_unchanged(title)  # its sound and subtitles were copied just now
         # Here the file is on this machine's own disk; once it is published it may have to be fetched.

@@ -6,6 +6,7 @@ shot is too long; only the latter need warm-up frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.errors import UsageError
+from tasks.media.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
@@ -43,6 +45,8 @@ class Plan:
         fingerprint: of the source's bytes.
         timeline: its frame table.
         cadence: how its frames are read.
+        bars: what is cut off before the network, in source pixels.
+        restored: what of it is put back as exact black.
         cuts: frame numbers at which a shot begins, the first frame not counted.
         layout, colour: of the master (and its segments).
         model: network and settings.
@@ -55,6 +59,8 @@ class Plan:
     fingerprint: str
     timeline: Timeline
     cadence: Cadence
+    bars: Bars
+    restored: Bars
     cuts: tuple[int, ...]
     layout: Layout
     colour: Colour
@@ -62,6 +68,18 @@ class Plan:
     shards: tuple[Shard, ...]
     work: tuple[Work, ...]
     revised: tuple[Revised, ...] = ()
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """Rows and columns of what the network is given."""
+        assert self.title.probe is not None
+        return self.bars.within(self.title.probe.height, self.title.probe.width)
+
+    def master_size(self, scale: int) -> tuple[int, int]:
+        """Rows and columns of the master."""
+        rows, columns = self.network_size
+        back = self.restored
+        return (rows + back.top + back.bottom) * scale, (columns + back.left + back.right) * scale
 
 
 @dataclass(frozen=True)
@@ -112,10 +130,13 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
     colour = master_colour(title.probe.colour, layout)
-    height, width = title.probe.height * profile.scale, title.probe.width * profile.scale
-    require_encodable(settings, height, width, layout, title.name)
+    bars = Bars()
+    if profile.bars != "keep":
+        bars = bars_of(timeline.black, title.probe.height, title.probe.width, title.probe.layout)
+    restored = bars if profile.bars == "restore" else Bars()
     cuts = shot_cuts(timeline, profile.shards.cut_score)
-    base = Plan(title, source_print, timeline, cadence, cuts, layout, colour, model, (), ())
+    base = Plan(title, source_print, timeline, cadence, bars, restored, cuts, layout, colour, model, (), ())
+    require_encodable(settings, *base.master_size(profile.scale), layout, title.name)
     shards = tuple(_shards(base, profile, info))
     plan = replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
     for revision in revisions:
@@ -241,7 +262,7 @@ def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
             first_pts=int(pts[span.start]),
             last_pts=int(pts[span.stop - 1]),
             seek_pts=seeks[0] if seeks else int(pts[0]),
-            cost=round(probe.height * probe.width * fed / 1e6, 3),
+            cost=round(math.prod(plan.network_size) * fed / 1e6, 3),
             key="",
         )
         yield replace(shard, key=shard_key(plan, profile, shard))
@@ -260,6 +281,7 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "look_ahead": shard.look_ahead,
             "cuts": [c for c in plan.cuts if shard.start - shard.warm_up < c < shard.stop],
             "cadence": plan.cadence if plan.cadence == "progressive" else [plan.cadence, CADENCE_VERSION],
+            "bars": [plan.bars, plan.restored, BARS_VERSION] if plan.bars else [],
             "colour": probe.colour,
             # A weights file is its contents, wherever it lies.
             "model": replace(model, name="") if "/" in model.name or "\\" in model.name else model,
@@ -279,8 +301,10 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         shard=shard,
         source=plan.title.uri,
         stream=probe.stream,
-        height=probe.height,
-        width=probe.width,
+        height=plan.network_size[0],
+        width=plan.network_size[1],
+        bars=plan.bars,
+        restored=plan.restored,
         layout=probe.layout,
         colour=probe.colour,
         window=window(plan.timeline, first, shard.stop + shard.look_ahead, _context(plan)),
@@ -297,11 +321,15 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
 
 def remarks(plan: Plan) -> tuple[str, ...]:
     """What a person should know of how a title is read."""
-    said = []
+    said: list[str] = []
     probe, colour = plan.title.probe, plan.colour
-    if plan.cadence != "progressive" and probe is not None:
-        seen = gather(plan.timeline, probe.field_order).words()
-        said.append(f"the source is interlaced ({seen}): deinterlaced, one picture for each frame")
+    if probe is not None:
+        said += _on_cadence(plan, probe)
+    if plan.bars:
+        bars = plan.bars
+        lines = f"top {bars.top}, bottom {bars.bottom}, left {bars.left}, right {bars.right}"
+        then = "put back exactly black" if plan.restored else "left out of the master"
+        said.append(f"the source has black bars ({lines}): kept from the network and {then}")
     if colour.assumed:
         said.append(
             f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
@@ -309,6 +337,24 @@ def remarks(plan: Plan) -> tuple[str, ...]:
         )
     said += [f"shard {plan.shards[each.index].name}: {each.revision.words}" for each in plan.revised]
     return tuple(said)
+
+
+def _on_cadence(plan: Plan, probe: Probe) -> Iterator[str]:
+    """How fields are treated, and where a forced choice goes against what is seen."""
+    evidence = gather(plan.timeline, probe.field_order)
+    looks = evidence.interlaced(probe.height)
+    if plan.cadence != "progressive" and looks:
+        yield f"the source is interlaced ({evidence.words()}): deinterlaced, one picture for each frame"
+    elif plan.cadence != "progressive":
+        yield (
+            f"the source does not look interlaced ({evidence.words()}) and is deinterlaced as asked, which softens"
+            ' whole pictures: leave cadence at "auto" unless you know better'
+        )
+    elif looks:
+        yield (
+            f"the source looks interlaced ({evidence.words()}) and is read as progressive as asked, so that combs are"
+            ' upscaled: set cadence to "auto" or "deinterlace"'
+        )
 
 
 def _context(plan: Plan) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tasks.media.bars import Bars, cut_off
 from tasks.media.colour import to_rgb
 from tasks.media.pixels import to_planes
 from tasks.media.preview import side_by_side
@@ -25,7 +26,9 @@ def preview_title(plan: Plan, records: list[Record], store: Store) -> bytes:
     device = torch.device("cpu")
     with open_source(plan.title.uri, plan.title.name) as source:
         wanted = window(plan.timeline, frame, frame + 1)
-        before = list(read_window(source, probe.stream, probe.layout, wanted))
+        whole = read_window(source, probe.stream, probe.layout, wanted)
+        left_out = Bars() if plan.restored else plan.bars
+        before = [cut_off(planes, probe.layout, left_out) for planes in whole]
     with open_source(store.uri(records[middle].segment), f"segment of {shard.name}") as source:
         frames = read_segment(source, plan.layout, shard.start, shard.stop)
         after = next(to_planes(f, plan.layout) for number, f in enumerate(frames, shard.start) if number == frame)

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import UsageError
-from tasks.media.encode import EncodeSettings, containers_for
+from tasks.media.encode import Codec, EncodeSettings, containers_for
 from tasks.media.limits import Limits
+
+_BUILT_IN = Path(__file__).parent / "profiles"
 
 
 class _Section(BaseModel):
@@ -41,7 +43,7 @@ class ShardSettings(_Section):
 class MasterSettings(_Section):
     """What the masters are."""
 
-    codec: Literal["h264", "h265", "av1", "prores", "ffv1"] = Field("h265", description="Picture codec.")
+    codec: Codec = Field("h265", description="Picture codec.")
     container: Literal["auto", "mp4", "mov", "mkv"] = Field(
         "auto", description="auto: the source's own kind, or the first that holds everything the source carries."
     )
@@ -147,8 +149,15 @@ class Profile(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The network's arithmetic."
     )
+    video_stream: Annotated[int, Field(ge=0)] | Literal["auto", "largest", "default"] = Field(
+        "auto", description="Which of several video streams: the longest (auto), the largest, the default, or a number."
+    )
     cadence: Literal["auto", "progressive", "deinterlace"] = Field(
         "auto", description="Deinterlace what looks interlaced (auto), nothing (progressive), or everything."
+    )
+    bars: Literal["restore", "remove", "keep"] = Field(
+        "restore",
+        description="Black bars are cut off, and put back exactly black (restore) or not; or are picture too.",
     )
     tile: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         0, description="Cut frames in tiles of this many source pixels a side; 0: whole frames; auto: what fits memory."
@@ -171,11 +180,16 @@ class Profile(_Section):
         return tuple(sorted(getattr(self, section).model_dump().items())) if section else ()
 
 
+def built_in_profiles() -> list[str]:
+    """The names of the profiles that come with the package."""
+    return sorted(file.name.removesuffix(".toml") for file in _BUILT_IN.iterdir() if file.name.endswith(".toml"))
+
+
 def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
     """A profile from a TOML file (or the defaults) with single settings replaced.
 
     Args:
-        path: of the TOML file, or None.
+        path: of the TOML file, or the name of a built-in one, or None.
         overrides: dotted names to values, e.g. `{"master.codec": "ffv1"}`; None values are left out.
 
     Raises:
@@ -184,9 +198,11 @@ def read_profile(path: str | None, overrides: dict[str, Any]) -> Profile:
     settings: dict[str, Any] = {}
     if path is not None:
         try:
-            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            place = _BUILT_IN / f"{path}.toml" if path in built_in_profiles() else Path(path)
+            settings = tomllib.loads(place.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"profile {path}: cannot be read ({error.strerror}).") from error
+            known = f"Built-in ones: {', '.join(built_in_profiles())}"
+            raise UsageError(f"profile {path}: cannot be read ({error.strerror}). {known}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"profile {path}: is not valid TOML ({error}).") from error
     return _validated(settings, overrides, f"profile {path}" if path else "settings")
@@ -207,12 +223,12 @@ def _validated(settings: dict[str, Any], overrides: dict[str, Any], origin: str)
         if value is None:
             continue
         *sections, key = name.split(".")
-        place = settings
+        table = settings
         for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
                 raise UsageError(f"unknown setting {name}; {section} is a setting of its own, with nothing in it.")
-        place[key] = value
+        table[key] = value
     try:
         return Profile.model_validate(settings)
     except ValidationError as error:

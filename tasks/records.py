@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from tasks.media.bars import Bars
 from tasks.media.cadence import Cadence
+from tasks.media.carry import Copied
 from tasks.media.colour import Colour
-from tasks.media.master import Copied
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import Window
@@ -167,7 +168,9 @@ class Work:
         shard: which one.
         source: URI of the title.
         stream: index of the picture stream.
-        height, width: of a source frame.
+        height, width: of a source frame, without the bars that are cut off.
+        bars: what is cut off before the network, in source pixels.
+        restored: what of it is put back as exact black.
         layout, colour: of the source's planes.
         window: frames to decode, from the warm-up's first to the last of what is looked ahead.
         cadence: how they are read.
@@ -185,6 +188,8 @@ class Work:
     stream: int
     height: int
     width: int
+    bars: Bars
+    restored: Bars
     layout: Layout
     colour: Colour
     window: Window

@@ -106,7 +106,7 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
         limits = profile.limits.limits()
         limits.require(name, bytes=status.size)
         with open_source(uri, name) as source:
-            return _with_probe(title, probe(source, limits), source, profile)
+            return _with_probe(title, probe(source, profile.video_stream, limits), source, profile)
     except (FileNotFoundError, PermissionError) as error:
         reason = f"{name}: cannot be read ({error.strerror}). Mend it, or remove it from the library."
         return replace(title, refused=reason)
@@ -129,6 +129,8 @@ def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) ->
     if found.unsupported:
         return replace(title, probe=found, refused=found.unsupported)
     container, remarks = choose_container(found, source, profile.master.encoding(), profile.master.container)
+    if found.dolby_vision:
+        remarks.append("Dolby Vision's metadata is dropped: it describes the source's samples, not the master's")
     return replace(title, probe=found, container=container, remarks=tuple(remarks))
 
 

@@ -93,6 +93,8 @@ TIMELINE = pa.schema(
         ("scene", pa.float32()),
         ("flagged", pa.bool_()),
         ("fields", pa.uint8()),
+        ("captions", pa.bool_()),
+        ("black", pa.list_(pa.int32(), 4)),
     ]
 )
 
@@ -229,14 +231,18 @@ def _moments(row: dict[str, Any]) -> dict[str, float]:
 
 def timeline_table(timeline: Timeline) -> bytes:
     """A frame table as Parquet."""
-    return _parquet(pa.table({f.name: getattr(timeline, f.name) for f in fields(Timeline)}, TIMELINE))
+    columns = {f.name: getattr(timeline, f.name) for f in fields(Timeline)}
+    black = pa.FixedSizeListArray.from_arrays(pa.array(timeline.black.ravel()), 4)
+    return _parquet(pa.table({**columns, "black": black}, TIMELINE))
 
 
 def read_timeline_table(data: bytes) -> Timeline:
     """A frame table from Parquet."""
     table = pq.read_table(io.BytesIO(data))
-    columns: dict[str, Any] = {f.name: np.ascontiguousarray(table[f.name].to_numpy()) for f in fields(Timeline)}
-    return Timeline(**columns)
+    names = [f.name for f in fields(Timeline) if f.name != "black"]
+    columns: dict[str, Any] = {name: np.ascontiguousarray(table[name].to_numpy()) for name in names}
+    black = table["black"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
+    return Timeline(**columns, black=np.ascontiguousarray(black))
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -69,6 +69,8 @@ def make(path: Path, clip: Clip = Clip()) -> Path:
         if clip.rotation:
             video.set_display_rotation(clip.rotation)
         sound = output.add_stream(clip.audio, rate=48000, layout="mono") if clip.audio else None
+        if sound is not None:
+            sound.metadata["language"] = "fra"
         kind = "mov_text" if path.suffix in {".mp4", ".mov"} else "subrip"
         text = output.add_mux_stream(kind, time_base=Fraction(1, 1000)) if clip.subtitle else None
         if clip.attachment:
@@ -93,7 +95,6 @@ def make(path: Path, clip: Clip = Clip()) -> Path:
             text.metadata["language"] = "eng"
             output.mux(_subtitle(text, path.suffix, seconds))
         if sound is not None:
-            sound.metadata["language"] = "fra"
             output.mux(_sound(sound, seconds))
         shot = 0
         for number in range(clip.frames):

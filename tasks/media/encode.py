@@ -20,7 +20,7 @@ from tasks.errors import UnsupportedSource
 from tasks.media.colour import Colour
 from tasks.media.pixels import Layout
 
-Codec = Literal["h264", "h265", "av1", "prores", "ffv1"]
+Codec = Literal["h264", "h265", "av1", "vp9", "prores", "dnxhr", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc"]
 Container = Literal["mp4", "mov", "mkv"]
 # Bumped when the same frames and settings give another picture stream.
 ENCODE_VERSION = 2
@@ -35,9 +35,10 @@ class EncodeSettings:
 
     Attributes:
         codec: "h265" unless asked otherwise.
-        quality: constant rate factor, lower is better (h264 0..51, h265 0..51, av1 0..63; prores: 0 proxy .. 5 4444xq;
-            ffv1 is lossless and has none). None takes a visually transparent default.
-        preset: the encoder's own speed preset; None takes its default.
+        quality: constant rate factor, lower is better (h264 and h265 0..51, av1 and vp9 0..63, NVENC 0..51); of prores
+            the profile, higher is better (0 proxy .. 5 4444xq), of dnxhr with 8 bits too (0 lb, 1 sq, 2 hq); ffv1 is
+            lossless and has none. None takes a visually transparent default.
+        preset: the encoder's own speed preset (vp9: `cpu-used`, 0..8); None takes its default.
         bit_depth: of the master; 0 means 10, or the source's if that is deeper.
         chroma: "source" keeps the source's subsampling as far as the codec can.
         options: further encoder options, passed on as they are.
@@ -63,20 +64,39 @@ class _Encoder:
     fixed: tuple[tuple[str, str], ...]
     threads: int  # pinned where the count changes the bitstream; 0: one a core
     smallest: tuple[int, int] = (1, 1)  # width and height below which the encoder writes past its own memory
+    preset_option: str = "preset"
+    memory: tuple[tuple[int, str], ...] = ()  # by depth: how it wants 4:2:0 laid out where not planar
 
 
+_NVENC = (("rc", "vbr"), ("b", "0"))
+_DNXHR_8_BIT = ("dnxhr_lb", "dnxhr_sq", "dnxhr_hq")
 _ENCODERS: dict[str, _Encoder] = {
-    "h264": _Encoder("libx264", ("mp4", "mov", "mkv"), (8, 10), ("420", "422", "444"), True, "crf", 16, (), 8),
+    "h264": _Encoder(
+        "libx264", ("mp4", "mov", "mkv"), (8, 10), ("420", "422", "444"), True, "crf", 16, (("a53cc", "1"),), 8
+    ),
     "h265": _Encoder(
         "libx265", ("mp4", "mov", "mkv"), (8, 10, 12), ("420", "422", "444"), True, "crf", 16,
-        (("x265-params", "frame-threads=3:info=0:log-level=error"),), 0, (64, 16),
+        (("x265-params", "frame-threads=3:info=0:log-level=error"), ("a53cc", "1")), 0, (64, 16),
     ),
     "av1": _Encoder("libsvtav1", ("mp4", "mkv"), (8, 10), ("420",), False, "crf", 20, (), 0, (64, 64)),
-    "prores": _Encoder("prores_ks", ("mov", "mkv"), (10,), ("422", "444"), False, "profile", 3, (), 0),
+    # Of PyAV's build: eight bits alone. Rows are coded one after another, so that threads leave no trace.
+    "vp9": _Encoder(
+        "libvpx-vp9", ("mkv", "mp4"), (8,), ("420", "422", "444"), False, "crf", 18,
+        (("b", "0"), ("row-mt", "0"), ("tile-columns", "1"), ("auto-alt-ref", "1"), ("lag-in-frames", "25")), 0,
+        preset_option="cpu-used",
+    ),
+    "prores": _Encoder("prores_ks", ("mov", "mkv"), (10,), ("422", "444"), False, "profile", 3, (), 0,
+                       preset_option=""),
+    "dnxhr": _Encoder("dnxhd", ("mov",), (8, 10), ("422", "444"), False, "", None, (), 0, (256, 120), ""),
     "ffv1": _Encoder(
         "ffv1", ("mkv", "mp4"), (8, 9, 10, 12, 14, 16), ("420", "422", "444"), True, "", None,
-        (("level", "3"), ("slicecrc", "1"), ("g", "1")), 0,
+        (("level", "3"), ("slicecrc", "1"), ("g", "1")), 0, preset_option="",
     ),
+    "h264_nvenc": _Encoder("h264_nvenc", ("mp4", "mov", "mkv"), (8,), ("420",), False, "cq", 16, _NVENC, 0, (160, 64)),
+    "h265_nvenc": _Encoder("hevc_nvenc", ("mp4", "mov", "mkv"), (8, 10), ("420",), False, "cq", 16, _NVENC, 0,
+                           (160, 64), memory=((10, "p010le"),)),
+    "av1_nvenc": _Encoder("av1_nvenc", ("mp4", "mkv"), (8, 10), ("420",), False, "cq", 18, _NVENC, 0, (192, 128),
+                          memory=((10, "p010le"),)),
 }  # fmt: skip
 _ORDINARY = (720, 1280)  # rows and columns that every encoder takes
 _CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
@@ -96,7 +116,7 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
         UnsupportedSource: the codec cannot hold the source's depth.
     """
     encoder = _ENCODERS[settings.codec]
-    wanted = settings.bit_depth or max(10, source.depth)
+    wanted = settings.bit_depth or max(min(10, max(encoder.depths)), source.depth)
     depth = next((d for d in encoder.depths if d >= wanted), 0)
     if depth < source.depth:
         raise UnsupportedSource(
@@ -116,6 +136,8 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
         name = {"411": "422", "440": "444", "410": "420"}.get(name, name)
     if name not in encoder.chroma:
         name = encoder.chroma[0]
+    if settings.codec == "dnxhr" and name == "444":
+        depth = 10
     return Layout("yuv", depth, *_CHROMA[name])
 
 
@@ -153,14 +175,14 @@ def add_picture(
     )
     assert isinstance(stream, av.video.stream.VideoStream)
     context = stream.codec_context
-    stream.height, stream.width, stream.pix_fmt = height, width, layout.pix_fmt
+    stream.height, stream.width, stream.pix_fmt = height, width, coded_format(settings, layout)
     context.time_base = stream.time_base = time_base
     context.sample_aspect_ratio = sample_aspect
     context.color_range = 2 if colour.full_range else 1
     context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
     context.thread_count = encoder.threads
     context.flags |= av.codec.context.Flags.bitexact
-    if settings.codec == "h265" and container.format.name in {"mp4", "mov"}:
+    if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
         context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
     return stream
 
@@ -185,9 +207,11 @@ def require_encodable(settings: EncodeSettings, height: int, width: int, layout:
     if not refusal:
         return
     if _refusal(settings, *_ORDINARY, layout):
+        remedy = "Correct master.preset, master.quality or master.options"
+        if settings.codec.endswith("_nvenc"):
+            remedy += ", or run where there is an NVIDIA GPU that has this encoder"
         raise UnsupportedSource(
-            f"{label}: {settings.codec} does not take these settings, whatever the picture ({refusal}). Correct"
-            " master.preset, master.quality or master.options."
+            f"{label}: {settings.codec} does not take these settings, whatever the picture ({refusal}). {remedy}."
         )
     raise UnsupportedSource(
         f"{label}: {settings.codec} cannot encode its master of {width}x{height} {layout.pix_fmt} ({refusal}): most"
@@ -202,14 +226,15 @@ def _refusal(settings: EncodeSettings, height: int, width: int, layout: Layout) 
         return f"it takes {encoder.smallest[0]}x{encoder.smallest[1]} and more"
     context = av.CodecContext.create(encoder.name, "w")
     assert isinstance(context, av.VideoCodecContext)
-    context.height, context.width, context.pix_fmt = height, width, layout.pix_fmt
+    context.height, context.width, context.pix_fmt = height, width, coded_format(settings, layout)
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.options = _options(settings, height, width, layout)
     try:
         context.open()
-    except (av.error.FFmpegError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, ValueError) as error:
         return str(getattr(error, "strerror", error))
-    return ""
+    unknown = sorted(context.options)  # those that the encoder took are gone
+    return f"it knows no option {', '.join(unknown)}" if unknown else ""
 
 
 def _options(settings: EncodeSettings, height: int, width: int, layout: Layout) -> dict[str, str]:
@@ -225,9 +250,18 @@ def _options(settings: EncodeSettings, height: int, width: int, layout: Layout) 
         if settings.codec == "prores" and settings.quality is None and (layout.chroma_x, layout.chroma_y) == (0, 0):
             quality = 4
         options.setdefault(encoder.quality_option, str(quality))
-    if settings.preset is not None:
-        options.setdefault("preset", settings.preset)
+    if settings.codec == "dnxhr":
+        best = "dnxhr_444" if layout.chroma_x == 0 else "dnxhr_hqx"
+        eight = _DNXHR_8_BIT[min(2, settings.quality if settings.quality is not None else 2)]
+        options.setdefault("profile", eight if layout.depth == 8 else best)
+    if settings.preset is not None and encoder.preset_option:
+        options.setdefault(encoder.preset_option, settings.preset)
     return options
+
+
+def coded_format(settings: EncodeSettings, layout: Layout) -> str:
+    """The pixel format that the encoder takes frames of `layout` in: the same samples, if in another order."""
+    return dict(_ENCODERS[settings.codec].memory).get(layout.depth, layout.pix_fmt)
 
 
 def ffv1_slices(height: int, width: int) -> int:

@@ -1,14 +1,63 @@
-"""What a finished file really holds, read back from its own bytes: timestamps, hashes, colour. Judges nothing."""
+"""What a file really holds, read back from its own bytes: tracks, times, hashes, labels, colour. Judges nothing."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tasks.media.master import is_gap, payload
-from tasks.media.source import Source, open_input, source_errors
+import numpy as np
+import numpy.typing as npt
+
+from tasks.media.carry import is_gap, is_helper, payload
+from tasks.media.source import Source, open_input, source_errors, video_stream
+
+Tags = dict[str, str]
+# Frame side data that says something of the whole picture stream, by PyAV's names.
+_STANDING = (
+    "DISPLAYMATRIX", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "AMBIENT_VIEWING_ENVIRONMENT", "STEREO3D",
+    "SPHERICAL", "ICC_PROFILE", "AFD",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Track:
+    """One stream of a file.
+
+    Attributes:
+        index: in the file.
+        type: "video", "audio", "subtitle", "data" or "attachment".
+        codec: as FFmpeg names it.
+        language: three letters, empty if unknown.
+        disposition: FFmpeg's flags.
+        tags: its metadata.
+        time_base: of `ticks` and `lengths`, in seconds.
+        ticks: presentation time of each packet that is shown, in the file's order (the picture's: sorted).
+        lengths: how long each lasts, 0 if unknown.
+        sha256: over the packets' payloads, in the file's order; of an attachment over its bytes.
+        packets: how many.
+        helper: QuickTime's chapter or timecode track, which says what is said elsewhere.
+    """
+
+    index: int
+    type: str
+    codec: str
+    language: str
+    disposition: int
+    tags: Tags
+    time_base: Fraction
+    ticks: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    sha256: str
+    packets: int
+    helper: bool
+
+    @property
+    def times(self) -> tuple[Fraction, ...]:
+        """The same as `ticks`, in seconds."""
+        return tuple(tick * self.time_base for tick in self.ticks.tolist())
 
 
 @dataclass(frozen=True)
@@ -20,12 +69,11 @@ class Inventory:
         pix_fmt: of the picture.
         colour: H.273 matrix, primaries and transfer, and FFmpeg's range number.
         sample_aspect: pixel width over height.
-        times: of every picture frame in the order shown, in seconds.
-        hashes: sha256 over the packets' payloads of every other stream, by stream index.
-        packets: how many packets each of those has.
-        types: "video", "audio", "subtitle", "data" or "attachment", by stream index.
-        timecodes: number of data streams that hold a timecode.
-        chapters: (start seconds, end seconds, title) of each.
+        picture: the picture's track.
+        tracks: every other one, in the file's order.
+        timecode: of the first frame as the file says it, empty if it does not.
+        chapters: (start seconds, end seconds, tags) of each.
+        tags: the file's own metadata.
     """
 
     height: int
@@ -33,16 +81,53 @@ class Inventory:
     pix_fmt: str
     colour: tuple[int, int, int, int]
     sample_aspect: Fraction
+    picture: Track
+    tracks: tuple[Track, ...]
+    timecode: str
+    chapters: tuple[tuple[Fraction, Fraction, Tags], ...]
+    tags: Tags
+
+    @property
+    def times(self) -> tuple[Fraction, ...]:
+        """Of every picture frame in the order shown, in seconds, as the packets say."""
+        return self.picture.times
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the decoded frames of a picture stream say.
+
+    Attributes:
+        times: of each frame, in seconds.
+        interlaced: how many are flagged as pairs of fields.
+        captions: how many carry closed captions (A53).
+        captions_sha256: over their frame numbers and bytes.
+        side: standing side data of the first frame, by PyAV's name.
+        dolby_vision, hdr10_plus: whether there is any such dynamic metadata.
+    """
+
     times: tuple[Fraction, ...]
-    hashes: dict[int, str]
-    packets: dict[int, int]
-    types: dict[int, str]
-    timecodes: int
-    chapters: tuple[tuple[Fraction, Fraction, str], ...]
+    interlaced: int
+    captions: int
+    captions_sha256: str
+    side: dict[str, bytes]
+    dolby_vision: bool
+    hdr10_plus: bool
+
+
+@dataclass
+class _Tally:
+    """A track while its packets are counted."""
+
+    hash: Any = field(default_factory=hashlib.sha256)
+    packets: int = 0
+    # Lossless sound has more than a thousand packets a second: lists of them would fill the memory.
+    ticks: array[int] = field(default_factory=lambda: array("q"))
+    lengths: array[int] = field(default_factory=lambda: array("q"))
 
 
 def take_inventory(source: Source, picture: int) -> Inventory:
-    """Read a file from end to end.
+    """Read a file from end to end; nothing is decoded.
 
     Args:
         source: the file.
@@ -52,44 +137,101 @@ def take_inventory(source: Source, picture: int) -> Inventory:
         SourceError: it cannot be read.
     """
     with open_input(source) as container, source_errors(source, "reading it back"):
-        hashes: dict[int, Any] = {s.index: hashlib.sha256() for s in container.streams if s.index != picture}
-        packets = dict.fromkeys(hashes, 0)
-        stream: Any
-        for stream in container.streams:
-            if stream.type == "attachment":
-                hashes[stream.index].update(stream.data)
-                packets[stream.index] = 1
-        times = []
+        tallies = {stream.index: _Tally() for stream in container.streams}
         for packet in container.demux():
-            if packet.size == 0:
-                continue
-            if packet.stream_index == picture:
-                if packet.pts is not None and not packet.is_discard:
-                    times.append(packet.pts * packet.time_base)
-                continue
-            context = container.streams[packet.stream_index].codec_context
-            codec = context.name if context else ""
-            if is_gap(packet, codec):
-                continue
-            hashes[packet.stream_index].update(payload(packet, codec))
-            packets[packet.stream_index] += 1
-        context = container.streams[picture].codec_context
-        video: Any = context
+            if packet.size:
+                _count(tallies[packet.stream_index], packet, packet.stream_index == picture)
+        tracks = {stream.index: _track(stream, tallies[stream.index], container) for stream in container.streams}
+        main = tracks.pop(picture)
+        video: Any = container.streams[picture].codec_context
+        said = [*(stream.metadata for stream in container.streams), container.metadata]
+        codes = [value for tags in said for name, value in tags.items() if name.lower() == "timecode"]
         return Inventory(
             height=video.height,
             width=video.width,
             pix_fmt=str(video.pix_fmt),
             colour=(int(video.colorspace), int(video.color_primaries), int(video.color_trc), int(video.color_range)),
             sample_aspect=video.sample_aspect_ratio or Fraction(1),
-            times=tuple(sorted(times)),
-            hashes={index: digest.hexdigest() for index, digest in hashes.items()},
-            packets=packets,
-            types={s.index: s.type for s in container.streams},
-            timecodes=sum(s.type == "data" and "timecode" in s.metadata for s in container.streams),
+            picture=main,
+            tracks=tuple(tracks.values()),
+            timecode=codes[0] if codes else "",
             chapters=tuple(_chapter(chapter) for chapter in container.chapters()),
+            tags=dict(container.metadata),
         )
 
 
-def _chapter(chapter: Any) -> tuple[Fraction, Fraction, str]:
+def watch(source: Source, picture: int) -> Shown:
+    """Decode a picture stream from end to end.
+
+    Raises:
+        SourceError: it cannot be decoded.
+    """
+    times: list[Fraction] = []
+    interlaced = captions = 0
+    digest = hashlib.sha256()
+    side: dict[str, bytes] = {}
+    dolby_vision = hdr10_plus = False
+    with open_input(source) as container, source_errors(source, "decoding it"):
+        stream = video_stream(container, picture)
+        for number, frame in enumerate(container.decode(stream)):
+            assert frame.time_base is not None
+            times.append((frame.pts or 0) * frame.time_base)
+            interlaced += frame.interlaced_frame
+            held: Any = frame.side_data
+            kinds = {item.type.name: item for item in held}
+            if "A53_CC" in kinds:
+                captions += 1
+                digest.update(number.to_bytes(8, "big") + bytes(kinds["A53_CC"]))
+            dolby_vision |= "DOVI_RPU_BUFFER" in kinds or "DOVI_METADATA" in kinds
+            hdr10_plus |= "DYNAMIC_HDR_PLUS" in kinds
+            if not number:
+                side = {name: bytes(kinds[name]) for name in _STANDING if name in kinds}
+    return Shown(tuple(times), interlaced, captions, digest.hexdigest(), side, dolby_vision, hdr10_plus)
+
+
+def _count(tally: _Tally, packet: Any, is_picture: bool) -> None:
+    if is_picture:
+        if packet.pts is None or packet.is_discard:
+            return
+    else:
+        context = packet.stream.codec_context
+        codec = context.name if context else ""
+        if is_gap(packet, codec):
+            return
+        tally.hash.update(payload(packet, codec))
+    tally.packets += 1
+    tally.ticks.append(packet.pts if packet.pts is not None else packet.dts or 0)
+    tally.lengths.append(packet.duration or 0)
+
+
+def _track(stream: Any, tally: _Tally, container: Any) -> Track:
+    if stream.type == "attachment":
+        tally.hash.update(stream.data)
+        tally.packets = 1
+    context = stream.codec_context
+    ticks, lengths = np.array(tally.ticks, np.int64), np.array(tally.lengths, np.int64)
+    if stream.type == "video":
+        order = np.argsort(ticks, kind="stable")
+        ticks, lengths = ticks[order], lengths[order]
+    tags = dict(stream.metadata)
+    if stream.type == "attachment" and stream.mimetype:
+        tags.setdefault("mimetype", stream.mimetype)
+    return Track(
+        index=stream.index,
+        type=stream.type,
+        codec=context.name if context is not None else (stream.name or stream.type),
+        language="" if (stream.language or "und") == "und" else str(stream.language),
+        disposition=int(stream.disposition),
+        tags=tags,
+        time_base=stream.time_base or Fraction(1),
+        ticks=ticks,
+        lengths=lengths,
+        sha256=tally.hash.hexdigest(),
+        packets=tally.packets,
+        helper=bool(is_helper(stream, container)),
+    )
+
+
+def _chapter(chapter: Any) -> tuple[Fraction, Fraction, Tags]:
     base = chapter["time_base"]
-    return (chapter["start"] * base, chapter["end"] * base, chapter["metadata"].get("title", ""))
+    return (chapter["start"] * base, chapter["end"] * base, dict(chapter["metadata"]))

@@ -109,10 +109,15 @@ def to_frame(planes: Planes, layout: Layout) -> av.VideoFrame:
     """A frame for an encoder, from planes of `layout`."""
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, layout.pix_fmt)
+    fill(frame, planes, layout)
+    return frame
+
+
+def fill(frame: av.VideoFrame, planes: Planes, layout: Layout) -> None:
+    """Write planes of `layout` over the samples of a frame of that format and size."""
     ordered = _gbr_order(planes) if layout.family == "rgb" else planes
     for i, plane in enumerate(ordered):
         _view(frame, i, layout, (plane.shape[0], plane.shape[1]))[:] = plane
-    return frame
 
 
 def checksum(planes: Planes) -> int:

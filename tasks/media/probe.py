@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.container
@@ -16,13 +16,16 @@ import av.stream
 import av.video.stream
 
 from tasks.errors import SourceError
-from tasks.media.colour import Colour, colour_of
+from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
+# How the picture stream is chosen: by length, by size or by disposition first; or its number.
+Choice = int | Literal["auto", "largest", "default"]
 _LIMITS = Limits()
 _SURELY = 0.9
+_DOLBY_VISION = ("DOVI_RPU_BUFFER", "DOVI_METADATA")
 _HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
@@ -61,6 +64,7 @@ class Probe:
         streams: every stream, the picture's included.
         chapters: number of chapters.
         unsupported: why this source is not handled, and what to do; empty when it is.
+        dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
     """
 
     container: str
@@ -81,29 +85,35 @@ class Probe:
     streams: tuple[StreamInfo, ...]
     chapters: int
     unsupported: str
+    dolby_vision: bool = False
 
 
-def probe(source: Source, limits: Limits = _LIMITS) -> Probe:
+def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> Probe:
     """Describe a source.
 
+    Args:
+        source: the file.
+        choice: which of several video streams is the picture.
+
     Raises:
-        SourceError: not a video, no picture stream, or its first frame cannot be decoded.
+        SourceError: not a video, no such picture stream, or its first frame cannot be decoded.
         UnsupportedSource: its pixel format is not handled, or it is more than the `limits` allow.
     """
     with open_input(source, limits) as container:
         seconds = (container.duration or 0) / 1e6
         limits.require(source.label, streams=len(container.streams), seconds=seconds)
-        stream = _picture_stream(container, source)
+        stream = _picture_stream(container, source, choice)
         # Sound may go on for longer than the picture: where no count is given, planning finds the few too many.
         frames = stream.frames or _SURELY * seconds * float(stream.average_rate or 0)
         limits.require(source.label, pixels=stream.width * stream.height, frames=frames)
+        said = _tags(stream)
         first = _first_frame(container, stream, source, limits)
         context = stream.codec_context
         layout = layout_of(first.format.name, source.label)
-        colour = colour_of(
-            int(context.colorspace), int(context.color_primaries), int(context.color_trc),
-            2 if first.format.name.startswith("yuvj") else int(context.color_range), layout, first.height,
-        )  # fmt: skip
+        # Some decoders forget what the header said.
+        matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))
+        swing = 2 if first.format.name.startswith("yuvj") else int(context.color_range)
+        colour = colour_of(matrix, primaries, transfer, swing, layout, first.height)
         assert stream.time_base is not None
         return Probe(
             container=container.format.name,
@@ -124,11 +134,14 @@ def probe(source: Source, limits: Limits = _LIMITS) -> Probe:
             streams=tuple(_describe(s) for s in container.streams),
             chapters=len(container.chapters()),
             unsupported=_unsupported(first, source.label),
+            dolby_vision=any(first.side_data.get(kind) is not None for kind in _DOLBY_VISION),
         )
 
 
-def _picture_stream(container: av.container.InputContainer, source: Source) -> av.video.stream.VideoStream:
-    """The stream to remaster: not cover art, the longest, then the default one, then the largest, then the first."""
+def _picture_stream(
+    container: av.container.InputContainer, source: Source, choice: Choice
+) -> av.video.stream.VideoStream:
+    """The stream to remaster: not cover art; by itself the longest, then the default one, the largest, the first."""
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not videos:
         held = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
@@ -139,11 +152,22 @@ def _picture_stream(container: av.container.InputContainer, source: Source) -> a
             f"{source.label}: its picture is of a codec that FFmpeg cannot decode; convert it with its maker's tools."
         )
 
+    if isinstance(choice, int):
+        chosen = next((stream for stream in pictures if stream.index == choice), None)
+        if chosen is None:
+            known = ", ".join(str(stream.index) for stream in pictures)
+            raise SourceError(
+                f"{source.label}: has no video stream {choice}; choose one of {known} (`remaster probe`)."
+            )
+        return chosen
+
     def rank(stream: av.video.stream.VideoStream) -> tuple[Any, ...]:
-        length = float((stream.duration or 0) * (stream.time_base or 0))
         # Companion streams of one programme differ by a frame or so in length.
+        length = round(float((stream.duration or 0) * (stream.time_base or 0)))
         default = bool(stream.disposition & av.stream.Disposition.default)
-        return (round(length), default, stream.codec_context.width * stream.codec_context.height, -stream.index)
+        size = stream.codec_context.width * stream.codec_context.height
+        first = {"auto": length, "largest": size, "default": default}[choice]
+        return (first, length, default, size, -stream.index)
 
     return max(pictures, key=rank)
 
@@ -164,6 +188,11 @@ def _first_frame(
             if frames:
                 return frames[0]
     raise SourceError(f"{source.label}: holds no decodable picture; fetch a good copy of the file.")
+
+
+def _tags(stream: av.video.stream.VideoStream) -> tuple[int, int, int]:
+    context = stream.codec_context
+    return int(context.colorspace), int(context.color_primaries), int(context.color_trc)
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:

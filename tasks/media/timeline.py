@@ -21,13 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import SourceError, UnsupportedSource
+from tasks.media.bars import black_lines
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
 from tasks.media.whole import what_is_missing
 
 # Bumped when a table made by older code must not be reused.
-TIMELINE_VERSION = 2
+TIMELINE_VERSION = 3
 
 _LIMITS = Limits()
 PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED = range(4)
@@ -48,6 +49,8 @@ class Timeline:
         scene: float32, FFmpeg's scene-change score 0..100 of this frame against the one before.
         flagged: bool, coded as interlaced.
         fields: uint8, what the picture itself looks like (PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED).
+        captions: bool, carries closed captions (A53).
+        black: int32 [N, 4], black lines at the top, bottom, left and right (`bars.black_lines`).
     """
 
     pts: npt.NDArray[np.int64]
@@ -57,6 +60,8 @@ class Timeline:
     scene: npt.NDArray[np.float32]
     flagged: npt.NDArray[np.bool_]
     fields: npt.NDArray[np.uint8]
+    captions: npt.NDArray[np.bool_]
+    black: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -138,7 +143,8 @@ class _Collector:
         self._graph: av.filter.Graph | None = None
         self._scores: dict[int, tuple[float, int]] = {}
         self.pts: list[int] = []
-        self._rows: list[tuple[int, int, bool, bool]] = []
+        self._rows: list[tuple[int, int, bool, bool, bool]] = []
+        self._black: list[tuple[int, int, int, int]] = []
 
     def add(self, frame: av.VideoFrame) -> None:
         shape = (frame.width, frame.height, frame.format.name)
@@ -167,7 +173,11 @@ class _Collector:
         assert self._layout is not None and self._graph is not None
         self.pts.append(frame.pts)
         planes = to_planes(frame, self._layout)
-        self._rows.append((frame.duration or 0, checksum(planes), frame.key_frame, frame.interlaced_frame))
+        captions = frame.side_data.get("A53_CC") is not None
+        row = (frame.duration or 0, checksum(planes), frame.key_frame, frame.interlaced_frame, captions)
+        self._rows.append(row)
+        full_range = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+        self._black.append(black_lines(planes, self._layout, full_range))
         self._graph.push(frame)
         self._pull()
 
@@ -177,7 +187,7 @@ class _Collector:
         self._graph.push(None)
         self._pull()
         detected = [self._scores.get(pts, (0.0, UNDETERMINED)) for pts in self.pts]
-        duration, sums, key, flagged = zip(*self._rows, strict=True)
+        duration, sums, key, flagged, captions = zip(*self._rows, strict=True)
         return Timeline(
             pts=np.array(self.pts, np.int64),
             duration=np.array(duration, np.int64),
@@ -186,6 +196,8 @@ class _Collector:
             scene=np.array([score for score, _ in detected], np.float32),
             flagged=np.array(flagged, np.bool_),
             fields=np.array([fields for _, fields in detected], np.uint8),
+            captions=np.array(captions, np.bool_),
+            black=np.array(self._black, np.int32),
         )
 
     def _detectors(self) -> av.filter.Graph:
@@ -227,11 +239,12 @@ def _require_whole(
     end_seconds: float,
 ) -> None:
     """Refuse a file that ends before its own header says it should."""
-    # AVI counts frames that are only held longer, and have no packet.
-    if packets < stream.frames and "mov" in container.format.name:
+    # AVI counts frames that are only held longer, and have no packet; QuickTime those that an edit list leaves out.
+    promised_frames = min(stream.frames, len(stream.index_entries))
+    if packets < promised_frames and "mov" in container.format.name:
         raise SourceError(
-            f"{source.label}: truncated: it holds {packets} of the {stream.frames} frames its header promises. Fetch a"
-            " whole copy, then run again."
+            f"{source.label}: truncated: it holds {packets} of the {promised_frames} frames its header promises."
+            " Fetch a whole copy, then run again."
         )
     promised = (container.duration or 0) / 1e6
     # Some muxers count from zero, some from the first frame; a title that starts late must not look cut off.

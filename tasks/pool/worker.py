@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
+from tasks.media.bars import cut_off, put_back
 from tasks.media.colour import planes_of, to_codes, to_rgb
 from tasks.media.pixels import Planes
 from tasks.media.read import read_pictures
@@ -238,7 +239,8 @@ class ShardWorker:
                 continue  # what was looked ahead is decoded to its end, which proves the source is still the same
             if fed in work.cuts and isinstance(stream, Resettable):
                 stream.reset()
-            source_T3HW = to_rgb(batch, work.layout, work.colour, self._device)
+            shown = [cut_off(planes, work.layout, work.bars) for planes in batch]
+            source_T3HW = to_rgb(shown, work.layout, work.colour, self._device)
             gauge.remember(source_T3HW, fed)
             fed += len(batch)
             # Fetched only when the next are under way: a GPU then never waits for the host.
@@ -254,7 +256,9 @@ class ShardWorker:
         yield from planes
 
     def _write(self, work: Work, path: str, frames: Iterator[Planes], busy: dict[str, float]) -> None:
-        height, width = work.height * work.scale, work.width * work.scale
+        restored = work.restored
+        height = (work.height + restored.top + restored.bottom) * work.scale
+        width = (work.width + restored.left + restored.right) * work.scale
         threads = self._first.threads
         with SegmentWriter(path, height, width, work.target_layout, work.shard.start, threads) as writer:
             for planes in frames:
@@ -269,7 +273,7 @@ class _Finished:
 
     def __init__(self, frames_T3HW: torch.Tensor, first: int, work: Work, gauge: _Fidelity) -> None:
         """Take frames of the title from number `first` on."""
-        self._first, self._gauge, self._coming = first, gauge, None
+        self._first, self._work, self._gauge, self._coming = first, work, gauge, None
         if len(frames_T3HW):
             self._sampled, errors = gauge.errors(frames_T3HW, first)
             finite = torch.isfinite(frames_T3HW).all()
@@ -284,7 +288,8 @@ class _Finished:
         if not bool(finite):
             raise _NotNumbers(self._first)
         self._gauge.note(self._sampled, errors.tolist())
-        return planes_of(codes)
+        work, restored = self._work, self._work.restored.times(self._work.scale)
+        return [put_back(planes, work.target_layout, work.target_colour, restored) for planes in planes_of(codes)]
 
 
 class _Fidelity:

@@ -89,6 +89,7 @@ def timeline(fields: list[int], flagged: int) -> Timeline:
     return Timeline(
         pts=np.arange(n), duration=np.ones(n, np.int64), checksum=np.zeros(n, np.uint32), key=np.ones(n, bool),
         scene=np.zeros(n, np.float32), flagged=np.arange(n) < flagged, fields=np.array(fields, np.uint8),
+        captions=np.zeros(n, bool), black=np.zeros((n, 4), np.int32),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,9 +33,12 @@ CODECS: dict[str, dict[str, Any]] = {
     "h264": {"preset": "ultrafast"},
     "h265": {"preset": "ultrafast"},
     "av1": {"preset": "12"},
+    "vp9": {"preset": "8"},
     "prores": {},
+    "dnxhr": {},
     "ffv1": {},
 }
+SCALES = {"dnxhr": 4}  # it takes 256x120 and more
 EVERY = [(codec, container) for codec in CODECS for container in containers_for(codec)]  # type: ignore[arg-type]
 CLIP = Clip(frames=14, rate=Fraction(24000, 1001), subtitle=True, chapters=True, colour=(5, 5, 6, 1))
 
@@ -63,8 +67,9 @@ class Film:
             )
         return found
 
-    def master(self, path: Path, container: Container, settings: EncodeSettings, scale: int = 2) -> Contents:
+    def master(self, path: Path, container: Container, settings: EncodeSettings) -> Contents:
         """Write a master of them."""
+        scale = SCALES.get(settings.codec, 2)
         layout = master_layout(settings, self.probe.layout, "film")
         colour = master_colour(self.probe.colour, layout)
         height, width = self.probe.height * scale, self.probe.width * scale
@@ -101,10 +106,11 @@ def test_every_codec_in_every_container_keeps_the_contract(
     assert copied_packets(master, contents.picture) == copied_packets(source, 0)
     with av.open(str(master)) as held:
         context = held.streams[contents.picture].codec_context
-        assert (context.width, context.height) == (128, 96)
+        scale = SCALES.get(codec, 2)
+        assert (context.width, context.height) == (64 * scale, 48 * scale)
         assert (context.colorspace, context.color_primaries, context.color_trc) == (5, 5, 6)
         assert context.color_range == 1
-        assert "10" in context.pix_fmt
+        assert ("10" in context.pix_fmt) == (codec != "vp9")
         assert len(held.chapters()) == 2
 
 
@@ -122,8 +128,9 @@ def test_the_same_master_twice_is_the_same_bytes(
 @pytest.mark.parametrize("codec", CODECS)
 def test_the_shortest_titles_have_masters_too(codec: Any, frames: int, tmp_path: Path) -> None:
     one = film(make(tmp_path / "film.mkv", replace(CLIP, frames=frames, subtitle=False, chapters=False)))
-    one.master(tmp_path / "master.mkv", "mkv", EncodeSettings(codec, **CODECS[codec]))
-    assert len(picture_times(tmp_path / "master.mkv", 0)) == frames
+    container: Container = "mov" if codec == "dnxhr" else "mkv"
+    one.master(tmp_path / f"master.{container}", container, EncodeSettings(codec, **CODECS[codec]))
+    assert len(picture_times(tmp_path / f"master.{container}", 0)) == frames
 
 
 @pytest.mark.parametrize("depth", [10, 12, 16])
@@ -188,6 +195,7 @@ def test_a_stream_is_not_lost_to_keep_times_to_the_tick(tmp_path: Path) -> None:
         (EncodeSettings("h265"), 8, 8, "it takes 64x16 and more"),
         (EncodeSettings("h264", preset="quick"), 96, 128, "does not take these settings.*Correct master.preset"),
         (EncodeSettings("h265", preset="quick"), 96, 128, "does not take these settings.*Correct master.preset"),
+        (EncodeSettings("ffv1", options=(("coda", "1"),)), 96, 128, "it knows no option coda"),
     ],
 )
 def test_what_an_encoder_will_not_take_is_said_before_any_work(
@@ -209,10 +217,43 @@ def test_what_an_encoder_will_not_take_is_said_before_any_work(
         ("h265", Layout("yuv", 8, 2, 0), Layout("yuv", 10, 1, 0)),
         ("prores", Layout("yuv", 8, 1, 1), Layout("yuv", 10, 1, 0)),
         ("av1", Layout("yuv", 8, 0, 0), Layout("yuv", 10, 1, 1)),
+        ("vp9", Layout("yuv", 8, 0, 0), Layout("yuv", 8, 0, 0)),
+        ("dnxhr", Layout("yuv", 8, 1, 1), Layout("yuv", 10, 1, 0)),
+        ("h264_nvenc", Layout("yuv", 8, 1, 1), Layout("yuv", 8, 1, 1)),
+        ("h265_nvenc", Layout("yuv", 8, 1, 0), Layout("yuv", 10, 1, 1)),
     ],
 )
 def test_a_master_never_has_less_depth_than_its_source(codec: Any, source: Layout, wanted: Layout) -> None:
     assert master_layout(EncodeSettings(codec), source, "film") == wanted
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="this machine may have such an encoder")
+@pytest.mark.parametrize("codec", ["h264_nvenc", "h265_nvenc", "av1_nvenc"])
+def test_an_encoder_that_this_machine_lacks_is_refused_before_any_work(codec: Any) -> None:
+    layout = master_layout(EncodeSettings(codec), Layout("yuv", 8, 1, 1), "film")
+    with pytest.raises(UnsupportedSource, match=f"film: {codec} does not take these settings.*NVIDIA"):
+        require_encodable(EncodeSettings(codec), 720, 1280, layout, "film")
+
+
+@pytest.mark.parametrize(
+    ("settings", "chroma", "profile"),
+    [
+        (EncodeSettings("dnxhr"), 1, "DNXHR HQX"),
+        (EncodeSettings("dnxhr", chroma="444"), 0, "DNXHR 444"),
+        (EncodeSettings("dnxhr", bit_depth=8), 1, "DNXHR HQ"),
+        (EncodeSettings("dnxhr", bit_depth=8, quality=0), 1, "DNXHR LB"),
+        (EncodeSettings("prores"), 1, "HQ"),
+        (EncodeSettings("prores", quality=1), 1, "LT"),
+        (EncodeSettings("prores", chroma="444"), 0, "4444"),
+    ],
+)
+def test_editing_codecs_have_the_profile_that_was_asked_for(
+    settings: EncodeSettings, chroma: int, profile: str, films: dict[str, Film], tmp_path: Path
+) -> None:
+    films["mov"].master(tmp_path / "master.mov", "mov", settings)
+    with av.open(str(tmp_path / "master.mov")) as held:
+        assert held.streams.video[0].profile == profile
+        assert held.streams.video[0].format.chroma_width(8) == 8 >> chroma
 
 
 def test_more_depth_than_a_codec_holds_is_refused() -> None:

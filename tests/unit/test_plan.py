@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tasks.errors import PermanentError, SourceChanged
+from tasks.media.limits import Limits
 from tasks.media.source import Source
 from tasks.media.timeline import Timeline, read_timeline
-from tasks.plan import Plan, Span, cut_spans, plan_title, shot_cuts
+from tasks.plan import Plan, Span, cut_spans, plan_title, remarks, shot_cuts
 from tasks.profile import ShardSettings, read_profile
 from tasks.scan import scan
 from tasks.store import Store
@@ -154,8 +155,8 @@ def test_a_source_that_changes_under_way_is_noticed_and_leaves_nothing(
     profile, store = read_profile(None, {"scale": 2}), Store(str(tmp_path / "store"))
     (title,) = scan(str(place), str(tmp_path / "out"), profile)
 
-    def reading(source: Source, stream: int) -> Timeline:
-        table = read_timeline(source, stream)
+    def reading(source: Source, stream: int, limits: Limits) -> Timeline:
+        table = read_timeline(source, stream, limits)
         make(place, replace(FILM, cuts=(30, 49)))
         return table
 
@@ -248,3 +249,23 @@ def test_shards_left_to_the_network_are_long_where_it_is_given_many_frames_besid
     besides = sum(span.warm_up + span.look_ahead for span in spans)
     assert besides <= 5000 / 10
     assert longest(ModelInfo("slow", (2,), warm_up=24, look_ahead=24)) <= 576
+
+
+@pytest.mark.parametrize(
+    ("woven", "cadence", "words"),
+    [
+        (True, "auto", "is interlaced (top field first"),
+        (True, "deinterlace", "is interlaced (top field first"),
+        (True, "progressive", 'set cadence to "auto"'),
+        (False, "deinterlace", "does not look interlaced"),
+        (False, "auto", ""),
+        (False, "progressive", ""),
+    ],
+)
+def test_a_forced_cadence_that_goes_against_what_is_seen_is_said_with_the_fix(
+    woven: bool, cadence: str, words: str, film: Path, tmp_path: Path
+) -> None:
+    source = broken.interlaced(tmp_path / "woven.mp4", flagged=True) if woven else film
+    said = " ".join(remarks(planned(source, tmp_path / "store", cadence=cadence)))
+    assert words in said
+    assert ("interlaced" in said) == bool(words)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tasks.errors import UsageError
-from tasks.profile import Profile, read_profile, setting_names
+from tasks.media.encode import master_layout, require_encodable
+from tasks.media.pixels import Layout
+from tasks.profile import Profile, built_in_profiles, read_profile, setting_names
 
 
 def written(folder: Path, text: str) -> str:
@@ -26,6 +28,22 @@ def test_a_file_and_single_settings_over_it(tmp_path: Path) -> None:
 
 def test_nothing_given_is_the_default() -> None:
     assert read_profile(None, {"model": None}) == Profile()
+
+
+def test_built_in_profiles_go_by_name_and_single_settings_win_over_them() -> None:
+    assert built_in_profiles() == ["archive", "broadcast", "editing", "web"]
+    codecs = {name: read_profile(name, {}).master.codec for name in built_in_profiles()}
+    assert codecs == {"archive": "ffv1", "broadcast": "h264", "editing": "prores", "web": "av1"}
+    changed = read_profile("broadcast", {"master.quality": 20, "master.options.tune": "film"}).master
+    assert (changed.quality, changed.preset, changed.options["tune"]) == (20, "medium", "film")
+    assert "keyint=12" in changed.options["x264-params"]
+
+
+@pytest.mark.parametrize("name", built_in_profiles())
+def test_encoders_take_what_the_built_in_profiles_say(name: str) -> None:
+    settings = read_profile(name, {}).master.encoding()
+    layout = master_layout(settings, Layout("yuv", 8, 1, 1), "film")
+    require_encodable(settings, 1080, 1920, layout, "film")
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
+from av.stream import Disposition
 
-from tasks.errors import UsageError
+from tasks.errors import SourceError, UsageError
 from tasks.media.limits import Limits
-from tasks.media.probe import Probe, probe
+from tasks.media.probe import Choice, Probe, probe
 from tasks.media.source import Source, open_input
 from tasks.profile import Profile
 from tasks.records import Title
 from tasks.scan import matching, require_outside, scan
 from tests import broken
-from tests.clips import Clip, make
+from tests.clips import Clip, make, picture
+from tests.torture import TORTURE
 
 TINY = Clip(frames=2, audio="")
 ALLOWED_NAMES = [
@@ -115,15 +119,33 @@ def test_whatever_goes_wrong_with_one_file_the_others_are_titles(
     make(library / "good.mkv", TINY)
     make(library / "strange.mkv", TINY)
 
-    def stumbling(source: Source, limits: Limits) -> Probe:
+    def stumbling(source: Source, choice: Choice, limits: Limits) -> Probe:
         if source.label == "strange.mkv":
             raise AttributeError("no such thing")
-        return probe(source, limits)
+        return probe(source, choice, limits)
 
     monkeypatch.setattr("tasks.scan.probe", stumbling)
     found = titles(library)
     assert found["good.mkv"].refused == ""
     assert "strange.mkv: cannot be examined (AttributeError: no such thing)" in found["strange.mkv"].refused
+
+
+@pytest.mark.parametrize(("choice", "stream"), [("auto", 0), ("largest", 0), ("default", 0), (0, 0), (2, 2)])
+def test_one_of_several_pictures_is_chosen(choice: Choice, stream: int, tmp_path: Path) -> None:
+    path = TORTURE["streams/companion.mkv"](tmp_path / "film.mkv")
+    assert probe(Source(str(path), "film.mkv"), choice).stream == stream
+
+
+def test_a_picture_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    path = TORTURE["streams/companion.mkv"](tmp_path / "film.mkv")
+    with pytest.raises(SourceError, match=r"film\.mkv: has no video stream 1; choose one of 0, 2"):
+        probe(Source(str(path), "film.mkv"), 1)
+
+
+def test_the_largest_and_the_longest_may_be_two(tmp_path: Path) -> None:
+    path = two_pictures(tmp_path / "film.mp4")
+    found = {choice: probe(Source(str(path), "film.mp4"), choice).width for choice in ("auto", "largest", "default")}
+    assert found == {"auto": 64, "largest": 160, "default": 96}
 
 
 def test_tags_older_than_unicode_are_read(library: Path) -> None:
@@ -225,3 +247,22 @@ def test_no_title_leaves_the_output(library: Path, tmp_path: Path) -> None:
         refused = {title.name: title.refused for title in scan(str(library), str(tmp_path / output), Profile())}
         assert f"in {tmp_path / 'elsewhere'}, where a symbolic link" in refused["season 1/film.mkv"]
         assert refused["season 2/film.mkv"] == ""
+
+
+def two_pictures(path: Path) -> Path:
+    """Three in fact: one long, one large, one that is marked as the one to play."""
+    with av.open(f"file:{path}", "w") as output:
+        streams = []
+        for width in (64, 160, 96):
+            stream = output.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+            stream.codec_context.max_b_frames = 0
+            stream.disposition = Disposition.default if width == 96 else Disposition(0)
+            streams.append(stream)
+        for stream, frames in zip(streams, (100, 3, 3), strict=True):
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(picture(number, stream.width, 48), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                output.mux(stream.encode(frame.reformat(format="yuv420p")))
+            output.mux(stream.encode(None))
+    return path

@@ -1,0 +1,140 @@
+"""The media contract, end to end: generated and real sources through `remaster run`, each held against its master.
+
+A few of every kind are in the ordinary suite; the whole set, and the evaluation clips, are slow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tasks.media.contract import Row, compare
+from tasks.media.source import Source
+from tests.conftest import Remaster
+from tests.contract import assert_keeps
+from tests.torture import TORTURE, write
+
+FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.shortest=3")
+# Every title in pieces; a few long ones where time counts.
+PIECES, FEW = ("--set", "shards.frames=7"), ("--set", "shards.frames=24")
+DOZEN = [
+    "times/8n+5.mp4", "times/8n+7.mkv", "times/edit list.mov", "times/broadcast/wrap.ts", "times/late sound.mkv",
+    "streams/sounds.mkv", "streams/subtitles.mkv", "streams/cover.mkv", "streams/captions.mp4",
+    "streams/companion.mkv", "streams/tags.mov", "pictures/mirrored.mp4",
+]  # fmt: skip
+REST = [name for name in TORTURE if name not in DOZEN]
+# What is refused for now, and by which word.
+REFUSED_CLIPS = {
+    "dovi_hlg_rotated_editlist_vfr.mp4": "HLG",
+    "hdr10_av1_mdcv_clli_1080p60.mp4": "PQ",
+    "hdr10_av1_portrait_720x1280.mp4": "PQ",
+    "hdr10_pq_1080p_hevc10.mp4": "PQ",
+    "hlg_1080p_hevc10_vfr.mp4": "HLG",
+}
+# What a master may differ in, by the row's name: all of it follows from remastering, or from what MP4 is.
+LAWFUL = ("size", "pixel format", "colour", "times", "disposition", "interlaced", "Dolby Vision")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A library and how each of its titles ended."""
+
+    library: Path
+    outcomes: dict[str, dict[str, str]]
+
+    def rows(self, name: str) -> tuple[Row, ...]:
+        """The contract of a title, which must be done."""
+        outcome = self.outcomes[name]
+        assert outcome["state"] == "done", outcome["reason"]
+        source, master = self.library / name, Path(outcome["master"])
+        return compare(Source(str(source), name), Source(str(master), master.name))
+
+
+def finish(remaster: Remaster, library: Path, output: Path, *arguments: str) -> Finished:
+    result = remaster("run", library, output, *arguments, timeout=1700)
+    assert result.returncode in {0, 3}, result.stdout + result.stderr
+    (run,) = (output / ".remaster" / "runs").iterdir()
+    outcomes = [json.loads(file.read_text()) for file in run.glob("outcomes/*.json")]
+    return Finished(library, {outcome["title"]: outcome for outcome in outcomes})
+
+
+@pytest.fixture(scope="module")
+def some(remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("some")
+    return finish(remaster, write(folder / "library", DOZEN), folder / "out", *FAST, *FEW)
+
+
+@pytest.fixture(scope="module")
+def rest(remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Finished]:
+    """The rest of the set, a run for each kind."""
+
+    @cache
+    def of(kind: str) -> Finished:
+        folder = tmp_path_factory.mktemp(kind)
+        names = [name for name in REST if name.startswith(f"{kind}/")]
+        return finish(remaster, write(folder / "library", names), folder / "out", *FAST, *PIECES)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def clips(shared_clips: Path, remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Scale 1: the contract does not depend on the scale, the time it takes does."""
+    output = tmp_path_factory.mktemp("clips")
+    fast = ("--scale", "1", "--set", "master.codec=h264", "--set", "master.preset=ultrafast")
+    return finish(remaster, shared_clips, output, *fast)
+
+
+def assert_nothing_lost(rows: tuple[Row, ...]) -> None:
+    assert [row for row in rows if row.verdict == "lost"] == []
+    assert [row for row in rows if row.verdict == "changed" and not any(word in row.name for word in LAWFUL)] == []
+
+
+@pytest.mark.parametrize("name", DOZEN)
+def test_a_master_keeps_all_that_its_source_carries(name: str, some: Finished) -> None:
+    assert_nothing_lost(some.rows(name))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", REST)
+def test_the_whole_torture_set_is_kept(name: str, rest: Callable[[str], Finished]) -> None:
+    assert_nothing_lost(rest(name.split("/")[0]).rows(name))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_model_with_a_memory_keeps_frames_and_times_too(remaster: Remaster, tmp_path: Path) -> None:
+    names = [name for name in DOZEN if name.startswith("times/")]
+    library = write(tmp_path / "library", names)
+    extra = ("--model", "flashvsr-test", "--set", "check.fidelity=1")
+    done = finish(remaster, library, tmp_path / "out", *FAST, *PIECES, *extra)
+    for name in names:
+        assert_nothing_lost(done.rows(name))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_clip_that_is_handled_keeps_its_contract(shared_clips: Path, clips: Finished) -> None:
+    names = {path.name for path in shared_clips.iterdir() if path.suffix != ".md"}
+    assert set(clips.outcomes) == names
+    handled = sorted(names - set(REFUSED_CLIPS))
+    lost = {name: [row for row in clips.rows(name) if row.verdict == "lost"] for name in handled}
+    assert {name: rows for name, rows in lost.items() if rows} == {}
+    for name in handled:
+        # The same again, past all of the product's own code.
+        assert_keeps(shared_clips / name, Path(clips.outcomes[name]["master"]), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(REFUSED_CLIPS))
+def test_hdr_clips_are_refused_with_the_reason(name: str, clips: Finished) -> None:
+    outcome = clips.outcomes[name]
+    assert outcome["state"] in {"refused", "failed"}
+    assert REFUSED_CLIPS[name] in outcome["reason"]
+    assert not outcome["master"]
