@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from tasks.errors import StoreDamaged
 from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
@@ -249,7 +250,7 @@ def _fingerprint(title: Title, store: Store) -> str:
     key = f"fingerprints/{content_key({'uri': title.uri, 'size': title.size, 'stamp': title.stamp})}"
     try:
         return store.read(key).decode()
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreDamaged):
         found = fingerprint(title.uri)
         require_unchanged(title)
         store.write(key, found.encode())
@@ -262,7 +263,7 @@ def _timeline(title: Title, source_print: str, store: Store) -> Timeline:
     place = f"timelines/{key}.parquet"
     try:
         return read_timeline_table(store.read(place))
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreDamaged):
         with open_source(title.uri, title.name) as source:
             timeline = read_timeline(source, title.probe.stream)
         # Or the new bytes' table would be filed under the old bytes' name, for good.

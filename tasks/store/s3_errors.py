@@ -11,11 +11,15 @@ import errno
 import aiohttp
 from botocore import exceptions as boto
 
-from tasks.errors import RemasterError, StoreError, StoreFull, UsageError
+from tasks.errors import RemasterError, StoreDamaged, StoreError, StoreFull, UsageError
 
 
 class ConditionFailed(Exception):
     """The condition of a request (If-Match, If-None-Match) did not hold. Does not leave this package."""
+
+
+class Torn(Exception):
+    """Other bytes came than were once written. Does not leave this package."""
 
 
 class Unreachable(StoreError):
@@ -58,6 +62,7 @@ _PASSING = {
     "RequestTimeout",
     "BadDigest",
     "IncompleteBody",
+    "InvalidPart",
     "XAmzContentSHA256Mismatch",
     "OperationAborted",
     "ConditionalRequestConflict",
@@ -107,15 +112,23 @@ def explain(error: Exception, doing: str) -> Exception:
         return _explain_answer(error, response, doing)
     if isinstance(error, RemasterError | ConditionFailed | FileNotFoundError):
         return error
+    if isinstance(error, Torn):
+        return StoreDamaged(f"{doing}: other bytes came than were written there.")
     if isinstance(error, _SETTINGS):
         return UsageError(f"{doing}: {error} Check the AWS_* variables and the profile.")
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return UsageError(f"{doing}: {error}. {_ENDPOINT}")
-    if isinstance(error, _UNREACHABLE):
+    if isinstance(error, _UNREACHABLE) and not _was_connected(error):
         return Unreachable(f"{doing}: nothing answers ({error}). {_ENDPOINT}")
     if isinstance(error, _BROKEN):
         return StoreError(f"{doing}: the connection failed ({type(error).__name__}: {error}).")
     return error
+
+
+def _was_connected(error: Exception) -> bool:
+    """True for a connection that was made and then broke, which aiobotocore calls an endpoint that is not there."""
+    cause = getattr(error, "kwargs", {}).get("error")
+    return isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, aiohttp.ClientConnectorError)
 
 
 def has_answer(error: Exception) -> bool:
