@@ -17,7 +17,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.progress import current_progress
 from flows.results import results_block
 from flows.run import Outcome, Run, RunFiles, Verdict
-from flows.stopping import is_draining
+from flows.stopping import draining_on_termination, is_draining
 from flows.title import pool_settings, remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
@@ -43,6 +43,11 @@ def remaster_library(run: Run) -> State[Any]:
     Args:
         run: what is asked for.
     """
+    with draining_on_termination():
+        return _remaster(run)
+
+
+def _remaster(run: Run) -> State[Any]:
     files = RunFiles(Store(run.store), run.id)
     files.write_run(run)
     titles = _scan(run)

@@ -35,6 +35,9 @@ def prefect_server() -> Iterator[None]:
         RemasterError: the run's own server does not start; the message holds its last words.
     """
     if _configured():
+        from flows.watchdog import watch
+
+        watch()
         yield
         return
     port = _free_port()

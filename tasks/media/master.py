@@ -31,7 +31,7 @@ from tasks.media.encode import (
 )
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
-from tasks.media.source import Source, open_input, source_errors
+from tasks.media.source import Source, name_of, open_input, source_errors
 from tasks.media.timeline import Timeline
 
 # Bumped when the same streams would be muxed differently.
@@ -213,7 +213,7 @@ def _lay_out(
             continue
         reason = _made_anew(stream, original) or _refusal(output.format.name, stream)
         target = None if reason else _clone(output, stream)
-        codec = stream.codec_context.name if stream.codec_context is not None else (stream.name or stream.type)
+        codec = stream.codec_context.name if stream.codec_context is not None else (name_of(stream) or stream.type)
         copied[stream.index] = _Copy(target.index if target else -1, stream.type, codec, reason, hashlib.sha256())
         if target is not None:
             targets[stream.index] = target
@@ -252,7 +252,7 @@ def _made_anew(stream: Any, original: av.container.InputContainer) -> str:
         return ""
     if "timecode" in stream.metadata:
         return "holds the timecode, which the master carries as timecode"
-    if original.chapters() and stream.name == "bin_data" and not stream.disposition:
+    if original.chapters() and name_of(stream) == "bin_data" and not stream.disposition:
         return "holds the chapters, which the master carries as chapters"
     return ""
 

@@ -18,7 +18,7 @@ import av.video.stream
 from tasks.errors import SourceError
 from tasks.media.colour import Colour, colour_of
 from tasks.media.pixels import Layout, layout_of
-from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 
 _HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
@@ -182,7 +182,7 @@ def _describe(stream: Any) -> StreamInfo:
     return StreamInfo(
         index=stream.index,
         type=stream.type,
-        codec=context.name if context is not None else (stream.name or stream.type),
+        codec=context.name if context is not None else (name_of(stream) or stream.type),
         time_base=stream.time_base or Fraction(0),
         language=stream.language or "",
         disposition=int(stream.disposition),

@@ -97,3 +97,12 @@ def alive(pids: dict[int, str]) -> dict[int, str]:
 def kill(pid: int) -> None:
     """`kill -9`."""
     os.kill(pid, signal.SIGKILL)
+
+
+def kill_if_alive(pid: int) -> bool:
+    """`kill -9` of a process that may have ended; True if it had not."""
+    try:
+        kill(pid)
+    except ProcessLookupError:
+        return False
+    return True
