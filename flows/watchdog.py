@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-import httpx
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import PrefectHTTPStatusError
@@ -24,11 +23,11 @@ _ENDS = ("Completed", "Failed", "Exceptions", "Cancelled", "Crashed")
 
 
 def watch() -> None:
-    """See that the configured server has the automation. One that will not take it is only less informed."""
+    """See that the configured server has the automation. One that does not take it is only less informed."""
     try:
         if not _is_there():
             _automation().create()
-    except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError) as error:
+    except PrefectHTTPStatusError as error:
         _LOG.warning("Prefect's server will not notice runs whose process dies: %s", error)
 
 

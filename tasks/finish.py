@@ -68,6 +68,7 @@ def publish_title(
     while True:
         made = published_master(key, plan, store, output)
         if made is not None:
+            lease.clear(store, key)
             return made
         held = lease.claim(store, key, profile.retry.lease)
         if held is None:
