@@ -20,7 +20,7 @@ def test_an_actor_and_then_the_driver(
     remaster_env: dict[str, str], ray_cluster: str, remaster: Remaster, tmp_path: Path
 ) -> None:
     films, output = tmp_path / "films", tmp_path / "out"
-    make(films / "film.mp4", Clip(frames=80, width=256, height=144, cuts=(30,)))
+    make(films / "film.mp4", Clip(frames=64, width=256, height=144, cuts=(30,)))
     wanted = mastered.masters_of(films, tmp_path / "alone", SETTINGS)
     settings = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
     run, log, store = ["run", films, output, *settings], tmp_path / "log", output / ".remaster"

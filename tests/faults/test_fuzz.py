@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY, SHARED_CLIPS
 from tests.faults import fuzz
 
 FILES = int(os.environ.get("REMASTER_FUZZ_FILES", "2000"))
-A_FEW = 60
+A_FEW = 40
 # Seconds that a file may take, on a machine with more to do.
 LIMIT = 60.0
 
@@ -59,6 +59,7 @@ def _until_it_ends(first: int, last: int, folder: Path, found: dict[int, str]) -
         child.kill()
         code = child.wait()
         reader.join()
+        child.stdout.close()
     assert number is not None or not code, f"the child could not begin or end: {code}"
     return number, f"CRASHED {code}"
 
