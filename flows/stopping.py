@@ -63,6 +63,9 @@ def draining_on_termination() -> Iterator[None]:
         os._exit(128 + signal.SIGTERM)
 
     def on_termination(number: int, frame: FrameType | None) -> None:
+        # Once Ray is up its own handler comes before this one, and has set an alarm that aborts the process in 3 s.
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, on_termination)
         if not deadline.is_alive():
             _draining.set()
             deadline.start()

@@ -57,7 +57,8 @@ class Stage:
     def env(self) -> dict[str, str]:
         """Of the command."""
         return {
-            **os.environ, **self.s3.env, "PREFECT_API_URL": self.prefect.api, "RAY_ADDRESS": self.cluster.address,
+            **{name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"},
+            **self.s3.env, "PREFECT_API_URL": self.prefect.api, "RAY_ADDRESS": self.cluster.address,
             "PREFECT_HOME": str(self.home / "prefect"), "XDG_DATA_HOME": str(self.home / "data"),
         }  # fmt: skip
 
