@@ -18,6 +18,8 @@ _QUIET = {
 _PATIENCE = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_CLIENT_MAX_RETRIES": "10",  # a server with its hands full answers 503 for longer than 5 of them take
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; see `flows.watchdog`
 }
 
 

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -19,7 +20,7 @@ from flows.job import pool_settings
 from flows.progress import current_progress
 from flows.results import results_block
 from flows.run import Outcome, Run, RunFiles, Verdict
-from flows.stopping import is_draining
+from flows.stopping import draining_on_termination, is_draining
 from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
@@ -45,6 +46,11 @@ def remaster_library(run: Run) -> State[Any]:
     Args:
         run: what is asked for.
     """
+    with draining_on_termination():
+        return _remaster(run)
+
+
+def _remaster(run: Run) -> State[Any]:
     files = RunFiles(Store(run.store), run.id)
     files.begin(run)
     titles = _scan(run)
@@ -73,15 +79,15 @@ def remaster_library(run: Run) -> State[Any]:
 def _run_title(run: Run, title: Title) -> Outcome:
     """Run a title's flow; a title that ends badly, however badly, does not end the library."""
     files = RunFiles(Store(run.store), run.id)
-    state = remaster_title(run, title.name, return_state=True)
     try:
+        state = remaster_title(run, title.name, return_state=True)
         outcome = files.read_outcome(title)
         if outcome is not None:
             return outcome
-        error: object = state.result(raise_on_failure=False)
-    except RemasterError as unreadable:
-        error = unreadable
-    reason = f"{title.name}: {error or state.message or state.name}"
+        error: object = state.result(raise_on_failure=False) or state.message or state.name
+    except (RemasterError, httpx.HTTPError) as failed:  # the store or Prefect's server does not answer
+        error = failed
+    reason = f"{title.name}: {error}"
     outcome = Outcome(title=title.name, state="failed", reason=reason)
     with suppress(RemasterError):
         files.write_outcome(title, outcome)

@@ -14,6 +14,7 @@ from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from pydantic import PrivateAttr
 
+from tasks.errors import StoreDamaged
 from tasks.records import MasterRecord, Record, from_json, from_sealed, record_place
 from tasks.store import Digest, Store
 
@@ -41,7 +42,10 @@ class StoreResults(WritableFileSystem):
         if known is not None:
             return known
         store = Store(self.root)
-        content = store.read(_place(path))
+        try:
+            content = store.read(_place(path))
+        except StoreDamaged as error:
+            raise FileNotFoundError(f"the result {path} is damaged") from error
         if not _still_true(path, content, store):
             raise FileNotFoundError(f"the result {path} speaks of bytes that are gone or changed")
         with self._lock:

@@ -32,10 +32,15 @@ def prefect_server() -> Iterator[None]:
     """Have a Prefect API for as long as the block lasts: the configured one, or one of this run's own.
 
     Raises:
-        RemasterError: the run's own server does not start; the message holds its last words.
+        RemasterError: the run's own server does not start (the message holds its last words), or a configured one does
+            not answer.
     """
     if _configured():
-        yield
+        from flows.watchdog import watch
+
+        with _server_errors():
+            watch()
+            yield
         return
     port = _free_port()
     with tempfile.TemporaryFile() as log:
@@ -59,6 +64,23 @@ def prefect_server() -> Iterator[None]:
                 server.wait(10)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+@contextmanager
+def _server_errors() -> Iterator[None]:
+    """Say in a sentence that the configured server is gone."""
+    import httpx
+    from prefect.settings import get_current_settings
+
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "reach API" not in str(error):
+            raise
+        raise RemasterError(
+            f"Prefect's server at {get_current_settings().api.url} does not answer ({error}). What is done is kept: see"
+            " that it runs, then run again."
+        ) from error
 
 
 def _drain() -> None:

@@ -1,4 +1,7 @@
-"""Ctrl-C: once drains (running shards end, nothing new starts), twice stops at once."""
+"""Ctrl-C: once drains (running shards end, nothing new starts), twice stops at once.
+
+SIGTERM, by which schedulers take a machine back, drains too, for as long as they usually wait before they kill.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from types import FrameType
 from tasks.errors import PermanentError
 
 _draining = threading.Event()
+
+# What Kubernetes and the clouds' spot machines give at least is 30 s.
+_DRAIN_SECONDS = 25.0
 
 
 class Stopped(PermanentError):
@@ -41,6 +47,41 @@ def draining_on_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def draining_on_termination() -> Iterator[None]:
+    """Handle SIGTERM for as long as the block lasts, within a flow: Prefect's engine would end it at once.
+
+    What still runs after REMASTER_DRAIN seconds is left as a kill would leave it, and the exit code is 143. Does
+    nothing outside the main thread, where signals cannot be handled.
+    """
+    seconds = float(os.environ.get("REMASTER_DRAIN", _DRAIN_SECONDS))
+
+    def give_up() -> None:
+        print(f"Shards still ran {seconds:g} s after SIGTERM: left; run again to go on.", file=sys.stderr, flush=True)
+        os._exit(128 + signal.SIGTERM)
+
+    def on_termination(number: int, frame: FrameType | None) -> None:
+        # Once Ray is up its own handler comes before this one, and has set an alarm that aborts the process in 3 s.
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, on_termination)
+        if not deadline.is_alive():
+            _draining.set()
+            deadline.start()
+            print(f"Told to end: running shards get {seconds:g} s.", file=sys.stderr, flush=True)
+
+    deadline = threading.Timer(seconds, give_up)
+    deadline.daemon = True
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, on_termination)
+    try:
+        yield
+    finally:
+        deadline.cancel()
+        signal.signal(signal.SIGTERM, before)
 
 
 def is_draining() -> bool:

@@ -10,7 +10,8 @@ RemasterError
 │   └── Quarantined            a shard that took down too many workers
 └── TransientError             worth another attempt
     ├── StoreError             the object store or disk did not do what it was asked
-    │   └── StoreFull          no space left
+    │   ├── StoreFull          no space left
+    │   └── StoreDamaged       what is stored is not what was written
     ├── WorkerLost             an actor or its node died, or stopped answering
     ├── LeaseLost              a lease was not renewed in time, and another driver may go on instead
     └── OutOfMemory            the device ran out of memory
@@ -66,6 +67,10 @@ class StoreError(TransientError):
 
 class StoreFull(StoreError):
     """No space left."""
+
+
+class StoreDamaged(StoreError, ValueError):
+    """What is stored is not what was written. A ValueError too, as is what a damaged file raises when it is parsed."""
 
 
 class WorkerLost(TransientError):

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.errors import UsageError
+from tasks.errors import StoreDamaged, UsageError
 from tasks.media.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
@@ -366,7 +366,7 @@ def _fingerprint(title: Title, store: Store) -> str:
     key = f"fingerprints/{content_key({'uri': title.uri, 'size': title.size, 'stamp': title.stamp})}"
     try:
         return store.read(key).decode()
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreDamaged):
         found = fingerprint(title.uri)
         require_unchanged(title)
         store.write(key, found.encode())
@@ -379,7 +379,7 @@ def _timeline(title: Title, source_print: str, store: Store, limits: Limits) -> 
     place = f"timelines/{key}.parquet"
     try:
         return read_timeline_table(store.read(place))
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreDamaged):
         with open_source(title.uri, title.name) as source:
             timeline = read_timeline(source, title.probe.stream, limits)
         # Or the new bytes' table would be filed under the old bytes' name, for good.

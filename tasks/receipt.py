@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tasks.errors import StoreDamaged
 from tasks.media.cadence import Cadence
 from tasks.profile import Profile
 from tasks.records import CheckResult, MasterRecord, Record, Shard, content_key
@@ -176,7 +177,10 @@ def publish_receipt(receipt: Receipt, output: Store, signer: Signer | None) -> s
     """
     place = receipt_place(receipt.master.name)
     data = to_bytes(signed(receipt, signer) if signer else receipt)
-    there = output.read(place) if output.exists(place) else b""
+    try:
+        there = output.read(place)
+    except (FileNotFoundError, StoreDamaged):
+        there = b""
     if there != data and (signer or not _says_so_signed(there, receipt)):
         output.write(place, data)
     return output.uri(place)

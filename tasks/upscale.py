@@ -49,6 +49,7 @@ def upscale_shard(
     while True:
         record = None if force else done_record(work.shard, store)
         if record is not None:
+            lease.clear(store, work.shard.key)
             return record, False
         try:
             return _upscale(work, pool, store, force, patience, watch)

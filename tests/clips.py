@@ -33,6 +33,7 @@ class Clip:
     attachment: bool = False
     sample_aspect: Fraction = Fraction(1)
     rotation: int = 0
+    grain: float = 0.0
     options: tuple[tuple[str, str], ...] = ()
 
 
@@ -99,13 +100,22 @@ def make(path: Path, clip: Clip = Clip()) -> Path:
         shot = 0
         for number in range(clip.frames):
             shot += number in clip.cuts
-            frame = av.VideoFrame.from_ndarray(picture(number, clip.width, clip.height, shot), format="rgb24")
+            rgb = _grainy(picture(number, clip.width, clip.height, shot), number, clip.grain)
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             frame = frame.reformat(format=clip.pix_fmt, dst_colorspace="ITU709" if clip.colour else None)
             frame.pts = clip.pts[number] if clip.pts else round(number / clip.rate / time_base)
             frame.time_base = time_base
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
     return path
+
+
+def _grainy(rgb: np.ndarray, number: int, grain: float) -> np.ndarray:
+    """With noise of a deviation, another one in each frame."""
+    if not grain:
+        return rgb
+    noise = np.random.default_rng(number).normal(0, grain, rgb.shape)
+    return np.clip(rgb + noise, 0, 255).astype(np.uint8)
 
 
 _FORMATS = {".mkv": "matroska", ".ts": "mpegts", ".m4v": "mp4"}

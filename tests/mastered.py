@@ -70,6 +70,18 @@ def remaster(films: Path, output: str, store: str, run: str = "20260101-000000-a
     return Mastered(masters.root, work.root, profile, plan, records, master, receipt)
 
 
+def masters_of(films: Path, folder: Path, settings: dict[str, object]) -> dict[str, bytes]:
+    """Every master of a library, by its path in the output."""
+    profile = read_profile(None, settings)
+    store, output = Store(str(folder / "work")), Store(str(folder / "masters"))
+    worker = ShardWorker(WorkerSettings(profile.model, threads=1))
+    for title in scan(str(films), output.root, profile):
+        plan = plan_title(title, profile, store)
+        records = [worker.upscale(order) for order in plan.work]
+        finish_title(plan, profile, records, store, output, lambda frames: None, lambda: None)
+    return {name: output.read(name) for name in output.list()}
+
+
 def flip(path: Path, offset: int, by: int = 1) -> None:
     """Change one byte of a file."""
     data = bytearray(path.read_bytes())

@@ -18,7 +18,7 @@ import av.error
 import av.stream
 from av.packet import Packet
 
-from tasks.media.source import Source, open_input, source_errors
+from tasks.media.source import Source, name_of, open_input, source_errors
 
 _IMAGES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "tiff": "image/tiff"}
 # Ticks by which the first packets of a reordered stream are decoded before they are shown, where no one says.
@@ -86,7 +86,7 @@ def is_helper(stream: Any, original: av.container.InputContainer) -> str:
         return ""
     if "timecode" in stream.metadata:
         return "holds the timecode, which the master carries as timecode"
-    if original.chapters() and stream.name == "bin_data" and not stream.disposition:
+    if original.chapters() and name_of(stream) == "bin_data" and not stream.disposition:
         return "holds the chapters, which the master carries as chapters"
     return ""
 
@@ -120,7 +120,7 @@ def carry(
     Returns:
         The output's stream if packets are to be copied into it, or None; and the account of it.
     """
-    codec = stream.codec_context.name if stream.codec_context is not None else (stream.name or stream.type)
+    codec = stream.codec_context.name if stream.codec_context is not None else (name_of(stream) or stream.type)
     reason = is_helper(stream, original) or refusal(output.format.name, stream)
     account = Carried(-1, stream.type, codec, reason, is_still(stream))
     if reason:

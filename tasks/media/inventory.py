@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.media.carry import is_gap, is_helper, payload
-from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 
 Tags = dict[str, str]
 # Frame side data that says something of the whole picture stream, by PyAV's names.
@@ -219,7 +219,7 @@ def _track(stream: Any, tally: _Tally, container: Any) -> Track:
     return Track(
         index=stream.index,
         type=stream.type,
-        codec=context.name if context is not None else (stream.name or stream.type),
+        codec=context.name if context is not None else (name_of(stream) or stream.type),
         language="" if (stream.language or "und") == "und" else str(stream.language),
         disposition=int(stream.disposition),
         tags=tags,

@@ -19,7 +19,7 @@ from tasks.errors import SourceError
 from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, layout_of
-from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 
 # How the picture stream is chosen: by length, by size or by disposition first; or its number.
 Choice = int | Literal["auto", "largest", "default"]
@@ -223,7 +223,7 @@ def _describe(stream: Any) -> StreamInfo:
     return StreamInfo(
         index=stream.index,
         type=stream.type,
-        codec=context.name if context is not None else (stream.name or stream.type),
+        codec=context.name if context is not None else (name_of(stream) or stream.type),
         time_base=stream.time_base or Fraction(0),
         language=stream.language or "",
         disposition=int(stream.disposition),

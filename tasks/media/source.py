@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import av.container
@@ -84,6 +84,11 @@ def video_stream(container: av.container.InputContainer, index: int) -> av.video
     # MPEG-2 and MPEG-4 inverse transforms differ by a code between CPUs unless the exact ones are asked for.
     stream.codec_context.flags |= av.codec.context.Flags.bitexact
     return stream
+
+
+def name_of(stream: Any) -> str:
+    """FFmpeg's name of a stream's codec; empty for a stream of one that it does not know."""
+    return getattr(stream, "name", None) or ""
 
 
 def _reason(error: BaseException) -> str:

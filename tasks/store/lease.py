@@ -65,6 +65,14 @@ def wait(store: Store, name: str, pause: Callable[[], None]) -> None:
         seconds = min(2 * seconds, _LONGEST_PAUSE)
 
 
+def clear(store: Store, name: str) -> None:
+    """Remove what killed holders left of a name whose thing is there."""
+    for number in itertools.count(1):
+        if _is_live(store, name, number) is not False:
+            return
+        store.delete(_place(name, number))
+
+
 class Lease:
     """A lease that is held; a context that leaves it at its end. `claim` makes them.
 

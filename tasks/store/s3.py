@@ -1,7 +1,8 @@
 """Objects on S3: conditional writes, uploads that leave nothing behind when they fail, and lists.
 
-Knows nothing of stores and keys, nor how requests are repeated (`tasks.store.s3_client`). A bucket should have a
-lifecycle rule that ends unfinished multipart uploads: one whose process is killed cannot end its own.
+Knows nothing of stores and keys, nor how requests are repeated (`tasks.store.s3_client`). A process that is killed
+cannot end its multipart uploads; the next one to the same key does. For keys that nobody writes again a bucket should
+have a lifecycle rule that ends unfinished uploads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 from tasks.errors import RemasterError, StoreError
 from tasks.store.digest import Digest
 from tasks.store.protocol import S3, TEMPORARY
-from tasks.store.s3_client import Client, client
+from tasks.store.s3_client import HASH, Client, client, hash_of
 from tasks.store.s3_errors import ConditionFailed
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ def delete_temporary(uri: str) -> None:
 def write(uri: str, data: bytes) -> None:
     """Make or replace an object, in one request."""
     bucket, key = _split(uri)
-    client().call_s3("put_object", Bucket=bucket, Key=key, Body=data, ContentMD5=_md5(data))
+    written = {HASH: hash_of(data)}
+    client().call_s3("put_object", Bucket=bucket, Key=key, Body=data, ContentMD5=_md5(data), Metadata=written)
 
 
 def create(uri: str, data: bytes) -> bool:
@@ -108,7 +110,8 @@ def create(uri: str, data: bytes) -> bool:
     # An answer can get lost after the object was made, and the repeated request then be refused. And a server may
     # ignore the condition. So what counts is whose object is there, which is written on it.
     writer = uuid.uuid4().hex
-    request = {"Bucket": bucket, "Key": key, "Body": data, "ContentMD5": _md5(data), "Metadata": {"writer": writer}}
+    written = {"writer": writer, HASH: hash_of(data)}
+    request = {"Bucket": bucket, "Key": key, "Body": data, "ContentMD5": _md5(data), "Metadata": written}
     with suppress(ConditionFailed):
         fs.call_s3("put_object", IfNoneMatch="*", **request)
     return _is_by(_find(fs, bucket, key), writer)
@@ -173,6 +176,7 @@ def _upload(fs: Client, bucket: str, key: str, file: BinaryIO, part_size: int, c
     except BaseException:
         _abort(fs, place)
         raise
+    _abort_others(fs, bucket, key)
     return Digest(sha256.hexdigest(), size)
 
 
@@ -193,6 +197,22 @@ def _complete(fs: Client, place: dict[str, str], parts: list[dict[str, Any]], wr
         # The upload is gone: completed by a request whose answer got lost, or ended by somebody else.
         if not _is_by(_find(fs, place["Bucket"], place["Key"]), writer):
             raise StoreError(f"{S3}{place['Bucket']}/{place['Key']}: the upload was ended by somebody else.") from error
+
+
+def _abort_others(fs: Client, bucket: str, key: str) -> None:
+    """End what else was on its way to a key that is made now.
+
+    That is what killed processes left, and uploads that were begun without our hearing of it. Somebody who is still at
+    it begins again, which costs time only.
+    """
+    try:
+        listed = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
+    except RemasterError as error:
+        log.warning("unfinished uploads to %s%s/%s may stay behind: %s", S3, bucket, key, error)
+        return
+    for upload in listed.get("Uploads", []):
+        if upload["Key"] == key:
+            _abort(fs, {"Bucket": bucket, "Key": key, "UploadId": upload["UploadId"]})
 
 
 def _abort(fs: Client, place: dict[str, str]) -> None:

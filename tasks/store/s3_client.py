@@ -6,6 +6,7 @@ Built on s3fs, whose own repetitions and caches of listings are switched off. Kn
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import os
@@ -19,9 +20,9 @@ from fsspec.asyn import sync, sync_wrapper
 from fsspec.spec import AbstractBufferedFile
 from s3fs import S3FileSystem
 
-from tasks.errors import StoreError, StoreFull, UsageError
+from tasks.errors import StoreDamaged, StoreError, StoreFull, UsageError
 from tasks.store.protocol import S3
-from tasks.store.s3_errors import ConditionFailed, Unreachable, explain, has_answer, no_bucket
+from tasks.store.s3_errors import ConditionFailed, Torn, Unreachable, explain, has_answer, no_bucket
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ SLOWEST = 128 * 1024
 # one is fetched while this one is decoded. A single window read ahead would be fetched anew at each turn.
 BLOCK = 4 * 2**20
 BLOCKS = 12
+
+# Metadata of an object that holds its SHA-256: entity tags are hashes on some servers and for some objects only.
+HASH = "sha256"
 
 _SETTINGS = {
     "connect_timeout": CONNECT,
@@ -99,6 +103,18 @@ def _send_at_once(request: Any, **_: Any) -> None:
     del request.headers["Expect"]
 
 
+def hash_of(data: bytes) -> str:
+    """What is written on an object that is made in one request, beside its bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def written_hash(answer: dict[str, Any]) -> str:
+    """What an object's writer said that its hash is; empty if nothing."""
+    # Servers differ in the upper and lower case of metadata's names.
+    named = {name.lower(): str(value) for name, value in answer.get("Metadata", {}).items()}
+    return named.get(HASH, "")
+
+
 class Client(S3FileSystem):  # type: ignore[misc]
     """s3fs with errors of ours and patience in one place. Its methods may be called from any thread."""
 
@@ -135,7 +151,9 @@ class Client(S3FileSystem):  # type: ignore[misc]
                 # What comes back unchanged is not the storage's doing, or has had its attempts further down.
                 if explained is error:
                     raise
-                if tries == TRIES or not isinstance(explained, StoreError) or isinstance(explained, StoreFull):
+                if not isinstance(explained, StoreError) or isinstance(explained, StoreFull):
+                    raise explained from error
+                if tries == TRIES:
                     raise self._conclude(explained) from error
                 log.info("attempt %d of %d failed: %s", tries, TRIES, explained)
                 await asyncio.sleep(random.uniform(0.5, 1) * PAUSE * 2 ** (tries - 1))
@@ -144,9 +162,15 @@ class Client(S3FileSystem):  # type: ignore[misc]
                 return result
         raise AssertionError("the loop above has no end")
 
-    def _conclude(self, error: Exception) -> Exception:
-        """A server that this process has never reached is more likely misspelt than down."""
-        return UsageError(str(error)) if isinstance(error, Unreachable) and not self._answered else error
+    def _conclude(self, error: StoreError) -> Exception:
+        """What to raise when the last attempt has failed."""
+        # A server that this process has never reached is more likely misspelt than down.
+        if isinstance(error, Unreachable) and not self._answered:
+            return UsageError(str(error))
+        tried = f"{error} So it was {TRIES} times."
+        if isinstance(error, StoreDamaged):
+            return StoreDamaged(f"{tried} Compare with a copy, or delete it and run again.")
+        return StoreError(f"{tried} What is done is kept: see that the store is well, then run again.")
 
     async def _body(self, bucket: str, key: str, **parameters: Any) -> bytes:
         """An object's bytes, or a range of them."""
@@ -157,6 +181,9 @@ class Client(S3FileSystem):  # type: ignore[misc]
             limit = SILENCE + answer.get("ContentLength", BLOCK) / SLOWEST
             async with answer["Body"] as body:
                 data: bytes = await asyncio.wait_for(body.read(), limit)
+            # Parts of an object cannot be held against the hash of the whole; their lengths are known to who asked.
+            if "Range" not in parameters and written_hash(answer) not in ("", hash_of(data)):
+                raise Torn
             return data
 
         return await self._patiently(attempt, f"{S3}{bucket}/{key} (reading)")

@@ -12,7 +12,7 @@ import re
 import aiohttp
 from botocore import exceptions as boto
 
-from tasks.errors import RemasterError, StoreError, StoreFull, UsageError
+from tasks.errors import RemasterError, StoreDamaged, StoreError, StoreFull, UsageError
 
 # A name and a password in an endpoint's or a proxy's URL.
 _PASSWORD = re.compile(r"//[^/@\s]*@")
@@ -20,6 +20,10 @@ _PASSWORD = re.compile(r"//[^/@\s]*@")
 
 class ConditionFailed(Exception):
     """The condition of a request (If-Match, If-None-Match) did not hold. Does not leave this package."""
+
+
+class Torn(Exception):
+    """Other bytes came than were once written. Does not leave this package."""
 
 
 class Unreachable(StoreError):
@@ -62,6 +66,7 @@ _PASSING = {
     "RequestTimeout",
     "BadDigest",
     "IncompleteBody",
+    "InvalidPart",
     "XAmzContentSHA256Mismatch",
     "OperationAborted",
     "ConditionalRequestConflict",
@@ -112,15 +117,23 @@ def explain(error: Exception, doing: str) -> Exception:
     if isinstance(error, RemasterError | ConditionFailed | FileNotFoundError):
         return error
     said = _PASSWORD.sub("//", str(error))
+    if isinstance(error, Torn):
+        return StoreDamaged(f"{doing}: other bytes came than were written there.")
     if isinstance(error, _SETTINGS):
         return UsageError(f"{doing}: {said} Check the AWS_* variables and the profile.")
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return UsageError(f"{doing}: {said}. {_ENDPOINT}")
-    if isinstance(error, _UNREACHABLE):
+    if isinstance(error, _UNREACHABLE) and not _was_connected(error):
         return Unreachable(f"{doing}: nothing answers ({said}). {_ENDPOINT}")
     if isinstance(error, _BROKEN):
         return StoreError(f"{doing}: the connection failed ({type(error).__name__}: {said}).")
     return error
+
+
+def _was_connected(error: Exception) -> bool:
+    """True for a connection that was made and then broke, which aiobotocore calls an endpoint that is not there."""
+    cause = getattr(error, "kwargs", {}).get("error")
+    return isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, aiohttp.ClientConnectorError)
 
 
 def has_answer(error: Exception) -> bool:

@@ -59,12 +59,14 @@ def descendants(pid: int) -> dict[int, str]:
     return below
 
 
+def worker_pids(driver: int) -> list[int]:
+    """Process ids of Ray actors that hold a shard worker, below a driver that started Ray itself."""
+    return [pid for pid, command in descendants(driver).items() if "ray::_Actor" in command]
+
+
 def worker_pid(driver: int) -> int:
-    """Process id of a Ray actor that holds a shard worker, below a driver that started Ray itself; 0 if none."""
-    for pid, command in descendants(driver).items():
-        if "ray::_Actor" in command:
-            return pid
-    return 0
+    """Process id of one of them; 0 if there is none."""
+    return next(iter(worker_pids(driver)), 0)
 
 
 def busy_worker(ray_address: str) -> int:
@@ -97,3 +99,12 @@ def alive(pids: dict[int, str]) -> dict[int, str]:
 def kill(pid: int) -> None:
     """`kill -9`."""
     os.kill(pid, signal.SIGKILL)
+
+
+def kill_if_alive(pid: int) -> bool:
+    """`kill -9` of a process that may have ended; True if it had not."""
+    try:
+        kill(pid)
+    except ProcessLookupError:
+        return False
+    return True

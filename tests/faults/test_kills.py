@@ -97,13 +97,14 @@ def test_a_killed_actor_costs_its_shard_another_attempt_and_nothing_else(
     assert retried["attempt"] == 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_once_a_run_drains_and_goes_on_later(
-    source: Path, undisturbed: str, own_ray: dict[str, str], remaster: Remaster, tmp_path: Path
+    source: Path, undisturbed: str, own_ray: dict[str, str], remaster: Remaster, tmp_path: Path, number: signal.Signals
 ) -> None:
     store, log = tmp_path / ".remaster", tmp_path / "log"
     driver = kills.start(["run", source, tmp_path, *SETTINGS], own_ray, log)
     kills.wait_until(lambda: len(kills.records(store)) >= 2, driver, log)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(number)
     assert driver.wait(60) == 3, log.read_text(errors="replace")
     done = kills.records(store)
     assert 2 <= len(done) < 10

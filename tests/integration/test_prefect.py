@@ -11,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.library import remaster_library
 from flows.title import remaster_title
+from flows.watchdog import NAME, watch
 from tests.clips import Clip, make
 from tests.conftest import REPOSITORY, Remaster
 from tests.contract import assert_keeps
@@ -125,6 +127,17 @@ def test_a_titles_flow_runs_alone_in_another_process(
     done = subprocess.run(command, env=remaster_env, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("COMPLETED"), done.stdout + done.stderr
     assert_keeps(library / "dog.mp4", tmp_path / "dog.mp4", 2)
+
+
+def test_a_lasting_server_is_told_once_to_notice_runs_whose_process_died(
+    server: Server, runs: tuple[str, str], prefect_api: str
+) -> None:
+    """The runs told it already; that a killed one is then marked as crashed, `tests/faults` shows."""
+    with temporary_settings({PREFECT_API_URL: prefect_api}):
+        watch()
+    (automation,) = server.find("automations")
+    assert automation["name"] == NAME
+    assert automation["enabled"]
 
 
 def test_both_flows_can_be_deployed_with_plain_parameters() -> None:

@@ -1,0 +1,65 @@
+"""A lasting Prefect server marks runs whose process died: flows give a sign of life, and an automation waits for it.
+
+A run that is killed outright cannot say so itself, and would be shown as running for ever. The server of a single run
+(`flows.server`) ends with it and needs no watching.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import PrefectHTTPStatusError
+
+_LOG = logging.getLogger("remaster.watchdog")
+
+NAME = "remaster: runs whose process died"
+# Flows beat every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds (see `flows.environment`): three in a row are missed.
+SILENCE = timedelta(seconds=100)
+_BEAT = "prefect.flow-run.heartbeat"
+_ENDS = ("Completed", "Failed", "Exceptions", "Cancelled", "Crashed")
+
+
+def watch() -> None:
+    """See that the configured server has the automation. One that does not take it is only less informed."""
+    try:
+        if not _is_there():
+            _automation().create()
+    except PrefectHTTPStatusError as error:
+        _LOG.warning("Prefect's server will not notice runs whose process dies: %s", error)
+
+
+def _is_there() -> bool:
+    try:
+        return bool(Automation.read(name=NAME))
+    except ValueError:
+        return False
+
+
+def _automation() -> Automation:
+    return Automation(
+        name=NAME,
+        description="Marks runs of remaster as crashed when no sign of life came for a while.",
+        trigger=EventTrigger(
+            after={_BEAT},
+            expect={_BEAT, *(f"prefect.flow-run.{state}" for state in _ENDS)},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": ["remaster library", "remaster title"],
+            },
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                name="Crashed",
+                message=f"no sign of life for {SILENCE.seconds} s: its process died. Run again to go on.",
+            )
+        ],
+    )
