@@ -23,7 +23,7 @@ from vsr_model.swift import upscaler as swift
 _BUILT_IN: dict[str, Callable[[], ModelEntry]] = {
     "bicubic": lambda: classical.entry("bicubic"),
     "lanczos": lambda: classical.entry("lanczos"),
-    "swift": lambda: swift.entry("swift"),
+    **{name: partial(swift.entry, name) for name in swift.INFO},
     **{mode: partial(flashvsr.entry, mode) for mode in flashvsr.MODES},
     "flashvsr-test": flashvsr.small_entry,
 }

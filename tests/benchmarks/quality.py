@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, choices=(2, 4), default=4)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--damage", action="store_true")
-    parser.add_argument("--models", nargs="*", default=["bicubic", "lanczos", "swift"])
+    parser.add_argument("--models", nargs="*", default=["bicubic", "lanczos", "swift", "swift-restore"])
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     methods = {name: network(name, options.scale) for name in options.models}

@@ -31,8 +31,9 @@ def test_the_references_keep_the_contract(name: str, scale: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_swift_keeps_the_contract(scale: int, dtype: str) -> None:
-    check_contract(registry.load("swift", Placement("cuda", dtype)), scale, sizes=SIZES, frames=5, slicings=2)
+@pytest.mark.parametrize("name", ["swift", "swift-restore"])
+def test_swift_keeps_the_contract(name: str, scale: int, dtype: str) -> None:
+    check_contract(registry.load(name, Placement("cuda", dtype)), scale, sizes=SIZES, frames=5, slicings=2)
 
 
 @pytest.mark.parametrize(

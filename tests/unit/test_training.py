@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from datasets.clips import Order, damaged
-from vsr_model.swift.network import Shape
+from vsr_model.swift.network import Shape, Swift
 from vsr_model.swift.upscaler import read_network
+from vsr_model.training.blend import blend
 from vsr_model.training.data import Clips, Pairs, Shares, material, shrink
+from vsr_model.training.structure import unlike
 from vsr_model.training.train import Recipe, Trainer, load_checkpoint, read_rows, train
 from vsr_model.training.validate import psnr_y
 
@@ -190,6 +192,41 @@ def test_clean_source_is_8_bit() -> None:
     small_BT3HW = shrink(torch.rand(1, 2, 3, 32, 32), 4)
     assert small_BT3HW.shape == (1, 2, 3, 8, 8)
     assert torch.allclose(small_BT3HW * 255, (small_BT3HW * 255).round(), atol=1e-4)
+
+
+def test_detail_is_unlike_when_it_is_missing_weak_or_elsewhere() -> None:
+    picture, other = torch.rand((2, 2, 3, 64, 64), generator=torch.Generator().manual_seed(2))
+    assert float(unlike(picture, picture)) == pytest.approx(0.0, abs=1e-5)
+    assert float(unlike(picture, 0.7 + 0.0 * other)) > 0.9
+    assert float(unlike(0.5 * picture, picture)) == pytest.approx(0.2, abs=0.02)  # 1 - 2 * 0.5 / (1 + 0.5 ** 2)
+    assert float(unlike(other, picture)) == pytest.approx(1.0, abs=0.1)
+    assert float(unlike(1.0 - picture, picture)) > 1.8
+
+
+def test_a_blend_lies_between_two_networks() -> None:
+    a, b = Swift(SHAPE), Swift(SHAPE)
+    for share, end in ((0.0, a), (1.0, b)):
+        for key, value in blend(a, b, share).state_dict().items():
+            assert torch.allclose(value, end.state_dict()[key])
+    quarter = blend(a, b, 0.25).fuse.weight
+    assert torch.allclose(quarter, 0.75 * a.fuse.weight + 0.25 * b.fuse.weight, atol=1e-6)
+    with pytest.raises(ValueError, match="cannot be blended"):
+        blend(a, Swift(replace(SHAPE, blocks=2)), 0.5)
+
+
+def test_the_weight_of_structure_is_heeded(data: Path) -> None:
+    """Taught on one soft batch, the network that is asked for detail comes nearer to its detail."""
+    lesson = Clips(data, "train", CPU).lesson(0, 2, 3, 16, 4)
+    left = []
+    for weight in (0.0, 0.5):
+        trainer = Trainer(replace(RECIPE, double_every=0, structure_weight=weight), SHAPE, CPU)
+        for _ in range(20):
+            trainer.step(lesson, 4)
+        frame_B3HW = lesson[1][:, 0]
+        with torch.no_grad():
+            out_B3HW = trainer.net(frame_B3HW, trainer.net.start(frame_B3HW), 4)[0]
+        left.append(float(unlike(out_B3HW, lesson[0][:, 0])))
+    assert left[1] < left[0]
 
 
 def test_psnr_of_one_code_value() -> None:

@@ -36,6 +36,15 @@ INFO: dict[str, ModelInfo] = {
         summary="built-in recurrent network, faithful to clean sources; 3 frames a second of 320x180 on two CPU cores",
         licence="Apache-2.0",
     ),
+    "swift-restore": ModelInfo(
+        name="swift-restore",
+        scales=(2, 3, 4),
+        warm_up=12,
+        dtypes=("float16", "float32", "bfloat16"),
+        bytes_per_pixel=700.0,
+        summary="the same network, taught on compressed, soft and noisy sources; as fast as swift",
+        licence="Apache-2.0",
+    ),
 }
 
 

@@ -36,6 +36,7 @@ from safetensors.torch import save_file
 from vsr_model.swift.network import Shape, Swift, channels_last, resize_flow, warp
 from vsr_model.training.curve import draw_curve
 from vsr_model.training.data import Clips, Lesson, Pairs, Shares
+from vsr_model.training.structure import unlike
 from vsr_model.training.validate import validate
 
 
@@ -51,6 +52,7 @@ class Recipe:
             cosine to a fiftieth at `steps`.
         double_every: every so many steps train the factor-2 head, else factor 4; 0 for never.
         motion_weight: weight of the photometric loss of the motion estimate.
+        structure_weight: weight of `structure.unlike` beside the distance to the truth; 0 for fidelity alone.
         clip_norm: gradient norm above which gradients are scaled down.
         ema: decay of the weight average.
         film_share: part of a batch taken from film.
@@ -69,6 +71,7 @@ class Recipe:
     decay_from: int = 1_000_000_000
     double_every: int = 4
     motion_weight: float = 0.1
+    structure_weight: float = 0.0
     clip_norm: float = 0.5
     ema: float = 0.999
     film_share: float = 0.3
@@ -156,7 +159,7 @@ class Trainer:
     def losses(
         self, truth_BT3HW: torch.Tensor, source_BT3HW: torch.Tensor, factor: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Charbonnier distance to the truth, and how badly the motion explains each source frame by the last one."""
+        """How far the result is from the truth, and how badly the motion explains each source frame by the last one."""
         b, frames, _, height, width = source_BT3HW.shape
         # Only the memory has to go from frame to frame; the motion and the drawing are done for all frames at once.
         now_N3HW, before_N3HW = source_BT3HW[:, 1:].flatten(0, 1), source_BT3HW[:, :-1].flatten(0, 1)
@@ -170,8 +173,11 @@ class Trainer:
             memory_BCHW = self.net.refine(source_BT3HW[:, t], memory_BCHW, flow_BTFhw[:, by], trust_BT1hw[:, by])
             memories.append(memory_BCHW)
         out_N3HW = self.net.draw(source_BT3HW.transpose(0, 1).flatten(0, 1), torch.cat(memories), factor)
-        distance_N3HW = out_N3HW - truth_BT3HW.transpose(0, 1).flatten(0, 1)
-        return (distance_N3HW.square() + 1e-6).sqrt().mean(), (moved_N3HW - now_N3HW).abs().mean()
+        truth_N3HW = truth_BT3HW.transpose(0, 1).flatten(0, 1)
+        picture = ((out_N3HW - truth_N3HW).square() + 1e-6).sqrt().mean()  # Charbonnier
+        if self.recipe.structure_weight:
+            picture = picture + self.recipe.structure_weight * unlike(out_N3HW, truth_N3HW)
+        return picture, (moved_N3HW - now_N3HW).abs().mean()
 
     def _autocast(self) -> AbstractContextManager[object]:
         # Weight casts are cached within one step only: a captured graph must hold its own.
