@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-faults test-gpu check bench quality clean
+.PHONY: demo test test-slow test-torture test-faults test-gpu check bench quality clean
 
 demo: $(VENV)/.installed
 	$(BIN)/remaster run datasets/demo/flower.mp4 demo --profile datasets/demo/demo.toml
 
 test: $(VENV)/.installed $(VENV)/.spandrel
-	$(BIN)/python -m pytest -m "not slow and not gpu and not faults" tests/unit tests/integration tests/faults
+	$(BIN)/python -m pytest -m "not slow and not gpu and not torture and not faults" tests/unit tests/integration tests/faults
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "slow and not faults" tests/unit tests/integration tests/faults
+
+test-torture: $(VENV)/.installed
+	$(BIN)/python -m pytest -m torture tests/integration
 
 # Hours: REMASTER_FAULT_ROUNDS=2 REMASTER_FUZZ_FILES=500 REMASTER_SOAK_TITLES=50 for less.
 test-faults: $(VENV)/.installed

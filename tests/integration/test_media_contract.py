@@ -1,6 +1,6 @@
 """The media contract, end to end: generated and real sources through `remaster run`, each held against its master.
 
-A few of every kind are in the ordinary suite; the whole set, and the evaluation clips, are slow.
+A few of every kind are in the ordinary suite; the evaluation clips are slow, and the whole set has a target of its own.
 """
 
 from __future__ import annotations
@@ -100,14 +100,14 @@ def test_a_master_keeps_all_that_its_source_carries(name: str, some: Finished) -
     assert_nothing_lost(some.rows(name))
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", REST)
 def test_the_whole_torture_set_is_kept(name: str, rest: Callable[[str], Finished]) -> None:
     assert_nothing_lost(rest(name.split("/")[0]).rows(name))
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.timeout(1800)
 def test_the_model_with_a_memory_keeps_frames_and_times_too(remaster: Remaster, tmp_path: Path) -> None:
     names = [name for name in DOZEN if name.startswith("times/")]

@@ -19,6 +19,7 @@ def _alone(home: Path) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
 
 
+@pytest.mark.slow
 def test_it_works_with_the_network_cut_off(tmp_path: Path) -> None:
     cut_off = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if not shutil.which("unshare") or subprocess.run([*cut_off, "true"], capture_output=True, check=False).returncode:

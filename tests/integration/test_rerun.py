@@ -77,6 +77,7 @@ def injected(source: Path, remaster: Remaster, remaster_env: dict[str, str], tmp
     return Injected(source, tmp_path, remaster, remaster_env)
 
 
+@pytest.mark.slow
 def test_of_forty_shards_three_fail_and_three_are_made_again(injected: Injected) -> None:
     injected.fail_once()
     first = {str(row["error"]) for row in injected.ledger() if row["outcome"] == "failed"}
