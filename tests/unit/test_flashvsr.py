@@ -120,7 +120,8 @@ def test_tiles_that_wait_elsewhere_give_the_same_pictures(monkeypatch: pytest.Mo
     def move(self: Pipeline, device: torch.device) -> None:
         whole(self, device)
         moves.append(device.type)
-        held = [*self._cache.keys, *self._cache.values, *self._memory.last, *self._source, *self._waiting]
+        cache = self._cache
+        held = [*cache.keys, *cache.values, *cache.means, *self._memory.last, *self._source, *self._waiting]
         assert all(tensor.device == device for tensor in held)
 
     monkeypatch.setattr(Pipeline, "move", move)
