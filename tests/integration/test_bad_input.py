@@ -263,7 +263,9 @@ def test_a_store_that_is_full_says_so_and_keeps_what_is_done(remaster: Remaster,
     ],
     ids=["wrong secret", "unknown key", "nobody listens", "missing bucket"],
 )
-@pytest.mark.parametrize("side", ["library", "output", "store"])
+@pytest.mark.parametrize(
+    "side", ["library", pytest.param("output", marks=pytest.mark.slow), pytest.param("store", marks=pytest.mark.slow)]
+)
 def test_a_bucket_that_cannot_be_used(
     change: dict[str, str],
     words: str,
