@@ -93,10 +93,10 @@ def _drain() -> None:
 
 
 def _configured() -> bool:
-    """True if the environment or Prefect's active profile names a server."""
+    """True if the environment or Prefect's active profile names a server; an empty name is none, as Prefect has it."""
     from prefect.settings import get_current_settings
 
-    return get_current_settings().api.url is not None
+    return bool(get_current_settings().api.url)
 
 
 def _await(url: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
@@ -140,6 +140,10 @@ def _serve(port: int, parent: int) -> None:
 
 if __name__ == "__main__":
     environment.prepare()
+    # Prefect makes its folder only for those who come by its own commands, and its database does not open without.
+    from prefect.settings import get_current_settings
+
+    get_current_settings().home.mkdir(parents=True, exist_ok=True)
     # What Prefect sets for its own temporary server: no pages to serve, no services that only a lasting one needs.
     os.environ |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     _serve(int(sys.argv[1]), int(sys.argv[2]))
