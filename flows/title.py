@@ -24,7 +24,7 @@ from flows.stopping import stop_if_draining
 from tasks.check import check_master
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
 from tasks.finish import master_key, publish_title, sole_publisher
-from tasks.pictures import pictures_of
+from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import plan_title, remarks
 from tasks.pool.pool import worker_pool
 from tasks.preview import preview_title
@@ -151,7 +151,9 @@ def _finishing(job: Job) -> Callable[[int], None]:
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=worth_retrying, persist_result=False)
 def _check(job: Job, master: MasterRecord) -> CheckResult:
-    result = check_master(job.planned, job.run.profile, master, job.records)
+    plan, profile = job.planned, job.run.profile
+    likeness = None if profile.check.picture == "off" else likeness_of(master, plan, profile.scale, job.store)
+    result = check_master(plan, profile, master, job.records, likeness)
     rows = "\n".join(f"| {name} | {'yes' if ok else '**no**'} | {seen} |" for name, ok, seen in result.lines)
     create_markdown_artifact(
         f"| contract | kept | seen |\n|---|---|---|\n{rows}", key=f"check-{job.title.id}", description=job.title.name

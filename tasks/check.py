@@ -1,7 +1,7 @@
 """Stage 5: hold a published master against its source, contract by contract. Names the shards that fell short.
 
 What a contract is says `tasks/media/contract.py`; here are added what the plan wanted of the picture, and fidelity.
-Little is decoded: the master's frames were, when their checksums were taken.
+Little is decoded: the master's frames were, when their checksums were taken, and were held against the source's then.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
+from tasks.judge import faults
 from tasks.media.captions import CAPTIONED
 from tasks.media.contract import labels, shown, streams, times
 from tasks.media.inventory import Inventory, take_inventory, watch
+from tasks.media.likeness import Likeness
 from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
@@ -22,7 +26,9 @@ from tasks.sources import open_source
 Line = tuple[str, bool, str]
 
 
-def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: list[Record]) -> CheckResult:
+def check_master(
+    plan: Plan, profile: Profile, master: MasterRecord, records: list[Record], likeness: Likeness | None
+) -> CheckResult:
     """Read a master back and judge it.
 
     Args:
@@ -30,6 +36,7 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
         profile: sets the size and the lowest fidelity.
         master: what was published.
         records: one a shard, in order.
+        likeness: of the master to its source; None if nobody wants to know.
     """
     assert plan.title.probe is not None
     with (
@@ -44,6 +51,7 @@ def check_master(plan: Plan, profile: Profile, master: MasterRecord, records: li
         *_carried(master, had, held),
         *captions,
         *_fidelity(plan, profile, records),
+        *(_faults(plan, profile, likeness) if likeness is not None else ()),
         *_rungs(plan, records),
         *_revisions(plan),
     )
@@ -108,6 +116,19 @@ def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[L
     if not low:
         lowest = min(record.fidelity for record in records)
         yield "fidelity", True, f"lowest {lowest:.1f} dB against the source, at least {floor:.1f} dB wanted"
+
+
+def _faults(plan: Plan, profile: Profile, likeness: Likeness) -> Iterator[Line]:
+    """What is wrong with the picture, each with the shard to make again."""
+    found = faults(likeness, plan.shards, plan.cuts)
+    kept = profile.check.picture == "report"
+    for fault in found:
+        shard = next(shard for shard in plan.shards if shard.start <= fault.start < shard.stop)
+        frames = f"frames [{fault.start},{fault.stop})"
+        yield f"shard {shard.name}", kept, f"{fault.name}, {frames}: {fault.seen}"
+    if not found:
+        seen = np.nanmedian(likeness.flicker) if len(likeness) > 1 else 0.0
+        yield "picture", True, f"{len(likeness)} frames like the source's; flicker {seen:.2f} of 255"
 
 
 def _rungs(plan: Plan, records: list[Record]) -> Iterator[Line]:

@@ -15,7 +15,7 @@ from tasks.media.encode import ENCODE_VERSION, Container
 from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.segment import read_segment
 from tasks.media.source import Source
-from tasks.pictures import keep_pictures
+from tasks.pictures import keep_likeness, keep_pictures, watch_master
 from tasks.plan import Plan
 from tasks.profile import Profile
 from tasks.records import MasterRecord, Record, Title, content_key, from_sealed, to_sealed
@@ -132,9 +132,15 @@ def finish_title(
         contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
         require_unchanged(title)  # its sound and subtitles were copied just now
         # Here the file is on this machine's own disk; once it is published it may have to be fetched.
-        sums = frame_checksums(Source(path, f"master of {title.name}"), contents.picture)
+        made, likeness = Source(path, f"master of {title.name}"), None
+        if profile.check.picture == "off":
+            sums = frame_checksums(made, contents.picture)
+        else:
+            sums, likeness = watch_master(made, contents.picture, plan, profile.scale)
         digest = output.put_file(path, title.master, move=True, commit=commit)
     keep_pictures(digest.sha256, sums, store)
+    if likeness is not None:
+        keep_likeness(digest.sha256, likeness, store)
     record = MasterRecord(
         key=key,
         uri=output.uri(title.master),

@@ -1,10 +1,22 @@
-"""Checksums of a master's frames, taken once: kept in the store under the master's hash, as decoding it takes time."""
+"""What a master's frames look like: a checksum of each, and its likeness to the source's. Both from one decode.
+
+Taken once and kept in the store under the master's hash, as decoding it takes time.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import zipfile
+from dataclasses import asdict, dataclass
 
+import numpy as np
+
+from tasks.media.bars import Bars, cut_off
 from tasks.media.checksums import frame_checksums
+from tasks.media.likeness import LIKENESS_VERSION, Comparison, Likeness
+from tasks.media.read import read_pictures, window
+from tasks.media.source import Source
+from tasks.plan import Plan
 from tasks.records import MasterRecord, from_sealed, to_sealed
 from tasks.sources import open_source
 from tasks.store import Store
@@ -42,12 +54,60 @@ def pictures_of(master: MasterRecord, store: Store) -> tuple[str, ...]:
     return found
 
 
+def watch_master(made: Source, picture: int, plan: Plan, scale: int) -> tuple[tuple[str, ...], Likeness]:
+    """Checksums of a master's frames and their likeness to the source's.
+
+    Raises:
+        SourceError: master or source cannot be decoded to the end.
+        SourceChanged: the source is not the one that was planned any more.
+    """
+    probe = plan.title.probe
+    assert probe is not None
+    left_out = Bars() if plan.restored else plan.bars
+    with open_source(plan.title.uri, plan.title.name) as source:
+        whole = window(plan.timeline, 0, len(plan.timeline))
+        shown = (
+            cut_off(planes, probe.layout, left_out)
+            for planes in read_pictures(source, probe.stream, probe.layout, whole, plan.cadence)
+        )
+        comparison = Comparison(shown, probe.layout, probe.colour, plan.colour, scale)
+        checksums = frame_checksums(made, picture, comparison.add)
+    return checksums, comparison.finish()
+
+
+def keep_likeness(sha256: str, likeness: Likeness, store: Store) -> None:
+    """Keep the likeness of a master that has this hash."""
+    with io.BytesIO() as file:
+        np.savez_compressed(file, allow_pickle=False, **asdict(likeness))
+        store.write(_likeness_place(sha256), file.getvalue())
+
+
+def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> Likeness:
+    """The likeness of a published master: what is kept, or measured afresh if that is gone or damaged.
+
+    Raises:
+        SourceError, SourceChanged: see `watch_master`.
+    """
+    try:
+        with np.load(io.BytesIO(store.read(_likeness_place(master.sha256))), allow_pickle=False) as kept:
+            return Likeness(**kept)
+    except (FileNotFoundError, ValueError, TypeError, OSError, zipfile.BadZipFile):
+        with open_source(master.uri, f"master {master.uri}") as made:
+            _, likeness = watch_master(made, master.picture, plan, scale)
+        keep_likeness(master.sha256, likeness, store)
+        return likeness
+
+
 def _kept(sha256: str, store: Store) -> tuple[str, ...] | None:
     try:
         found = from_sealed(Pictures, store.read(_place(sha256)))
     except (FileNotFoundError, ValueError):
         return None
     return found.checksums if found.sha256 == sha256 else None
+
+
+def _likeness_place(sha256: str) -> str:
+    return f"likeness/{sha256[:2]}/{sha256}-{LIKENESS_VERSION}.npz"
 
 
 def _place(sha256: str) -> str:

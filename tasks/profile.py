@@ -83,6 +83,11 @@ class CheckSettings(_Section):
     fidelity: float = Field(
         18.0, ge=0, description="Lowest PSNR, in dB, of the master reduced to the source's size against the source."
     )
+    picture: Literal["fail", "report", "off"] = Field(
+        "fail",
+        description="What to do when frames are black, frozen, out of order, of another hue, or step at a border: end"
+        " the title with exceptions, only say so, or do not look.",
+    )
 
 
 class LimitSettings(_Section):

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.run import Run, RunFiles, Verdict
 from tasks.check import check_master
 from tasks.finish import finish_title, master_key, published_master
-from tasks.pictures import pictures_of
+from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import Plan, plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import Profile, read_profile
@@ -62,7 +62,7 @@ def remaster(films: Path, output: str, store: str, run: str = "20260101-000000-a
     key = master_key(plan, profile, records, masters)
     master = published_master(key, plan, work, masters)
     master = master or finish_title(plan, profile, records, work, masters, lambda frames: None, lambda: None)
-    check = check_master(plan, profile, master, records)
+    check = check_master(plan, profile, master, records, likeness_of(master, plan, profile.scale, work))
     receipt = make_receipt(plan, profile, records, master, check, pictures_of(master, work))
     publish_receipt(receipt, masters, signer())
     if ended:

@@ -7,6 +7,7 @@ so that a master can be held against its receipt without this program.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import av
 import numpy as np
@@ -14,15 +15,22 @@ import numpy as np
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
 
-def frame_checksums(source: Source, picture: int) -> tuple[str, ...]:
-    """Eight hex digits for each frame of stream `picture`, in the order shown.
+def frame_checksums(
+    source: Source, picture: int, watch: Callable[[av.VideoFrame], None] | None = None
+) -> tuple[str, ...]:
+    """Eight hex digits for each frame of stream `picture`, in the order shown; `watch` is shown each of them too.
 
     Raises:
         SourceError: it cannot be decoded to its end.
     """
     with open_input(source) as container, source_errors(source, "reading its picture back"):
         stream = video_stream(container, picture)
-        return tuple(f"{_checksum(frame):08x}" for frame in container.decode(stream))
+        found: list[str] = []
+        for frame in container.decode(stream):
+            found.append(f"{_checksum(frame):08x}")
+            if watch is not None:
+                watch(frame)
+        return tuple(found)
 
 
 def whole_frames(source: Source, picture: int) -> tuple[str, ...]:

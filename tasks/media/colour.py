@@ -93,7 +93,7 @@ def to_rgb(batch: list[Planes], layout: Layout, colour: Colour, device: torch.de
         [T, 3, H, W] float32, nominally 0..1.
     """
     stacked = [_upload([frame[i] for frame in batch], device) for i in range(len(batch[0]))]
-    luma_gain, chroma_gain, black, neutral = _swing(layout, colour)
+    luma_gain, chroma_gain, black, neutral = swing(layout, colour)
     if layout.family == "rgb":
         return torch.stack([plane.mul_(1.0 / luma_gain) for plane in stacked], dim=1)
     luma_THW = stacked[0].sub_(black).mul_(1.0 / luma_gain)
@@ -104,7 +104,7 @@ def to_rgb(batch: list[Planes], layout: Layout, colour: Colour, device: torch.de
         _enlarge_chroma(plane.sub_(neutral).mul_(1.0 / chroma_gain), layout, colour, height, width)
         for plane in stacked[1:]
     )
-    kr, kb = _LUMA_WEIGHTS[colour.matrix]
+    kr, kb = luma_weights(colour)
     kg = 1.0 - kr - kb
     rgb_T3HW = luma_THW.new_empty((luma_THW.shape[0], 3, height, width))
     red, green, blue = rgb_T3HW.unbind(1)
@@ -130,14 +130,14 @@ def to_codes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_frame
     """
     rgb_T3HW = rgb_T3HW.float()
     red, green, blue = rgb_T3HW.unbind(1)
-    luma_gain, chroma_gain, black, neutral = _swing(layout, colour)
+    luma_gain, chroma_gain, black, neutral = swing(layout, colour)
     # (values, gain, offset) of each plane; a chroma plane is reduced before it is scaled.
     channels: list[tuple[torch.Tensor, float, float]] = []
     if layout.family == "rgb":
         channels = [(channel, luma_gain, 0.0) for channel in (red, green, blue)]
     else:
         # A gray picture has no colour to weigh: any weights that sum to one give it back.
-        kr, kb = _LUMA_WEIGHTS[colour.matrix]
+        kr, kb = luma_weights(colour)
         luma_THW = torch.mul(red, kr).add_(green, alpha=1.0 - kr - kb).add_(blue, alpha=kb)
         channels = [(luma_THW, luma_gain, black)]
         if layout.family == "yuv":
@@ -168,11 +168,16 @@ def _upload(planes: list[np.ndarray], device: torch.device) -> torch.Tensor:
     return codes.float()
 
 
+def luma_weights(colour: Colour) -> tuple[float, float]:
+    """Kr and Kb of a matrix that is not RGB's."""
+    return _LUMA_WEIGHTS[colour.matrix]
+
+
 def _top(layout: Layout) -> float:
     return float((1 << layout.depth) - 1)
 
 
-def _swing(layout: Layout, colour: Colour) -> tuple[float, float, float, float]:
+def swing(layout: Layout, colour: Colour) -> tuple[float, float, float, float]:
     """Codes between black and white, codes of the chroma span, the code of black, and that of no chroma."""
     neutral = float(1 << (layout.depth - 1))
     if colour.full_range:

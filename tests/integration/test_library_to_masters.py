@@ -51,10 +51,14 @@ def test_a_master_keeps_all_that_its_source_carries(name: str, library: Path, fi
 
 
 def test_a_temporal_network_in_shards(remaster: Remaster, tmp_path: Path) -> None:
-    """FlashVSR with small networks: warm-up, frames held back, a shot cut, an odd size; every frame comes out."""
+    """FlashVSR with small networks: warm-up, frames held back, a shot cut, an odd size; every frame comes out.
+
+    Its weights are random, so nothing it makes looks like the source.
+    """
     source = make(tmp_path / "library" / "two shots.mkv", Clip(frames=45, width=36, height=28, cuts=(33,)))
     result = remaster("run", source.parent, tmp_path / "out", *FAST, "--model", "flashvsr-test",
-                      "--set", "shards.frames=30", "--set", "check.fidelity=5")  # fmt: skip
+                      "--set", "shards.frames=30", "--set", "check.fidelity=5",
+                      "--set", "check.picture=off")  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert_keeps(source, tmp_path / "out" / source.name, 2)
 

@@ -80,7 +80,7 @@ def test_it_says_what_the_master_is_and_what_it_was_made_of(films: Path, done: M
 
 def test_a_shard_that_was_not_made_as_asked_is_named(done: Mastered) -> None:
     records = [*done.records[:-1], replace(done.records[-1], rung=4, made="lanczos resize")]
-    check = check_master(done.plan, done.profile, done.master, records)
+    check = check_master(done.plan, done.profile, done.master, records, None)
     receipt = make_receipt(
         done.plan, done.profile, records, done.master, check, pictures_of(done.master, Store(done.store))
     )

@@ -102,7 +102,7 @@ def test_one_worker_makes_both_kinds_and_the_master_says_so(plan: Plan, tmp_path
     assert worker.upscale(plan.work[2]) == plain[2], "back to the network it started with"
 
     master = finish_title(revised, PROFILE, records, store, output, lambda frames: None, lambda: None)
-    check = check_master(revised, PROFILE, master, records)
+    check = check_master(revised, PROFILE, master, records, None)
     assert check.passed
     assert (f"shard {plan.shards[1].name}", True, f"made with model=swift: {REASON}") in check.lines
     receipt = make_receipt(revised, PROFILE, records, master, check, pictures_of(master, store))
@@ -130,7 +130,7 @@ def test_what_was_filled_in_does_not_pass_for_good(plan: Plan, tmp_path: Path) -
     worker = ShardWorker(WorkerSettings("lanczos", threads=1))
     records = [worker.upscale(work) for work in revised.work]
     master = finish_title(revised, PROFILE, records, store, output, lambda frames: None, lambda: None)
-    check = check_master(revised, PROFILE, master, records)
+    check = check_master(revised, PROFILE, master, records, None)
     assert not check.passed
     (line,) = [line for line in check.lines if not line[1]]
     assert line[2] == "filled in with model=bicubic: three workers died"

@@ -1,0 +1,185 @@
+"""What in a master's likeness to its source is a fault, and in which shard. Knows numbers only, no pictures.
+
+The limits are far from what networks do to clean sources (`docs/checks.md` has both), and below what a person sees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.media.likeness import REACH, Likeness
+from tasks.records import Shard
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+# All in steps of 8-bit full range, root mean square over cells, unless they are ratios.
+_NEARER, _NEARER_BY = 0.6, 0.3  # to another of the source's frames than to its own, so much and by so much
+_ALL_NEARER, _ALL_NEARER_BY = 0.8, 0.1  # the same of a whole shard
+_MOVES, _HARDLY = 0.3, 0.35  # a source that moves so much, a master that moves by that share of it
+_DARK, _DARKER = 0.3, 2.0  # a black frame's luma as a share of the source's, and how much less it is
+_UNLIKE = 14.0
+_COLOURFUL = 1.0  # chroma of which a hue can be told
+_HUE, _HUE_OF_ONE = 1.8, 4.0  # degrees: of a shard, and of one frame against the others
+_SATURATION = 0.12  # of the source's
+_LEVEL = 3.0  # mean luma or chroma
+_JUMP, _JUMP_AROUND = 0.35, 48
+_FLICKER = 4.0
+_SEAM, _SEAM_SHARE = 2.0, 0.5
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with frames [start, stop): what, and what was seen of it, in words."""
+
+    name: str
+    start: int
+    stop: int
+    seen: str
+
+
+def faults(likeness: Likeness, shards: Sequence[Shard], cuts: Sequence[int]) -> list[Fault]:
+    """Everything that is wrong, shard by shard.
+
+    Args:
+        likeness: of as many frames as the shards have together, or fewer if the master is short of some.
+        shards: of the title, in order.
+        cuts: frames at which a shot begins.
+    """
+    found: list[Fault] = []
+    opening = np.zeros(len(likeness), np.bool_)
+    opening[[cut for cut in (0, *cuts) if cut < len(likeness)]] = True
+    order = _out_of_order(likeness)
+    for shard in shards:
+        part = slice(shard.start, min(shard.stop, len(likeness)))
+        if part.start >= part.stop:
+            continue
+        found += _frames(likeness, part, order, opening)
+        found += _colours(likeness, part)
+        found += _steadiness(likeness, part, opening)
+        found += _seams(likeness, part)
+        if shard.index and shard.start not in cuts:
+            found += _border(likeness, shard.start, {s.start for s in shards}, opening)
+    return found
+
+
+def _out_of_order(likeness: Likeness) -> Bools:
+    """Frames that look more like one of the source's neighbouring frames than like their own."""
+    own, other = _own_and_nearest(likeness.apart)
+    wrong: Bools = (other < _NEARER * own) & (own - other > _NEARER_BY)
+    return wrong
+
+
+def _own_and_nearest(apart: Floats) -> tuple[Floats, Floats]:
+    others = np.delete(apart, REACH, axis=1)
+    return apart[:, REACH], np.where(np.isnan(others), np.inf, others).min(axis=1)
+
+
+def _frames(likeness: Likeness, part: slice, order: Bools, opening: Bools) -> Iterator[Fault]:
+    """Frames that are black, of another place in time, or not of this source at all."""
+    own = likeness.apart[part, REACH]
+    light, seen = likeness.source_luma[part], likeness.master_luma[part]
+    black = (seen < _DARK * light) & (light - seen > _DARKER)
+    with np.errstate(invalid="ignore"):
+        still = likeness.master_step[part] < _HARDLY * likeness.source_step[part]
+        frozen = still & (likeness.source_step[part] > _MOVES) & ~opening[part] & ~black
+    unlike = (own > _UNLIKE) & ~black
+    moved = order[part] & ~frozen & ~black
+    for name, where, seen in (
+        ("black", black, "black, and the source's are not"),
+        ("frozen", frozen, "the same as the frame before, and the source moves"),
+        ("unlike the source", unlike & ~moved & ~frozen, "by {own:.1f} of 255"),
+        ("out of order", moved, "nearer to another of the source's frames than to their own"),
+    ):
+        yield from _named(name, where, part.start, seen.format(own=float(own[where].max()) if where.any() else 0.0))
+    if not moved.any():
+        yield from _shifted(likeness, part)
+
+
+def _shifted(likeness: Likeness, part: slice) -> Iterator[Fault]:
+    """A whole shard that is some frames late or early, in a picture that moves too little for one frame to tell."""
+    apart = likeness.apart[part]
+    sure = apart[~np.isnan(apart).any(axis=1)].mean(axis=0) if len(apart) > 2 * REACH else np.zeros(0)
+    if len(sure):
+        nearest = int(sure.argmin())
+        if sure[nearest] < _ALL_NEARER * sure[REACH] and sure[REACH] - sure[nearest] > _ALL_NEARER_BY:
+            late = nearest - REACH
+            said = f"{abs(late)} {'later' if late > 0 else 'earlier'}"
+            yield Fault("out of order", part.start, part.stop, f"all of it is nearer to the source's frames {said}")
+
+
+def _colours(likeness: Likeness, part: slice) -> Iterator[Fault]:
+    """Hue, saturation and level of a shard as a whole, and of each frame."""
+    along, across = likeness.along[part], likeness.across[part]
+    colour = likeness.colour[part]
+    if math.sqrt(colour.mean()) > _COLOURFUL:
+        hue = math.degrees(math.atan2(across.sum(), along.sum()))
+        gain = math.hypot(across.sum(), along.sum()) / colour.sum()
+        if abs(hue) > _HUE:
+            yield Fault("hue", part.start, part.stop, f"turned by {hue:.1f} degrees")
+        else:
+            of_each = np.degrees(np.arctan2(across, along))
+            turned = (np.abs(of_each - hue) > _HUE_OF_ONE) & (np.sqrt(colour) > 2 * _COLOURFUL)
+            yield from _named("hue", turned, part.start, "turned against the other frames")
+        if abs(gain - 1.0) > _SATURATION:
+            yield Fault("saturation", part.start, part.stop, f"{gain:.2f} of the source's")
+    levels = {
+        "luma": likeness.master_luma[part] - likeness.source_luma[part], "Cb": likeness.cb[part],
+        "Cr": likeness.cr[part],
+    }  # fmt: skip
+    for name, level in levels.items():
+        if abs(level.mean()) > _LEVEL:
+            yield Fault("level", part.start, part.stop, f"{name} {level.mean():+.1f} of 255")
+
+
+def _steadiness(likeness: Likeness, part: slice, opening: Bools) -> Iterator[Fault]:
+    flicker = likeness.flicker[part][~opening[part]]
+    flicker = flicker[~np.isnan(flicker)]
+    if len(flicker) and np.median(flicker) > _FLICKER:
+        yield Fault("flicker", part.start, part.stop, f"{np.median(flicker):.1f} of 255 from frame to frame")
+
+
+def _border(likeness: Likeness, border: int, borders: set[int], opening: Bools) -> Iterator[Fault]:
+    """A step from one shard to the next that the picture does not make by itself."""
+    if border >= len(likeness):
+        return
+    near = np.arange(max(0, border - _JUMP_AROUND), min(len(likeness), border + _JUMP_AROUND))
+    close = {b + far for b in borders for far in (-2, -1, 0, 1, 2)}
+    close |= {int(c) + far for c in np.flatnonzero(opening) for far in (-1, 0, 1, 2)}
+    usual = np.array([likeness.jump[n] for n in near if int(n) not in close], np.float32)
+    usual = usual[~np.isnan(usual)]
+    jump = float(likeness.jump[border])
+    middle, high = np.percentile(usual, (50, 95)).tolist() if len(usual) else (_JUMP, 2 * _JUMP)
+    # Twice as high as it ever is; where it hardly changes, that much higher.
+    if jump > max(_JUMP, min(2 * high, high + 3 * (high - middle) + _JUMP)):
+        seen = f"the picture jumps by {jump:.2f} of 255 where this shard begins, elsewhere by {high:.2f} at most"
+        yield Fault("border", border, border + 1, seen)
+
+
+def _seams(likeness: Likeness, part: slice) -> Iterator[Fault]:
+    """A line that stands in the same place in most of a shard."""
+    height, where = likeness.seam[part], likeness.seam_at[part]
+    sampled = ~np.isnan(height)
+    places, counts = np.unique(where[sampled & (height > _SEAM)], return_counts=True)
+    for place, count in zip(places, counts, strict=True):
+        if count >= _SEAM_SHARE * sampled.sum():
+            mean = float(height[sampled & (where == place)].mean())
+            line = f"column {int(place)}" if place > 0 else f"row {int(-place)}"
+            yield Fault("seam", part.start, part.stop, f"a step of {mean:.1f} of 255 at {line} of the source")
+
+
+def _named(name: str, where: Bools, start: int, seen: str) -> Iterator[Fault]:
+    """One fault for each stretch of frames, or one for all of them if there are many."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], where, [False]]).astype(np.int8)))
+    stretches = [(int(a) + start, int(b) + start) for a, b in edges.reshape(-1, 2)]
+    if len(stretches) > _SHOWN:
+        yield Fault(name, stretches[0][0], stretches[-1][1], f"{int(where.sum())} frames there: {seen}")
+        return
+    for first, stop in stretches:
+        yield Fault(name, first, stop, seen)

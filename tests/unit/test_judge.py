@@ -1,0 +1,139 @@
+"""Every fault that is put into a master is found and named with its shard, and a clean master has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.judge import Fault, faults
+from tasks.media.colour import Colour, to_planes, to_rgb
+from tasks.media.likeness import Comparison
+from tasks.media.pixels import Layout, Planes, to_frame
+from tasks.records import Shard
+from tests.mutations import MUTATIONS
+from vsr_model.classical import lanczos
+
+FRAMES, BORDER, SCALE = 32, 16, 2
+# The mutation of a frame is in the second shard, away from its border.
+WHERE = {"out of order": 22, "black": 22, "frozen": 22}
+# By which name a fault is found; a late shard repeats a frame, and the rest of it is out of order.
+NAMED = {"late": "out of order"}
+LIMITED, FULL = Colour(1, 1, 1, False), Colour(6, 6, 6, True)
+EIGHT, TEN = Layout("yuv", 8, 1, 1), Layout("yuv", 10, 1, 0)
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A source: which scene, its size, and how it and its master are laid out."""
+
+    seed: int
+    size: tuple[int, int]
+    layout: Layout
+    colour: Colour
+    master: Layout
+
+    def source(self) -> list[Planes]:
+        return to_planes(scene(self.seed, *self.size), self.layout, self.colour, 0)
+
+
+CASES = [
+    Case(0, (96, 128), EIGHT, LIMITED, EIGHT),
+    Case(1, (96, 128), EIGHT, LIMITED, TEN),
+    Case(2, (120, 160), EIGHT, FULL, EIGHT),
+    Case(3, (90, 160), TEN, LIMITED, TEN),
+    Case(4, (144, 80), TEN, FULL, replace(TEN, depth=12)),
+    Case(5, (108, 192), Layout("yuv", 8, 2, 0), LIMITED, replace(TEN, chroma_x=0)),
+    Case(6, (97, 131), EIGHT, LIMITED, replace(EIGHT, depth=10)),
+    Case(7, (96, 128), Layout("rgb", 8), Colour(0, 1, 13, True), Layout("rgb", 10)),
+    Case(8, (180, 240), EIGHT, LIMITED, replace(EIGHT, depth=10)),
+    Case(9, (120, 208), Layout("yuv", 8, 0, 0), LIMITED, Layout("yuv", 8, 0, 0)),
+]
+
+
+def scene(seed: int, height: int, width: int) -> torch.Tensor:
+    """[T, 3, H, W]: detail at all sizes, as nature has it, a camera that pans over it, and something in its way."""
+    random = np.random.default_rng(seed)
+    side = 512
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequency[0, 0] = 1.0
+    waves = np.fft.rfft2(random.normal(size=(3, side, side))) * frequency**-1.2
+    field = np.fft.irfft2(waves, (side, side))
+    field = 0.45 + 0.16 * field / field.std(axis=(1, 2), keepdims=True)
+    field[:] = 0.7 * field.mean(axis=0) + 0.3 * field  # most of what is seen differs in light, not in colour
+    field += random.uniform(-0.12, 0.12, (3, 1, 1))
+    speed = random.uniform(1, 3, 2).round().astype(int)
+    shown = []
+    for n in range(FRAMES):
+        view = np.roll(field, tuple(-n * speed), (1, 2))[:, :height, :width].copy()
+        x, y = int(width * (0.1 + 0.02 * n)), height // 3
+        view[:, y : y + height // 4, x : x + width // 5] = 0.6 * view[::-1, y : y + height // 4, x : x + width // 5]
+        shown.append(view)
+    return torch.from_numpy(np.stack(shown)).float().clamp(0.0, 1.0)
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case.size[1]}x{case.size[0]} {case.layout.pix_fmt}")
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = request.param
+    return found
+
+
+def upscaled(case: Case, source: list[Planes]) -> torch.Tensor:
+    stream = lanczos(CPU).stream(*case.size, SCALE, 0)
+    with torch.inference_mode():
+        return stream.push(to_rgb(source, case.layout, case.colour, CPU)).clone()
+
+
+def judged(case: Case, source: list[Planes], frames: torch.Tensor) -> list[Fault]:
+    comparison = Comparison(iter(source), case.layout, case.colour, case.colour, SCALE)
+    for planes in to_planes(frames, case.master, case.colour, 0):
+        comparison.add(to_frame(planes, case.master))
+    return faults(comparison.finish(), SHARDS, ())
+
+
+SHARDS = [
+    Shard("film", index, start, stop, 0, 0, "length" if index else "start", 0, 0, 0, 1.0, "")
+    for index, (start, stop) in enumerate([(0, BORDER), (BORDER, FRAMES)])
+]
+
+
+def test_a_clean_master_has_no_fault_and_each_mutation_is_found_where_it_is(case: Case) -> None:
+    source = case.source()
+    frames = upscaled(case, source)
+    assert judged(case, source, frames) == []
+    for name, mutate in MUTATIONS.items():
+        at = WHERE.get(name, BORDER)
+        found = judged(case, source, mutate(frames, at))
+        assert NAMED.get(name, name) in {fault.name for fault in found}, name
+        assert all(BORDER <= fault.start < fault.stop <= FRAMES for fault in found), (name, found)
+
+
+def test_a_cut_a_flash_and_a_still_picture_are_no_faults() -> None:
+    case = CASES[0]
+    source = case.source()
+    still = [source[0]] * 8
+    flash = [tuple(np.full_like(plane, 200) for plane in source[0])]
+    other = replace(case, seed=7).source()
+    edited = [*source[:8], *flash, *still, *other[:15]]
+    comparison = Comparison(iter(edited), case.layout, case.colour, case.colour, SCALE)
+    for planes in to_planes(upscaled(case, edited), case.master, case.colour, 0):
+        comparison.add(to_frame(planes, case.master))
+    assert faults(comparison.finish(), SHARDS, (8, 9, 17)) == []
+
+
+def test_a_master_that_is_short_of_frames_or_has_too_many_is_judged_as_far_as_it_goes() -> None:
+    case = CASES[0]
+    source = case.source()
+    frames = upscaled(case, source)
+    assert judged(case, source, frames[:10]) == []
+    assert judged(case, source, torch.cat([frames, frames[:3]])) == []
+    assert judged(case, source, frames[:0]) == []
+
+
+def test_a_picture_smaller_than_a_cell_is_not_judged() -> None:
+    case = replace(CASES[0], size=(2, 2))
+    source = case.source()
+    assert judged(case, source, upscaled(case, source)) == []

@@ -1,0 +1,74 @@
+"""A published master is held against its source frame by frame, and the shard to make again is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tasks.check import check_master
+from tasks.media.source import Source
+from tasks.pictures import likeness_of, watch_master
+from tasks.profile import Profile, read_profile
+from tasks.records import CheckResult
+from tasks.store import Store
+from tests import mastered
+from tests.mastered import Mastered
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Mastered:
+    folder = tmp_path_factory.mktemp("looked at")
+    return mastered.remaster(mastered.library(folder / "films"), str(folder / "out"), str(folder / "store"))
+
+
+def with_swapped_frames(master: Path, other: Path, at: int) -> Path:
+    """The picture of a master without loss, but with two neighbours in the wrong order."""
+    with av.open(str(master)) as container:
+        frames = list(container.decode(video=0))
+    frames[at], frames[at + 1] = frames[at + 1], frames[at]
+    with av.open(str(other), "w") as container:
+        stream = container.add_stream("ffv1", rate=Fraction(24))
+        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return other
+
+
+def judged(done: Mastered, profile: Profile, uri: str) -> CheckResult:
+    _, likeness = watch_master(Source(uri, "master"), 0, done.plan, profile.scale)
+    return check_master(done.plan, profile, replace(done.master, uri=uri, picture=0), done.records, likeness)
+
+
+def test_frames_in_the_wrong_order_are_found_in_the_shard_that_has_them(done: Mastered, tmp_path: Path) -> None:
+    shard = done.plan.shards[1]
+    at = (shard.start + shard.stop) // 2
+    wrong = with_swapped_frames(Path(done.master.uri), tmp_path / "swapped.mkv", at)
+    found = [line for line in judged(done, done.profile, str(wrong)).lines if line[0] == f"shard {shard.name}"]
+    assert found and not any(kept for _, kept, _ in found)
+    assert found[0][2].startswith(f"out of order, frames [{at},{at + 2})")
+
+    only_told = read_profile(None, {**mastered.SETTINGS, "check.picture": "report"})
+    told = [line for line in judged(done, only_told, str(wrong)).lines if line[0] == f"shard {shard.name}"]
+    assert len(told) == len(found) and all(kept for _, kept, _ in told)
+
+
+def test_a_good_master_says_how_steady_it_is(done: Mastered) -> None:
+    (seen,) = [seen for name, ok, seen in judged(done, done.profile, done.master.uri).lines if name == "picture" and ok]
+    assert seen.startswith("25 frames like the source's; flicker 0.")
+
+
+def test_what_was_seen_is_kept_and_seen_again_if_it_is_damaged(done: Mastered) -> None:
+    store = Store(done.store)
+    (place,) = store.list("likeness")
+    first = likeness_of(done.master, done.plan, done.profile.scale, store)
+    store.write(place, b"not what it was")
+    again = likeness_of(done.master, done.plan, done.profile.scale, store)
+    assert store.read(place) != b"not what it was"
+    np.testing.assert_array_equal(first.apart, again.apart)
