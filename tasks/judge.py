@@ -84,8 +84,8 @@ def _own_and_nearest(apart: Floats) -> tuple[Floats, Floats]:
 def _frames(likeness: Likeness, part: slice, order: Bools, opening: Bools) -> Iterator[Fault]:
     """Frames that are black, of another place in time, or not of this source at all."""
     own = likeness.apart[part, REACH]
-    light, seen = likeness.source_luma[part], likeness.master_luma[part]
-    black = (seen < _DARK * light) & (light - seen > _DARKER)
+    light, ours = likeness.source_luma[part], likeness.master_luma[part]
+    black = (ours < _DARK * light) & (light - ours > _DARKER)
     with np.errstate(invalid="ignore"):
         still = likeness.master_step[part] < _HARDLY * likeness.source_step[part]
         frozen = still & (likeness.source_step[part] > _MOVES) & ~opening[part] & ~black
