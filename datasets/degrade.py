@@ -19,11 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from av.video.reformatter import Interpolation
 
 UInt8 = npt.NDArray[np.uint8]
 Codec = Literal["none", "h264", "mpeg2", "vp8"]
 Kernel = Literal["bicubic", "bilinear", "area"]
 
+# Without these swscale makes every picture darker by more than a code, which a network would learn to undo.
+_FULL_CHROMA = Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | _FULL_CHROMA
 _CODECS = {"h264": ("libx264", "h264"), "mpeg2": ("mpeg2video", "mpeg2video"), "vp8": ("libvpx", "vp8")}
 
 
@@ -132,11 +136,12 @@ def compress(clip_T3HW: UInt8, codec: Codec, quality: float) -> UInt8:
     packets = []
     for n, frame_3HW in enumerate(even_T3HW):
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_3HW.transpose(1, 2, 0)), format="rgb24")
-        picture.pts = n
-        packets += encoder.encode(picture)
+        coded = picture.reformat(format="yuv420p", interpolation=_EXACT)
+        coded.pts = n
+        packets += encoder.encode(coded)
     packets += encoder.encode(None)
     pictures = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
-    frames = [picture.to_ndarray(format="rgb24") for picture in pictures]
+    frames = [picture.reformat(format="rgb24", interpolation=_EXACT).to_ndarray() for picture in pictures]
     if len(frames) != len(clip_T3HW):
         raise RuntimeError(f"{encoder_name} gave {len(frames)} frames for {len(clip_T3HW)}")
     return np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2)[..., :height, :width])

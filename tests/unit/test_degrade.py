@@ -60,3 +60,11 @@ def test_each_kind_of_damage_changes_the_clip() -> None:
     ):
         stage = dataclasses.replace(base, **change)
         assert not np.array_equal(degrade(clip(), Recipe(1, (stage,))), plain), change
+
+
+@pytest.mark.parametrize("codec", ["h264", "mpeg2", "vp8"])
+def test_compression_makes_no_picture_darker(codec: Codec) -> None:
+    before = clip().copy()
+    before[:, 0] = before[:, 0] // 2 + 60  # not grey: chroma takes part
+    after = compress(before, codec, 0.0)
+    assert np.abs(after.mean((0, 2, 3)) - before.mean((0, 2, 3))).max() < 0.5
