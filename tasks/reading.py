@@ -80,18 +80,17 @@ def read_cadence(title: Title, asked: str, timeline: Timeline, source_print: str
     """
     probe = title.probe
     assert probe is not None
-    repeat_flags = -1
-    if probe.codec == "mpeg2video":
-        with open_source(title.uri, title.name) as source:
-            repeat_flags = count_repeat_flags(source, probe.stream)
+    repeat_flags = _repeat_flags(title, source_print, store) if probe.codec == "mpeg2video" else -1
     evidence = gather(timeline, probe.field_order, repeat_flags)
     fields = None
     if evidence.suspect(probe.height) or asked in {"fields", "detelecine", "deduplicate"}:
         fields = _fields(title, timeline, source_print, store)
     # What is too small for fields is looked at for repeated frames only.
     combs = fields if evidence.suspect(probe.height) or asked in {"fields", "detelecine"} else None
-    seen = classify(timeline, evidence, combs, film_only=asked == "detelecine")
-    _require_sense(title, asked, evidence, seen)
+    seen = classify(timeline, evidence, combs)
+    if asked == "detelecine":
+        _require_film(title, evidence, seen)
+        seen = classify(timeline, evidence, combs, film_only=True)
     choice = Choice(double=asked == "fields", deduplicate=asked == "deduplicate")
     pictures = pictures_of(_treated(asked, evidence, seen), timeline, probe.time_base, fields, choice)
     return Reading(asked, evidence, seen, pictures)
@@ -119,6 +118,8 @@ def remarks_on(reading: Reading) -> Iterator[str]:
         yield from _on_treatment(reading, video)
     if asked == "deduplicate" and "deduplicate" not in reading.pictures.treatments:
         yield 'no frame repeats the one before, so none is left out: cadence can be left at "auto"'
+    if (asked == "fields" and not video) or (asked == "detelecine" and not kinds & {"telecine", "shifted"}):
+        yield f'no part of the source is such that cadence "{asked}" makes a difference: it can be left at "auto"'
     if len(kinds) > 1:
         parts = [part.words() for part in seen]
         named = "; ".join(parts[:_MOST_PARTS]) + ("; ..." if len(parts) > _MOST_PARTS else "")
@@ -145,18 +146,13 @@ def _on_treatment(reading: Reading, video: bool) -> Iterator[str]:
         yield f"frames that repeat the one before are left out as asked: {counts}; times are kept"
 
 
-def _require_sense(title: Title, asked: str, evidence: Evidence, seen: tuple[Part, ...]) -> None:
+def _require_film(title: Title, evidence: Evidence, seen: tuple[Part, ...]) -> None:
     kinds = {part.kind for part in seen}
-    if asked == "fields" and not kinds & {"top", "bottom"}:
-        what = "fields of its own moments"
-    elif asked == "detelecine" and not kinds & {"telecine", "shifted"}:
-        what = "telecined film"
-    else:
-        return
-    raise UnsupportedSource(
-        f"{title.name}: no {what} can be seen in it ({evidence.words()}), so cadence {asked!r} would spoil it. Set"
-        ' cadence to "auto", or to "deinterlace" if you know that its frames are pairs of fields.'
-    )
+    if kinds & {"top", "bottom"} and not kinds & {"telecine", "shifted"}:
+        raise UnsupportedSource(
+            f"{title.name}: no telecined film can be seen in it, but video ({evidence.words()}), whose fields cadence"
+            ' "detelecine" would put together wrongly. Set cadence to "auto", or to "deinterlace" for all of it.'
+        )
 
 
 def _treated(asked: str, evidence: Evidence, seen: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -167,6 +163,20 @@ def _treated(asked: str, evidence: Evidence, seen: tuple[Part, ...]) -> tuple[Pa
         order = evidence.top_first
         return (Part(0, evidence.frames, "top" if order else "bottom", order),)
     return seen
+
+
+def _repeat_flags(title: Title, source_print: str, store: Store) -> int:
+    probe = title.probe
+    assert probe is not None
+    place = f"repeats/{content_key({'source': source_print, 'stream': probe.stream})}"
+    try:
+        return int(store.read(place))
+    except (FileNotFoundError, StoreDamaged):
+        with open_source(title.uri, title.name) as source:
+            found = count_repeat_flags(source, probe.stream)
+        require_unchanged(title)
+        store.write(place, str(found).encode())
+        return found
 
 
 def _fields(title: Title, timeline: Timeline, source_print: str, store: Store) -> Fields:

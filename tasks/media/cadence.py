@@ -40,6 +40,8 @@ _CUT_SCORE = 10.0
 _CLEAR, _CLEAR_SHARE = 0.0008, 0.2
 # Evidence that it takes to call a title interlaced that does not say so.
 _UNSAID = 2.0
+# How combed a frame of two pictures is at least, where 1 is that of pictures further apart.
+_SURELY_COMBED = 0.5
 # Frames in a row that are shown for two and for three fields in turn.
 _SOFT_RUN = 8
 
@@ -181,7 +183,9 @@ def _most_likely(timeline: Timeline, evidence: Evidence, fields: Fields, film_on
     cost = np.empty((len(timeline), len(patterns)))
     for column, (pattern, steps) in enumerate(patterns):
         expected = np.array(steps, np.float64)[(number - pattern.phase) % len(steps)]
-        cost[:, column] = clear * np.abs(ways - expected).sum(1)
+        apart = np.abs(ways - expected)
+        apart[:, 0] = np.where(expected[:, 0] > 0, np.maximum(0, _SURELY_COMBED - ways[:, 0]), ways[:, 0])
+        cost[:, column] = clear * apart.sum(1)
     cost[0] += [_at_first(pattern, evidence, film_only) for pattern, _ in patterns]
     if film_only:
         cost[:, [pattern.kind in {"top", "bottom"} for pattern, _ in patterns]] = np.inf

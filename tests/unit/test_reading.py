@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -43,6 +44,13 @@ def pictures(plan: Plan) -> list[Planes]:
         with open_source(work.source, "film") as source:
             found += list(read_pictures(source, work.stream, work.layout, work.window, work.recipe))
     return found
+
+
+def shown_by_ffmpeg(path: Path) -> int:
+    """How many frames FFmpeg makes of a file when it does as its repeat flags say."""
+    said = f"-v error -i {path} -map 0:v -vf repeatfields -fps_mode passthrough -f framecrc -"
+    done = subprocess.run([broken.FFMPEG, *said.split()], capture_output=True, text=True, check=True, timeout=60)
+    return sum(not line.startswith("#") for line in done.stdout.splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,9 @@ def test_film_in_lossy_video_is_recovered_within_its_own_loss(
 
 
 def test_film_that_is_flagged_to_be_shown_unevenly_is_left_as_it_is(originals: list[Planes], tmp_path: Path) -> None:
-    plan = planned(soft(tmp_path / "film.ts", originals), tmp_path / "store")
+    path = soft(tmp_path / "film.ts", originals)
+    assert shown_by_ffmpeg(path) == 40  # so the flags are there
+    plan = planned(path, tmp_path / "store")
     assert (plan.reading.cadence, plan.reading.treatment) == ("soft telecine", "pass")
     evidence = plan.reading.evidence
     assert (evidence.repeat_flags, evidence.uneven, evidence.irregular) == (16, 32, 0)
@@ -128,13 +138,19 @@ def test_every_field_can_be_a_picture(originals: list[Planes], tmp_path: Path) -
     assert {s.key for s in plan.shards}.isdisjoint(s.key for s in planned(path, tmp_path / "store").shards)
 
 
+def test_a_choice_that_would_spoil_a_title_is_refused_with_the_fix(originals: list[Planes], tmp_path: Path) -> None:
+    path = write(tmp_path / "film.mp4", video(originals))
+    with pytest.raises(UnsupportedSource, match=r'film.mp4: no telecined film can be seen .*Set cadence to "auto"'):
+        planned(path, tmp_path / "store", cadence="detelecine")
+
+
 @pytest.mark.parametrize("cadence", ["fields", "detelecine"])
-def test_a_choice_that_would_spoil_a_title_is_refused_with_the_fix(cadence: str, tmp_path: Path) -> None:
-    film = make(tmp_path / "film.mp4", Clip(frames=20))
-    with pytest.raises(
-        UnsupportedSource, match=rf"film.mp4: no .* can be seen in it .*'{cadence}' .*Set cadence to \"auto\""
-    ):
-        planned(film, tmp_path / "store", cadence=cadence)
+def test_a_choice_that_makes_no_difference_is_said_and_changes_nothing(cadence: str, tmp_path: Path) -> None:
+    path = make(tmp_path / "film.mp4", Clip(frames=20))
+    plan, auto = (planned(path, tmp_path / "store", cadence=c) for c in (cadence, "auto"))
+    assert [s.key for s in plan.shards] == [s.key for s in auto.shards]
+    assert any(f'cadence "{cadence}" makes a difference' in said for said in remarks(plan))
+    assert remarks(auto) == ()
 
 
 def test_film_is_what_a_person_says_it_is(telecine: Path, tmp_path: Path) -> None:
