@@ -38,7 +38,7 @@ _CHANGE_AT_CUT, _CHANGE = 2.0, 4.0
 _CUT_SCORE = 10.0
 # Evidence is clear if the ways to weave a frame differ by such a share of its samples, and of the worst of them.
 _CLEAR, _CLEAR_SHARE = 0.0008, 0.2
-# Evidence that it takes to call a title interlaced that does not say so.
+# A title that does not say that it is interlaced: what speaks against that, and how much dearer a change is.
 _UNSAID = 2.0
 # How combed a frame of two pictures is at least, where 1 is that of pictures further apart.
 _SURELY_COMBED = 0.5
@@ -189,7 +189,8 @@ def _most_likely(timeline: Timeline, evidence: Evidence, fields: Fields, film_on
     cost[0] += [_at_first(pattern, evidence, film_only) for pattern, _ in patterns]
     if film_only:
         cost[:, [pattern.kind in {"top", "bottom"} for pattern, _ in patterns]] = np.inf
-    changes = np.where(cut, _CHANGE_AT_CUT, _CHANGE)
+    said = evidence.flagged > evidence.frames // 2
+    changes = np.where(cut, _CHANGE_AT_CUT, _CHANGE) * (1 if said else _UNSAID)
     path = _cheapest(cost, changes)
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
     found = []
