@@ -187,7 +187,7 @@ def _plan(options: argparse.Namespace) -> int:
                     print(f"{title.name}\n  refused: {error}")
                     refused += 1
                     continue
-                print(f"{title.name}  ->  {title.master}\n  {len(plan.timeline)} frames in {len(plan.shards)} shards")
+                print(f"{title.name}  ->  {title.master}\n  {len(plan.shown)} frames in {len(plan.shards)} shards")
                 for shard in plan.shards:
                     warm = f", {shard.warm_up} warm-up frames" if shard.warm_up else ""
                     print(f"    {shard.index:>4}  [{shard.start},{shard.stop})  starts at {shard.cut}{warm}")

@@ -66,6 +66,7 @@ def _remaster(run: Run) -> State[Any]:
         ended[title.name] if number < _PICTURES else ended[title.name].model_copy(update={"preview": ""})
         for number, title in enumerate(titles)
     ]
+    files.write_titles(titles, outcomes)
     verdict = _verdict(outcomes)
     files.write_verdict(verdict)
     _report(run, outcomes, verdict)

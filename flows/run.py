@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import RemasterError
 from tasks.profile import Profile
-from tasks.records import Revision, Shard, Title
+from tasks.records import CadenceNote, Revision, Shard, Title
 from tasks.store import Store
 from tasks.tables import (
     LedgerRow,
@@ -77,6 +78,7 @@ class Outcome(BaseModel):
         remarks: what an operator should know although nothing failed.
         seconds: wall time.
         preview: base64 JPEG of source and master side by side.
+        cadence: what was seen of it and done about it, once it is planned.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,6 +95,7 @@ class Outcome(BaseModel):
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0
     preview: str = ""
+    cadence: CadenceNote | None = None
 
 
 class Verdict(BaseModel):
@@ -136,9 +139,10 @@ class RunFiles:
         """What was asked for. Raises FileNotFoundError if the store knows no such run."""
         return Run.model_validate_json(self._store.read(place(self._id, "run.json")))
 
-    def write_titles(self, titles: list[Title]) -> None:
-        """Note what the library holds."""
-        self._store.write(place(self._id, "titles.parquet"), titles_table(titles))
+    def write_titles(self, titles: list[Title], outcomes: Iterable[Outcome] = ()) -> None:
+        """Note what the library holds and, of titles that have ended, what was seen of their cadences."""
+        notes = {outcome.title: outcome.cadence for outcome in outcomes if outcome.cadence is not None}
+        self._store.write(place(self._id, "titles.parquet"), titles_table(titles, notes))
 
     def read_titles(self, name: str = "") -> list[Title]:
         """What the library holds, or of it only the title called `name`; empty before the scan has ended."""

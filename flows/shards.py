@@ -34,7 +34,7 @@ End = Record | Exception
 def upscale_all(job: Job, block: StoreResults) -> list[End]:
     """Record, or why there is none, for each shard in order. A gap that may be filled is; the job's plan says so."""
     plan, run = job.planned, job.run
-    job.progress.start(job.title.name, len(plan.timeline))
+    job.progress.start(job.title.name, len(plan.shown))
     shown = create_progress_artifact(0.0, key=f"progress-{job.title.id}", description=f"{job.title.name}: shards done")
     job.progress.mirror(job.title.name, shown)  # type: ignore[arg-type]
     ends = _upscale_some(job, block, range(len(plan.shards)))

@@ -80,8 +80,8 @@ def _remaster(job: Job) -> Outcome:
     ends = upscale_all(job, block)
     plan = job.planned
     base = Outcome(
-        title=title.name, state="failed", frames=len(plan.timeline), shards=len(plan.shards), cached=len(job.cached),
-        remarks=title.remarks + remarks(plan),
+        title=title.name, state="failed", frames=len(plan.shown), shards=len(plan.shards), cached=len(job.cached),
+        remarks=title.remarks + remarks(plan), cadence=plan.reading.note(),
     )  # fmt: skip
     failed = what_failed(job, ends)
     if failed:
@@ -135,7 +135,7 @@ def _plan(job: Job) -> None:
     job.progress.phase(job.title.name, "planning")
     job.plan = plan_title(job.title, job.run.profile, job.store, job.run.revisions)
     job.files.write_shards(job.title, job.plan.shards)
-    get_run_logger().info("%d frames in %d shards", len(job.plan.timeline), len(job.plan.shards))
+    get_run_logger().info("%d frames in %d shards", len(job.plan.shown), len(job.plan.shards))
 
 
 @task(cache_key_fn=_master_key, persist_result=True, result_serializer="json", retry_condition_fn=worth_retrying)
@@ -146,7 +146,7 @@ def _finish(job: Job) -> str:
 
 
 def _finishing(job: Job) -> Callable[[int], None]:
-    return lambda frames: job.progress.phase(job.title.name, f"finishing {frames}/{len(job.planned.timeline)}")
+    return lambda frames: job.progress.phase(job.title.name, f"finishing {frames}/{len(job.planned.shown)}")
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=worth_retrying, persist_result=False)

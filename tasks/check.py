@@ -76,9 +76,8 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
 
 
 def _times(plan: Plan, held: Inventory) -> Iterator[Line]:
-    assert plan.title.probe is not None
-    base = plan.title.probe.time_base
-    wanted = [int(pts) * base for pts in plan.timeline.pts]
+    base = plan.reading.pictures.time_base
+    wanted = [int(pts) * base for pts in plan.shown.pts]
     for row in times(wanted, held.times, base, held.picture.time_base):
         seen = f"{row.master} of {row.source}" if row.name == "frames" else row.note or "every time equal to the tick"
         yield row.name, row.verdict != "lost", seen

@@ -118,7 +118,11 @@ def finish_title(
     title, probe = plan.title, plan.title.probe
     assert probe is not None
     key = master_key(plan, profile, records, output)
-    picture = Picture(*plan.master_size(profile.scale), plan.layout, plan.colour, plan.timeline)
+    pictures = plan.reading.pictures
+    picture = Picture(
+        *plan.master_size(profile.scale), plan.layout, plan.colour, plan.shown, pictures.time_base,
+        pictures.rate(probe.frame_rate, len(plan.timeline)),
+    )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
     with ExitStack() as opened:
         folder = opened.enter_context(output.temporary_folder())
@@ -128,7 +132,7 @@ def finish_title(
         if plan.timeline.captions.any() and profile.master.codec in CAPTIONED:
             # Opened once more: a remote file has one position, and its other streams are read meanwhile.
             again = opened.enter_context(open_source(title.uri, title.name))
-            frames = with_captions(frames, plan.layout, again, probe.stream, plan.timeline)
+            frames = with_captions(frames, plan.layout, again, probe.stream, _captioned(plan))
         contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
         require_unchanged(title)  # its sound and subtitles were copied just now
         # Here the file is on this machine's own disk; once it is published it may have to be fetched.
@@ -146,7 +150,7 @@ def finish_title(
         uri=output.uri(title.master),
         sha256=digest.sha256,
         size=digest.size,
-        frames=len(plan.timeline),
+        frames=len(plan.shown),
         picture=contents.picture,
         copied=contents.copied,
         seconds=round(time.perf_counter() - began, 3),
@@ -169,6 +173,12 @@ def _frames(
                 if done % 24 == 0:
                     progress(done)
     progress(done)
+
+
+def _captioned(plan: Plan) -> list[int | None]:
+    """For each picture the timestamp of the frame whose closed captions it carries, if any."""
+    frames = plan.timeline.pts[plan.reading.pictures.base].tolist()
+    return [pts if captioned else None for pts, captioned in zip(frames, plan.shown.captions.tolist(), strict=True)]
 
 
 def _record_place(key: str) -> str:

@@ -15,17 +15,17 @@ import numpy as np
 
 from tasks.errors import StoreDamaged, UsageError
 from tasks.media.bars import BARS_VERSION, Bars, bars_of
-from tasks.media.cadence import CADENCE_VERSION, CONTEXT, Cadence, gather
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout
-from tasks.media.probe import Probe
-from tasks.media.read import window
+from tasks.media.read import Window, window
+from tasks.media.recipe import RECIPE_VERSION, Recipe
 from tasks.media.segment import SEGMENT_VERSION
 from tasks.media.timeline import TIMELINE_VERSION, Timeline, read_timeline
 from tasks.pool.worker import UPSCALE_VERSION
 from tasks.profile import Profile, ShardSettings, with_settings
+from tasks.reading import Reading, read_cadence, remarks_on
 from tasks.records import Network, Revision, Shard, Title, Work, content_key
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
@@ -44,13 +44,13 @@ class Plan:
         title: which one.
         fingerprint: of the source's bytes.
         timeline: its frame table.
-        cadence: how its frames are read.
+        reading: how its frames become pictures.
         bars: what is cut off before the network, in source pixels.
         restored: what of it is put back as exact black.
-        cuts: frame numbers at which a shot begins, the first frame not counted.
+        cuts: numbers of pictures at which a shot begins, the first one not counted.
         layout, colour: of the master (and its segments).
         model: network and settings.
-        shards: in order, together every frame exactly once.
+        shards: in order, together every picture exactly once.
         work: the workers' orders, one a shard.
         revised: shards that are made otherwise than the others.
     """
@@ -58,7 +58,7 @@ class Plan:
     title: Title
     fingerprint: str
     timeline: Timeline
-    cadence: Cadence
+    reading: Reading
     bars: Bars
     restored: Bars
     cuts: tuple[int, ...]
@@ -68,6 +68,11 @@ class Plan:
     shards: tuple[Shard, ...]
     work: tuple[Work, ...]
     revised: tuple[Revised, ...] = ()
+
+    @property
+    def shown(self) -> Timeline:
+        """The frame table of the master's pictures."""
+        return self.reading.pictures.shown
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -115,7 +120,7 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
         UsageError: a revision is of frames that are no shard of the title.
         SourceError: damaged or truncated.
         SourceChanged: replaced or written to since it was scanned.
-        UnsupportedSource: changing size, or not encodable as asked.
+        UnsupportedSource: changing size, of another cadence than asked, or not encodable as asked.
         UnknownModel, UnsupportedScale, WeightsError: see `vsr_model`.
     """
     assert title.probe is not None
@@ -126,7 +131,7 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
     limits = profile.limits.limits()
     timeline = _timeline(title, source_print, store, limits)
     limits.require(title.name, frames=len(timeline))
-    cadence = choose_cadence(profile.cadence, title.probe, timeline)
+    reading = read_cadence(title, profile.cadence, timeline, source_print, store)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
     colour = master_colour(title.probe.colour, layout)
@@ -134,8 +139,8 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
     if profile.bars != "keep":
         bars = bars_of(timeline.black, title.probe.height, title.probe.width, title.probe.layout)
     restored = bars if profile.bars == "restore" else Bars()
-    cuts = shot_cuts(timeline, profile.shards.cut_score)
-    base = Plan(title, source_print, timeline, cadence, bars, restored, cuts, layout, colour, model, (), ())
+    cuts = reading.pictures.numbers(shot_cuts(timeline, profile.shards.cut_score))
+    base = Plan(title, source_print, timeline, reading, bars, restored, cuts, layout, colour, model, (), ())
     require_encodable(settings, *base.master_size(profile.scale), layout, title.name)
     shards = tuple(_shards(base, profile, info))
     plan = replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
@@ -236,21 +241,12 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info:
         start, reason = stop, next_reason
 
 
-def choose_cadence(asked: str, probe: Probe, timeline: Timeline) -> Cadence:
-    """How a title's frames are read: as asked, or by the evidence."""
-    evidence = gather(timeline, probe.field_order)
-    if asked == "deinterlace" or (asked == "auto" and evidence.interlaced(probe.height)):
-        return "top" if evidence.top_first else "bottom"
-    return "progressive"
-
-
 def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
-    probe, pts = plan.title.probe, plan.timeline.pts
-    assert probe is not None
-    spans = cut_spans(len(plan.timeline), plan.cuts, profile.shards, info)
+    pts = plan.timeline.pts[plan.reading.pictures.base]
+    spans = cut_spans(len(pts), plan.cuts, profile.shards, info)
     for index, span in enumerate(spans):
         fed = span.warm_up + span.stop - span.start + span.look_ahead
-        seeks = window(plan.timeline, span.start - span.warm_up, span.stop, _context(plan)).seeks
+        seeks = _read(plan, span.start - span.warm_up, span.stop)[0].seeks
         shard = Shard(
             title=plan.title.name,
             index=index,
@@ -272,6 +268,7 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
     """Content hash of everything that decides a shard's pixels: same key, same bytes. Names and paths are not in it."""
     probe, model = plan.title.probe, plan.model
     assert probe is not None
+    _, recipe = _read(plan, shard.start - shard.warm_up, shard.stop + shard.look_ahead)
     return content_key(
         {
             "source": plan.fingerprint,
@@ -280,7 +277,7 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "warm_up": shard.warm_up,
             "look_ahead": shard.look_ahead,
             "cuts": [c for c in plan.cuts if shard.start - shard.warm_up < c < shard.stop],
-            "cadence": plan.cadence if plan.cadence == "progressive" else [plan.cadence, CADENCE_VERSION],
+            "cadence": [recipe, RECIPE_VERSION] if recipe else "progressive",
             "bars": [plan.bars, plan.restored, BARS_VERSION] if plan.bars else [],
             "colour": probe.colour,
             # A weights file is its contents, wherever it lies.
@@ -297,6 +294,7 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
     probe = plan.title.probe
     assert probe is not None
     first = shard.start - shard.warm_up
+    frames, recipe = _read(plan, first, shard.stop + shard.look_ahead)
     return Work(
         shard=shard,
         source=plan.title.uri,
@@ -307,8 +305,8 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         restored=plan.restored,
         layout=probe.layout,
         colour=probe.colour,
-        window=window(plan.timeline, first, shard.stop + shard.look_ahead, _context(plan)),
-        cadence=plan.cadence,
+        window=frames,
+        recipe=recipe,
         cuts=tuple(c for c in plan.cuts if first < c < shard.stop),
         scale=profile.scale,
         seed=profile.seed,
@@ -322,9 +320,8 @@ def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
 def remarks(plan: Plan) -> tuple[str, ...]:
     """What a person should know of how a title is read."""
     said: list[str] = []
-    probe, colour = plan.title.probe, plan.colour
-    if probe is not None:
-        said += _on_cadence(plan, probe)
+    colour = plan.colour
+    said += remarks_on(plan.reading)
     if plan.bars:
         bars = plan.bars
         lines = f"top {bars.top}, bottom {bars.bottom}, left {bars.left}, right {bars.right}"
@@ -339,26 +336,10 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _on_cadence(plan: Plan, probe: Probe) -> Iterator[str]:
-    """How fields are treated, and where a forced choice goes against what is seen."""
-    evidence = gather(plan.timeline, probe.field_order)
-    looks = evidence.interlaced(probe.height)
-    if plan.cadence != "progressive" and looks:
-        yield f"the source is interlaced ({evidence.words()}): deinterlaced, one picture for each frame"
-    elif plan.cadence != "progressive":
-        yield (
-            f"the source does not look interlaced ({evidence.words()}) and is deinterlaced as asked, which softens"
-            ' whole pictures: leave cadence at "auto" unless you know better'
-        )
-    elif looks:
-        yield (
-            f"the source looks interlaced ({evidence.words()}) and is read as progressive as asked, so that combs are"
-            ' upscaled: set cadence to "auto" or "deinterlace"'
-        )
-
-
-def _context(plan: Plan) -> int:
-    return 0 if plan.cadence == "progressive" else CONTEXT
+def _read(plan: Plan, start: int, stop: int) -> tuple[Window, Recipe]:
+    """The frames that pictures [start, stop) are made of, and how."""
+    pictures = plan.reading.pictures
+    return window(plan.timeline, *pictures.frames(start, stop, len(plan.timeline))), pictures.recipe(start, stop)
 
 
 def _fingerprint(title: Title, store: Store) -> str:

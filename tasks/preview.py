@@ -8,7 +8,7 @@ from tasks.media.bars import Bars, cut_off
 from tasks.media.colour import to_rgb
 from tasks.media.pixels import to_planes
 from tasks.media.preview import side_by_side
-from tasks.media.read import read_window, window
+from tasks.media.read import read_pictures, window
 from tasks.media.segment import read_segment
 from tasks.plan import Plan
 from tasks.records import Record
@@ -25,8 +25,10 @@ def preview_title(plan: Plan, records: list[Record], store: Store) -> bytes:
     frame = (shard.start + shard.stop) // 2
     device = torch.device("cpu")
     with open_source(plan.title.uri, plan.title.name) as source:
-        wanted = window(plan.timeline, frame, frame + 1)
-        whole = read_window(source, probe.stream, probe.layout, wanted)
+        pictures = plan.reading.pictures
+        wanted = window(plan.timeline, *pictures.frames(frame, frame + 1, len(plan.timeline)))
+        recipe = pictures.recipe(frame, frame + 1)
+        whole = read_pictures(source, probe.stream, probe.layout, wanted, recipe)
         left_out = Bars() if plan.restored else plan.bars
         before = [cut_off(planes, probe.layout, left_out) for planes in whole]
     with open_source(store.uri(records[middle].segment), f"segment of {shard.name}") as source:

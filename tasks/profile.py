@@ -157,8 +157,10 @@ class Profile(_Section):
     video_stream: Annotated[int, Field(ge=0)] | Literal["auto", "largest", "default"] = Field(
         "auto", description="Which of several video streams: the longest (auto), the largest, the default, or a number."
     )
-    cadence: Literal["auto", "progressive", "deinterlace"] = Field(
-        "auto", description="Deinterlace what looks interlaced (auto), nothing (progressive), or everything."
+    cadence: Literal["auto", "progressive", "deinterlace", "fields", "detelecine", "deduplicate"] = Field(
+        "auto",
+        description="What to do about fields: what each part of a title needs (auto), nothing, or deinterlace all;"
+        " or auto with a picture for each field, for film only, or without frames that repeat.",
     )
     bars: Literal["restore", "remove", "keep"] = Field(
         "restore",

@@ -34,12 +34,13 @@ class _Part(BaseModel):
 
 
 class SourceLine(_Part):
-    """The source: its name in the library, BLAKE2b-256 and size of its bytes, and how its frames were read."""
+    """The source: its name in the library, BLAKE2b-256 and size of its bytes, its cadence and what was done with it."""
 
     name: str
     blake2b: str
     size: int
     cadence: Cadence = "progressive"
+    treatment: str = "pass"
 
 
 class ModelLine(_Part):
@@ -130,7 +131,13 @@ def make_receipt(
     model = plan.model
     return Receipt(
         receipt=RECEIPT_VERSION,
-        source=SourceLine(name=plan.title.name, blake2b=plan.fingerprint, size=plan.title.size, cadence=plan.cadence),
+        source=SourceLine(
+            name=plan.title.name,
+            blake2b=plan.fingerprint,
+            size=plan.title.size,
+            cadence=plan.reading.cadence,
+            treatment=plan.reading.treatment,
+        ),
         model=ModelLine(
             name=_leaf(model.name),
             weights_hash=model.weights_hash,

@@ -13,12 +13,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter
 
 from tasks.media.bars import Bars
-from tasks.media.cadence import Cadence
 from tasks.media.carry import Copied
 from tasks.media.colour import Colour
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import Window
+from tasks.media.recipe import Recipe
 from tasks.seal import require_intact, sealed
 
 T = TypeVar("T")
@@ -63,16 +63,16 @@ class Title:
 
 @dataclass(frozen=True)
 class Shard:
-    """A contiguous range of a title's frames: the unit of work, retry and caching.
+    """A contiguous range of a title's pictures: the unit of work, retry and caching.
 
     Attributes:
         title: the title's name.
         index: 0, 1, ... in the title.
-        start, stop: frames [start, stop).
-        warm_up: frames before `start` to feed and throw away.
-        look_ahead: frames from `stop` on to feed, so that the last ones are made as in an unbroken run.
+        start, stop: pictures [start, stop); where nothing is done about a title's cadence, pictures are frames.
+        warm_up: pictures before `start` to feed and throw away.
+        look_ahead: pictures from `stop` on to feed, so that the last ones are made as in an unbroken run.
         cut: why it starts where it does: "start" of the title, "shot" change, or "length".
-        first_pts, last_pts: of its own frames.
+        first_pts, last_pts: of the first and the last frame that is shown in it.
         seek_pts: of the nearest key frame at or before the first frame to decode.
         cost: estimated work, in source megapixels times frames, warm-up and look-ahead included.
         key: content hash of everything that decides its pixels.
@@ -100,6 +100,25 @@ class Shard:
     def record(self) -> str:
         """Store key of its record."""
         return record_place(self.key)
+
+
+@dataclass(frozen=True)
+class CadenceNote:
+    """What was seen of a title's cadence and done about it.
+
+    Attributes:
+        cadence: what it is (`tasks.media.cadence`), in a word.
+        treatment: what was done (`tasks.media.recipe`).
+        parts: its parts, in words.
+        pictures: of the master.
+        evidence: what was counted, by name.
+    """
+
+    cadence: str
+    treatment: str
+    parts: tuple[str, ...]
+    pictures: int
+    evidence: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -172,9 +191,9 @@ class Work:
         bars: what is cut off before the network, in source pixels.
         restored: what of it is put back as exact black.
         layout, colour: of the source's planes.
-        window: frames to decode, from the warm-up's first to the last of what is looked ahead.
-        cadence: how they are read.
-        cuts: frame numbers within the window at which a shot begins.
+        window: frames to decode, for the pictures from the warm-up's first to the last of what is looked ahead.
+        recipe: of those pictures; empty if they are the frames.
+        cuts: numbers of those pictures at which a shot begins.
         scale: factor on width and height.
         seed: base of every random draw.
         weights_hash: of the network the shard's key speaks of.
@@ -193,7 +212,7 @@ class Work:
     layout: Layout
     colour: Colour
     window: Window
-    cadence: Cadence
+    recipe: Recipe
     cuts: tuple[int, ...]
     scale: int
     seed: int

@@ -4,6 +4,7 @@ titles    one row a file of the library          runs/RUN/titles.parquet
 shards    one row a shard                        runs/RUN/shards.parquet/  (one file a title)
 ledger    one row a finished attempt of a shard  runs/RUN/ledger.parquet/  (files as the run goes on)
 timeline  one row a frame of a title             timelines/KEY.parquet
+fields    the same, what its fields look like    fields/KEY.parquet
 
 A folder of files with one schema is one table to any Parquet tool. Column units are in docs/tables.md.
 """
@@ -13,17 +14,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.media.fields import Fields
 from tasks.media.probe import Probe
 from tasks.media.timeline import Timeline
-from tasks.records import Shard, Title, from_json, to_json
+from tasks.records import CadenceNote, Shard, Title, from_json, to_json
 
 _ROWS = b"remaster.rows"  # in a table's metadata: the hash of its rows
 TITLES = pa.schema(
@@ -43,6 +46,11 @@ TITLES = pa.schema(
         ("frame_rate", pa.float64()),
         ("duration", pa.float64()),
         ("probe", pa.string()),
+        ("cadence", pa.string()),
+        ("treatment", pa.string()),
+        ("parts", pa.list_(pa.string())),
+        ("pictures", pa.int64()),
+        ("evidence", pa.map_(pa.string(), pa.int64())),
     ]
 )
 SHARDS = pa.schema(
@@ -97,6 +105,7 @@ TIMELINE = pa.schema(
         ("black", pa.list_(pa.int32(), 4)),
     ]
 )
+FIELDS = pa.schema([("own", pa.float32()), ("top", pa.float32()), ("bottom", pa.float32()), ("repeats", pa.bool_())])
 
 
 @dataclass(frozen=True)
@@ -137,11 +146,11 @@ class LedgerRow:
     fidelity: float = float("nan")
 
 
-def titles_table(titles: Iterable[Title]) -> bytes:
-    """Titles as Parquet."""
+def titles_table(titles: Iterable[Title], notes: Mapping[str, CadenceNote] = MappingProxyType({})) -> bytes:
+    """Titles as Parquet, with what is known of their cadences, by name."""
     rows = []
     for title in titles:
-        probe = title.probe
+        probe, note = title.probe, notes.get(title.name)
         rows.append(
             {
                 "name": title.name,
@@ -159,6 +168,11 @@ def titles_table(titles: Iterable[Title]) -> bytes:
                 "frame_rate": float(probe.frame_rate) if probe else 0.0,
                 "duration": probe.duration if probe else 0.0,
                 "probe": to_json(probe).decode() if probe else "",
+                "cadence": note.cadence if note else "",
+                "treatment": note.treatment if note else "",
+                "parts": list(note.parts) if note else [],
+                "pictures": note.pictures if note else 0,
+                "evidence": list(note.evidence.items()) if note else [],
             }
         )
     return _parquet(pa.Table.from_pylist(rows, TITLES))
@@ -243,6 +257,17 @@ def read_timeline_table(data: bytes) -> Timeline:
     columns: dict[str, Any] = {name: np.ascontiguousarray(table[name].to_numpy()) for name in names}
     black = table["black"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
     return Timeline(**columns, black=np.ascontiguousarray(black))
+
+
+def fields_table(table: Fields) -> bytes:
+    """A table of fields as Parquet."""
+    return _parquet(pa.table({f.name: getattr(table, f.name) for f in fields(Fields)}, FIELDS))
+
+
+def read_fields_table(data: bytes) -> Fields:
+    """A table of fields from Parquet."""
+    table = pq.read_table(io.BytesIO(data))
+    return Fields(**{f.name: np.ascontiguousarray(table[f.name].to_numpy()) for f in fields(Fields)})
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -6,37 +6,37 @@ source is decoded once more beside them, if it has any.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import av
 from av.video.reformatter import Interpolation
 
 from tasks.media.pixels import Layout, Planes, fill, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
-from tasks.media.timeline import Timeline
 
 # Codecs whose encoders write them.
 CAPTIONED = frozenset({"h264", "h265"})
 
 
 def with_captions(
-    frames: Iterator[av.VideoFrame], layout: Layout, source: Source, picture: int, timeline: Timeline
+    frames: Iterator[av.VideoFrame], layout: Layout, source: Source, picture: int, twins: Iterable[int | None]
 ) -> Iterator[av.VideoFrame]:
     """The same frames, with the captions of the source's.
 
     Args:
-        frames: one a row of `timeline`, all of one size.
+        frames: all of one size.
         layout: of their planes.
         source, picture: the file and the index of its picture stream.
+        twins: for each frame the timestamp, in the source, of the one whose captions it gets; None for none.
 
     Raises:
         SourceError: the source cannot be decoded.
     """
     with open_input(source) as container, source_errors(source, "reading its closed captions"):
         shown = container.decode(video_stream(container, picture))
-        for frame, pts, captioned in zip(frames, timeline.pts.tolist(), timeline.captions.tolist(), strict=True):
-            twin = next((one for one in shown if one.pts == pts), None)
-            yield _dressed(to_planes(frame, layout), layout, twin) if captioned and twin is not None else frame
+        for frame, pts in zip(frames, twins, strict=True):
+            twin = next((one for one in shown if one.pts == pts), None) if pts is not None else None
+            yield _dressed(to_planes(frame, layout), layout, twin) if twin is not None else frame
 
 
 def _dressed(planes: Planes, layout: Layout, twin: av.VideoFrame) -> av.VideoFrame:

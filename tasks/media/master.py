@@ -48,13 +48,23 @@ _PICTURE_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_of_by
 
 @dataclass(frozen=True)
 class Picture:
-    """What the master's picture is: size in samples, layout, colour, and the timestamps of its frames."""
+    """What the master's picture is.
+
+    Attributes:
+        height, width: in samples.
+        layout, colour: of its frames.
+        timeline: the table of its frames.
+        time_base: seconds a tick of that; unset: the source's.
+        frame_rate: average; unset: the source's.
+    """
 
     height: int
     width: int
     layout: Layout
     colour: Colour
     timeline: Timeline
+    time_base: Fraction | None = None
+    frame_rate: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ def write_master(
             output.start_encoding()
             # A picture that begins below zero would lose what is there: all streams begin so much later instead.
             below = max(0, -int(picture.timeline.pts[0]))
-            copies = copy_packets(original, source, targets, carried, below * probe.time_base)
+            copies = copy_packets(original, source, targets, carried, below * (picture.time_base or probe.time_base))
             encoded = _encode(video, picture, frames, below)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
@@ -159,8 +169,8 @@ def _lay_out(
     for stream in original.streams:
         if stream.index == probe.stream:
             video = add_picture(
-                output, settings, picture.height, picture.width, picture.layout, picture.colour, probe.time_base,
-                probe.frame_rate, probe.sample_aspect,
+                output, settings, picture.height, picture.width, picture.layout, picture.colour,
+                picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
             )  # fmt: skip
             if probe.display_matrix is not None:
                 video.set_display_matrix(probe.display_matrix)

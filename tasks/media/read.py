@@ -15,10 +15,11 @@ import av.error
 import numpy as np
 
 from tasks.errors import SourceChanged
-from tasks.media.cadence import Cadence, pictures
 from tasks.media.pixels import Layout, Planes, checksum, to_planes
+from tasks.media.recipe import Recipe
 from tasks.media.source import Source, open_input, source_errors, video_stream
 from tasks.media.timeline import Timeline
+from tasks.media.weave import pictures
 
 # How many key frames further back to try before decoding from the beginning.
 _SEEK_ATTEMPTS = 3
@@ -31,7 +32,6 @@ class Window:
     Attributes:
         start: frame number of the first one.
         pts, checksum: of each frame, from the frame table.
-        before, after: how many at either end are read for their neighbours' sake only.
         seeks: timestamps of key frames at or before the first one, nearest first.
     """
 
@@ -39,14 +39,10 @@ class Window:
     pts: tuple[int, ...]
     checksum: tuple[int, ...]
     seeks: tuple[int, ...]
-    before: int = 0
-    after: int = 0
 
 
-def window(timeline: Timeline, start: int, stop: int, context: int = 0) -> Window:
-    """The window of frames [start, stop) of a title, with as many more at either end as there are up to `context`."""
-    before, after = min(context, start), min(context, len(timeline) - stop)
-    start, stop = start - before, stop + after
+def window(timeline: Timeline, start: int, stop: int) -> Window:
+    """The window of frames [start, stop) of a title."""
     keys = np.flatnonzero(timeline.key[: start + 1])[::-1][:_SEEK_ATTEMPTS]
     return Window(
         start=start,
@@ -54,23 +50,19 @@ def window(timeline: Timeline, start: int, stop: int, context: int = 0) -> Windo
         checksum=tuple(timeline.checksum[start:stop].tolist()),
         # Frame 0 is where the file begins: no seek needed.
         seeks=tuple(int(timeline.pts[k]) for k in keys if k > 0),
-        before=before,
-        after=after,
     )
 
 
 def read_pictures(
-    source: Source, stream_index: int, layout: Layout, wanted: Window, cadence: Cadence
+    source: Source, stream_index: int, layout: Layout, wanted: Window, recipe: Recipe
 ) -> Iterator[Planes]:
-    """The frames of a window as pictures, those that are read for their neighbours' sake left out.
+    """The pictures that a recipe makes of the frames of a window; all of them if it is empty.
 
     Raises:
         SourceError, SourceChanged: see `read_window`.
     """
-    made = pictures(read_window(source, stream_index, layout, wanted), layout, cadence)
-    last = len(wanted.pts) - wanted.after
-    # To the end, which proves the source is still the same.
-    yield from (planes for n, planes in enumerate(made) if wanted.before <= n < last)
+    # The window is read to its end, which proves the source is still the same.
+    yield from pictures(read_window(source, stream_index, layout, wanted), wanted.start, layout, recipe)
 
 
 def read_window(source: Source, stream_index: int, layout: Layout, wanted: Window) -> Iterator[Planes]:

@@ -206,7 +206,7 @@ class ShardWorker:
         chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // (work.height * work.width * work.scale**2)))
         with open_source(work.source, work.shard.name) as source, Stages(capacity=2 * chunk) as stages:
             decoded = stages.produce(
-                timed(read_pictures(source, work.stream, work.layout, work.window, work.cadence), busy, "decode")
+                timed(read_pictures(source, work.stream, work.layout, work.window, work.recipe), busy, "decode")
             )
             finished = stages.consume(lambda frames: self._write(work, path, frames, busy))
             gauge = _Fidelity(work)
@@ -343,8 +343,8 @@ class _NotNumbers(Exception):
 
 
 def _first_fed(work: Work) -> int:
-    """The title's number of the first frame the network is given."""
-    return work.window.start + work.window.before
+    """The title's number of the first picture the network is given."""
+    return work.shard.start - work.shard.warm_up
 
 
 def _batches(items: Iterator[Planes], size: int, first: int, cuts: tuple[int, ...]) -> Iterator[list[Planes]]:

@@ -65,7 +65,7 @@ def measure(source: Path, shard_frames: int) -> None:
     for work in plan.work:
         worker.upscale(work)
     figures = {
-        "frames": len(plan.timeline),
+        "frames": len(plan.shown),
         "shards": len(plan.shards),
         "loaded_mb": loaded,
         "peak_mb": memory("VmHWM"),

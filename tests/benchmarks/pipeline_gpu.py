@@ -58,7 +58,7 @@ def run(plan: Plan, worker: ShardWorker) -> dict[str, Any]:
     for record in records:
         busy.update(record.seconds)
     frames = sum(record.frames for record in records)
-    fed = sum(len(work.window.pts) - work.window.before - work.window.after for work in plan.work)
+    fed = sum(shard.warm_up + shard.stop - shard.start + shard.look_ahead for shard in plan.shards)
     return {
         "shards": len(records), "frames": frames, "with warm-up": fed, "seconds": round(seconds, 2),
         "fps": round(frames / seconds, 2), "busy": {name: round(value, 2) for name, value in busy.items()},

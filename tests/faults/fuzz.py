@@ -12,7 +12,6 @@ import resource
 import sys
 import tempfile
 import traceback
-from itertools import islice
 from pathlib import Path
 
 from tests.clips import Clip, make
@@ -106,9 +105,11 @@ def treat(path: Path, store: Path) -> str:
     try:
         plan = plan_title(title, profile, Store(str(store)))
         with open_source(title.uri, title.name) as source:
-            wanted = window(plan.timeline, 0, min(2, len(plan.timeline)))
+            pictures = plan.reading.pictures
+            some = min(2, len(pictures))
+            wanted = window(plan.timeline, *pictures.frames(0, some, len(plan.timeline)))
             frames = list(
-                islice(read_pictures(source, title.probe.stream, title.probe.layout, wanted, plan.cadence), 2)
+                read_pictures(source, title.probe.stream, title.probe.layout, wanted, pictures.recipe(0, some))
             )
     except RemasterError:
         return "refused"

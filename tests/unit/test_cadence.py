@@ -1,118 +1,145 @@
-"""Fields become pictures: the same ones whichever part of a title is read, in the format they came in."""
+"""What a title's frames are is found, part by part, from fields that were woven here and are therefore known."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tasks.media.cadence import CONTEXT, Evidence, gather, pictures
-from tasks.media.pixels import Layout, Planes
+from tasks.media.cadence import Part, cadence_of, classify, gather
+from tasks.media.fields import Fields, measure
+from tasks.media.pixels import Planes
 from tasks.media.timeline import BOTTOM_FIRST, PROGRESSIVE, TOP_FIRST, UNDETERMINED, Timeline
-
-LAYOUTS = [
-    Layout("yuv", 8, 1, 1), Layout("yuv", 10, 1, 0), Layout("yuv", 12, 0, 0), Layout("gray", 8), Layout("gray", 16),
-    Layout("rgb", 8), Layout("rgb", 10), Layout("yuv", 16, 1, 1),
-]  # fmt: skip
+from tests.fielded import LAYOUT, film, shifted, telecined, video
 
 
-def moving(number: float, layout: Layout, height: int, width: int) -> Planes:
-    """A smooth pattern that moves by two pixels for each number."""
-    planes = []
-    for rows, columns in layout.plane_shapes(height, width):
-        y, x = np.arange(rows)[:, None] / rows, np.arange(columns)[None, :] / columns
-        wave = 0.5 + 0.4 * np.sin(12 * (x - 2 * number / width) + 5 * y)
-        planes.append((wave * ((1 << layout.depth) - 1)).astype(layout.dtype))
-    return tuple(planes)
-
-
-def woven(frames: int, layout: Layout, height: int, width: int, top_first: bool = True) -> list[Planes]:
-    """Frames of two moments each, and so of two fields."""
-    made = []
-    for n in range(frames):
-        early, late = moving(n, layout, height, width), moving(n + 0.5, layout, height, width)
-        first = 0 if top_first else 1
-        pair = tuple(np.array(plane) for plane in late)
-        for plane, now in zip(pair, early, strict=True):
-            plane[first::2] = now[first::2]
-        made.append(pair)
-    return made
-
-
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.pix_fmt)
-def test_every_frame_comes_out_as_a_picture_of_its_layout(layout: Layout) -> None:
-    frames = woven(5, layout, 36, 50)
-    out = list(pictures(iter(frames), layout, "top"))
-    assert len(out) == 5
-    for planes, source in zip(out, frames, strict=True):
-        assert [plane.shape for plane in planes] == [plane.shape for plane in source]
-        assert all(plane.dtype == layout.dtype for plane in planes)
-        np.testing.assert_array_equal(planes[0][::2], source[0][::2])  # the first field is kept as it is
-
-
-@pytest.mark.parametrize(("first", "stop"), [(0, 4), (3, 9), (8, 12), (5, 6)])
-def test_a_part_with_its_neighbours_is_that_part_of_the_whole(first: int, stop: int) -> None:
-    layout = Layout("yuv", 8, 1, 1)
-    frames = woven(12, layout, 48, 64)
-    whole = list(pictures(iter(frames), layout, "top"))
-    start, end = max(0, first - CONTEXT), min(12, stop + CONTEXT)
-    part = list(pictures(iter(frames[start:end]), layout, "top"))[first - start :][: stop - first]
-    for one, other in zip(part, whole[first:stop], strict=True):
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("top_first", [True, False])
-def test_the_right_field_order_gives_the_picture_of_the_moment(top_first: bool) -> None:
-    layout = Layout("gray", 8)
-    frames = woven(8, layout, 64, 64, top_first)
-    truth = [moving(n, layout, 64, 64)[0].astype(int) for n in range(8)]
-
-    def error(made: list[Planes]) -> float:
-        inner = zip(made[2:6], truth[2:6], strict=True)
-        return float(np.mean([np.abs(planes[0].astype(int) - wanted).mean() for planes, wanted in inner]))
-
-    right, wrong = ("top", "bottom") if top_first else ("bottom", "top")
-    assert error(list(pictures(iter(frames), layout, right))) < 0.5  # type: ignore[arg-type]
-    assert error(list(pictures(iter(frames), layout, wrong))) > 1.0  # type: ignore[arg-type]
-    assert error(frames) > 1.0
-
-
-def test_progressive_frames_are_not_touched() -> None:
-    layout = Layout("yuv", 8, 1, 1)
-    frames = woven(3, layout, 16, 16)
-    assert list(pictures(iter(frames), layout, "progressive")) == frames
-    assert list(pictures(iter([]), layout, "top")) == []
-
-
-def timeline(fields: list[int], flagged: int) -> Timeline:
+def timeline(fields: Sequence[int], flagged: int, pts: Sequence[int] | None = None) -> Timeline:
     n = len(fields)
     return Timeline(
-        pts=np.arange(n), duration=np.ones(n, np.int64), checksum=np.zeros(n, np.uint32), key=np.ones(n, bool),
-        scene=np.zeros(n, np.float32), flagged=np.arange(n) < flagged, fields=np.array(fields, np.uint8),
-        captions=np.zeros(n, bool), black=np.zeros((n, 4), np.int32),
+        pts=np.arange(n) * 1001 if pts is None else np.array(pts), duration=np.full(n, 1001, np.int64),
+        checksum=np.arange(n).astype(np.uint32), key=np.ones(n, bool), scene=np.zeros(n, np.float32),
+        flagged=np.arange(n) < flagged, fields=np.array(fields, np.uint8), captions=np.zeros(n, bool),
+        black=np.zeros((n, 4), np.int32),
     )  # fmt: skip
 
 
+def seen(frames: Sequence[Planes], flagged: bool = False, cuts: Sequence[int] = ()) -> tuple[Part, ...]:
+    table = timeline([UNDETERMINED] * len(frames), len(frames) if flagged else 0)
+    table.scene[list(cuts)] = 50
+    return classify(table, gather(table, 0), measure(iter(frames), LAYOUT))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Planes]:
+    return film(48)
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_every_kind_of_cadence_is_told_from_the_others(flagged: bool, pictures: list[Planes]) -> None:
+    whole = "psf" if flagged else "progressive"
+    assert seen(pictures, flagged) == (Part(0, 48, whole),)  # type: ignore[arg-type]
+    assert seen(video(pictures), flagged) == (Part(0, 24, "top"),)
+    assert seen(video(pictures, False), flagged) == (Part(0, 24, "bottom", False),)
+    assert seen(telecined(pictures), flagged) == (Part(0, 60, "telecine"),)
+    assert seen(telecined(pictures, False), flagged) == (Part(0, 60, "telecine", False),)
+    assert seen(shifted(pictures), flagged) == (Part(0, 47, "shifted"),)
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 3, 4])
+def test_telecine_is_found_wherever_in_its_five_frames_a_title_begins(left_out: int, pictures: list[Planes]) -> None:
+    assert seen(telecined(pictures)[left_out:]) == (Part(0, 60 - left_out, "telecine", True, 5 - left_out),)
+
+
+def test_each_part_of_a_mixed_title_is_told(pictures: list[Planes]) -> None:
+    frames = [*pictures[:20], *telecined(pictures[:24])[4:], *video(pictures), *telecined(pictures[24:40])]
+    parts = seen(frames, cuts=(20, 46, 70))
+    assert [(part.start, part.kind) for part in parts] == [
+        (0, "progressive"),
+        (20, "telecine"),
+        (46, "top"),
+        (70, "telecine"),
+    ]
+    assert [part.phase for part in parts if part.kind == "telecine"] == [(20 - 4) % 5, 70 % 5]
+    assert cadence_of(parts) == "mixed"
+
+
+def test_a_telecine_that_is_cut_anew_at_a_shot_is_followed(pictures: list[Planes]) -> None:
+    frames = [*telecined(pictures[:16])[:18], *telecined(film(16, 90, shot=1))[1:]]
+    assert [(part.start, part.phase) for part in seen(frames, cuts=(18,))] == [(0, 0), (18, 17 % 5)]
+
+
+def test_noise_and_stillness_are_no_fields(pictures: list[Planes]) -> None:
+    random = np.random.default_rng(0)
+    still = [
+        tuple(np.clip(plane + random.normal(0, 8, plane.shape), 0, 255).astype(np.uint8) for plane in pictures[0])
+        for _ in range(30)
+    ]
+    assert seen(still) == (Part(0, 30, "progressive"),)
+    assert seen([pictures[0]] * 30) == (Part(0, 30, "progressive"),)
+
+
 @pytest.mark.parametrize(
-    ("fields", "flagged", "field_order", "height", "interlaced", "top_first"),
+    ("fields", "flagged", "field_order", "kind"),
     [
-        ([TOP_FIRST] * 20, 20, 2, 576, True, True),
-        ([BOTTOM_FIRST] * 20, 20, 2, 576, True, False),  # the file lies
-        ([TOP_FIRST] * 9 + [BOTTOM_FIRST] * 9, 20, 3, 576, True, False),  # still pictures: the file's word
-        ([UNDETERMINED] * 20, 20, 3, 576, True, False),
-        ([UNDETERMINED] * 20, 20, 0, 576, True, True),
-        ([PROGRESSIVE] * 20, 20, 2, 576, False, True),  # progressive in an interlaced stream
-        ([TOP_FIRST] * 16 + [PROGRESSIVE] * 4, 0, 0, 576, True, True),
-        ([TOP_FIRST] * 10 + [PROGRESSIVE] * 10, 0, 0, 576, False, True),
-        ([TOP_FIRST] * 20, 0, 0, 144, False, True),  # too small for fields
+        ([TOP_FIRST] * 20, 20, 2, "top"),
+        ([BOTTOM_FIRST] * 20, 20, 2, "bottom"),  # the file lies
+        ([TOP_FIRST] * 9 + [BOTTOM_FIRST] * 9, 20, 3, "bottom"),  # still pictures: the file's word
+        ([UNDETERMINED] * 20, 20, 3, "bottom"),
+        ([UNDETERMINED] * 20, 20, 0, "top"),
+        ([PROGRESSIVE] * 20, 20, 2, "psf"),  # progressive in an interlaced stream
+        ([UNDETERMINED] * 20, 0, 0, "progressive"),
     ],
 )
-def test_the_verdict_follows_the_evidence(
-    fields: list[int], flagged: int, field_order: int, height: int, interlaced: bool, top_first: bool
+def test_where_nothing_moves_the_files_word_counts(
+    fields: list[int], flagged: int, field_order: int, kind: str
 ) -> None:
-    evidence = gather(timeline(fields, flagged), field_order)
-    assert evidence.interlaced(height) == interlaced
-    assert evidence.top_first == top_first
-    order = "top" if top_first else "bottom"
-    assert evidence.words().startswith(f"{order} field first; ")
-    assert isinstance(evidence, Evidence)
+    table = timeline(fields, flagged)
+    silent = Fields(*(np.full(len(fields), 0.01, np.float32) for _ in range(3)), np.zeros(len(fields), bool))
+    (part,) = classify(table, gather(table, field_order), silent)
+    assert part.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("fields", "flagged", "height", "suspect"),
+    [
+        ([PROGRESSIVE] * 400, 0, 576, False),
+        ([PROGRESSIVE] * 397 + [TOP_FIRST] * 3, 0, 576, False),
+        ([PROGRESSIVE] * 396 + [TOP_FIRST] * 4, 0, 576, True),
+        ([PROGRESSIVE] * 400, 1, 576, True),
+        ([TOP_FIRST] * 400, 0, 144, False),  # too small for fields
+        ([TOP_FIRST] * 400, 400, 144, True),
+    ],
+)
+def test_only_what_gives_a_reason_is_looked_at_twice(
+    fields: list[int], flagged: int, height: int, suspect: bool
+) -> None:
+    assert gather(timeline(fields, flagged), 0).suspect(height) == suspect
+
+
+@pytest.mark.parametrize("unit", [1501.5, 16.6834])
+def test_film_that_flags_show_for_two_and_three_fields_is_soft_telecine(unit: float) -> None:
+    shown = np.round(np.cumsum([0, *([2, 3] * 10)]) * unit).astype(np.int64)
+    pts = [*shown.tolist(), *(int(shown[-1] + 2 * n * unit) for n in range(1, 11))]
+    table = timeline([PROGRESSIVE] * len(pts), 0, pts)
+    evidence = gather(table, 0)
+    assert [(part.start, part.kind) for part in classify(table, evidence, None)] == [
+        (0, "soft telecine"), (22, "progressive"),
+    ]  # fmt: skip
+    assert (evidence.uneven, evidence.irregular) == (22, 0)
+
+
+def test_frames_that_come_irregularly_or_twice_are_counted() -> None:
+    table = timeline([PROGRESSIVE] * 6, 0, [0, 1001, 2002, 4004, 5005, 6006])
+    same = replace(table, checksum=np.array([1, 2, 2, 2, 3, 4], np.uint32))
+    evidence = gather(same, 0)
+    assert (evidence.irregular, evidence.duplicates) == (1, 2)
+    rounded = timeline([PROGRESSIVE] * 60, 0, [round(n * 1001 / 24) for n in range(60)])  # milliseconds
+    assert gather(rounded, 0).irregular == 0
+
+
+def test_what_was_counted_is_said() -> None:
+    assert gather(timeline([TOP_FIRST] * 20, 20), 2).words() == (
+        "top field first; 20 of 20 frames look combed, 20 are flagged"
+    )

@@ -29,10 +29,12 @@ def test_the_defaults_in_the_document_are_the_defaults() -> None:
         assert default.strip('"') == str(value), name
 
 
-@pytest.mark.parametrize("table", ["TITLES", "SHARDS", "LEDGER", "TIMELINE"])
+@pytest.mark.parametrize("table", ["TITLES", "SHARDS", "LEDGER", "TIMELINE", "FIELDS"])
 def test_every_column_of_every_table_is_documented(table: str) -> None:
     text = (ROOT / "docs/tables.md").read_text()
-    section = text[text.index({"TIMELINE": "## timelines"}.get(table, f"## {table.lower()}.parquet")) :]
+    section = text[
+        text.index({"TIMELINE": "## timelines", "FIELDS": "## fields"}.get(table, f"## {table.lower()}.parquet")) :
+    ]
     section = section.split("\n## ", 1)[0] if section.count("\n## ") else section
     documented = {c.strip() for row in re.findall(r"^\| ([a-z_, ]+) \|", section, re.MULTILINE) for c in row.split(",")}
     assert documented - {"column"} == set(getattr(tables, table).names)

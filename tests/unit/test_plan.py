@@ -214,10 +214,11 @@ def test_what_cannot_be_remastered_well_is_refused_with_the_way_out(name: str, w
 def test_interlaced_titles_are_deinterlaced_unless_a_person_knows_better(flagged: bool, tmp_path: Path) -> None:
     path = broken.interlaced(tmp_path / "film.mp4", flagged)
     plans = {c: planned(path, tmp_path / "store", cadence=c) for c in ("auto", "progressive", "deinterlace")}
-    assert {name: plan.cadence for name, plan in plans.items()} == {
-        "auto": "top", "progressive": "progressive", "deinterlace": "top",
+    assert {plan.reading.cadence for plan in plans.values()} == {"top"}
+    assert {name: plan.reading.treatment for name, plan in plans.items()} == {
+        "auto": "deinterlace", "progressive": "pass", "deinterlace": "deinterlace",
     }  # fmt: skip
-    assert all(len(plan.timeline) == 20 for plan in plans.values())
+    assert all(len(plan.shown) == 20 for plan in plans.values())
     keys = {name: [shard.key for shard in plan.shards] for name, plan in plans.items()}
     assert keys["auto"] == keys["deinterlace"] != keys["progressive"]
 
@@ -225,9 +226,7 @@ def test_interlaced_titles_are_deinterlaced_unless_a_person_knows_better(flagged
 def test_a_shard_of_fields_is_read_with_its_neighbours(tmp_path: Path) -> None:
     path = broken.interlaced(tmp_path / "film.mp4", flagged=True)
     works = planned(path, tmp_path / "store", shards__frames=8, shards__shortest=2).work
-    assert [(w.window.start, len(w.window.pts), w.window.before, w.window.after) for w in works] == [
-        (0, 8, 0, 1), (6, 9, 1, 1), (13, 7, 1, 0),
-    ]  # fmt: skip
+    assert [(w.window.start, len(w.window.pts), len(w.recipe)) for w in works] == [(0, 8, 7), (6, 9, 7), (13, 7, 6)]
 
 
 def test_a_networks_settings_change_the_keys_of_its_shards_and_of_no_others(film: Path, tmp_path: Path) -> None:
