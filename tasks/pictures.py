@@ -65,10 +65,12 @@ def watch_master(made: Source, picture: int, plan: Plan, scale: int) -> tuple[tu
     assert probe is not None
     left_out = Bars() if plan.restored else plan.bars
     with open_source(plan.title.uri, plan.title.name) as source:
-        whole = window(plan.timeline, 0, len(plan.timeline))
+        pictures = plan.reading.pictures
+        frames = window(plan.timeline, *pictures.frames(0, len(pictures), len(plan.timeline)))
+        recipe = pictures.recipe(0, len(pictures))
         shown = (
             cut_off(planes, probe.layout, left_out)
-            for planes in read_pictures(source, probe.stream, probe.layout, whole, plan.cadence)
+            for planes in read_pictures(source, probe.stream, probe.layout, frames, recipe)
         )
         comparison = Comparison(shown, probe.layout, probe.colour, plan.colour, scale)
         checksums = frame_checksums(made, picture, comparison.add)
