@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     _add_profile(plan)
 
     rerun = add_command(commands, "rerun", _rerun, "do a run again: only what is missing or failed is worked on")
-    rerun.add_argument("run", metavar="RUN", help="id of the run")
+    rerun.add_argument("run", metavar="RUN", nargs="?", default="", help=words(Rerun, "run"))
     add_store(rerun, f"{words(Rerun, 'store')} (default: where this user's run of that id was)")
     _add_workers(rerun)
     rerun.add_argument("--title", metavar="GLOB", default="", help=words(Rerun, "title"))
@@ -110,10 +110,14 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="file of settings, or archive, broadcast, editing or web; the options below win over it",
     )
-    command.add_argument("--model", metavar="NAME", help="network by name (`remaster models`) or a weights file")
+    command.add_argument(
+        "--model", metavar="NAME", help="a network by name, or the path of a weights file (`remaster models`)"
+    )
     command.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
     command.add_argument(
-        "--video-stream", metavar="N", help="which of several: auto, largest, default, or a number (`remaster probe`)"
+        "--video-stream",
+        metavar="N",
+        help="which of several video streams: the longest (auto), the largest, the default, or a number",
     )
     command.add_argument(
         "--encoder-option", metavar="KEY=VALUE", action="append", default=[], help="for the master's encoder, as it is"
