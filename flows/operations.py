@@ -38,7 +38,8 @@ def remaster_rerun(rerun: Rerun) -> State[Any]:
     run = again(RunFiles(store, wanted), new_run_id(), rerun.title, rerun.shards, rerun.reason, rerun.settings)
     get_run_logger().info("run %s does run %s again", run.id, wanted)
     state: State[Any] = remaster_library(run, return_state=True)
-    return state
+    # A state that is merely handed on loses its words.
+    return State(type=state.type, name=state.name, message=state.message)
 
 
 @flow(name="remaster clean", log_prints=False)
