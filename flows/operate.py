@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -109,8 +110,6 @@ def _deployments(run: Any, given: argparse.Namespace) -> list[Any]:
 
 
 def _watch(run: Any, given: argparse.Namespace) -> int:
-    from flows.run import new_run_id
-    from flows.watching import watch
     from tasks.errors import UsageError
 
     if given.every <= 0:
@@ -119,15 +118,34 @@ def _watch(run: Any, given: argparse.Namespace) -> int:
         environment.keep_ray_on_loopback()
     require_ready(run)
     from flows.server import prefect_server
+    from flows.watching import Watched
 
-    with prefect_server():
-        from flows.execute import execute
+    watched = Watched(run.library, run.settle)
+    watched.new()  # what is wrong from the start is said at once
+    try:
+        with prefect_server():
+            print(f"watching {run.library}: Ctrl-C ends it", file=sys.stderr, flush=True)
+            while _look(run, watched):
+                time.sleep(given.every)
+    except KeyboardInterrupt:
+        pass
+    return GOOD
 
-        print(f"watching {run.library}: Ctrl-C ends it", file=sys.stderr, flush=True)
-        for names in watch(run, given.every):
-            print(f"new: {', '.join(names)}", flush=True)
+
+def _look(run: Any, watched: Any) -> bool:
+    """Remaster what is new, if anything is; False if a person has asked to stop."""
+    from flows.execute import execute
+    from flows.run import new_run_id
+    from flows.stopping import is_draining
+    from tasks.errors import RemasterError
+
+    try:
+        new = watched.new()
+        if new:
+            print(f"new: {', '.join(new)}", flush=True)
             verdict, report = execute(run.model_copy(update={"id": new_run_id()}))
             print(f"{verdict.state}: {verdict.message}\nreport:  {report}", flush=True)
-            if verdict.state == "stopped":
-                break
-    return GOOD
+            watched.take()
+    except RemasterError as error:  # the library, the store or Prefect's server is away: it is looked at again
+        print(f"remaster: {error}", file=sys.stderr, flush=True)
+    return not is_draining()

@@ -1,48 +1,44 @@
-"""Waiting for files to come into a library: each is told of once, when it lies still. Starts nothing itself."""
+"""Waiting for files to come into a library: each counts as new once, when it lies still. Starts nothing itself."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from flows.run import Run
-from tasks.errors import StoreError, UsageError
 from tasks.scan import list_library, unsettled_seconds
 from tasks.store import stat
 
-_LOG = logging.getLogger("remaster.watching")
 _LOOKERS = 8
 
 
-def watch(run: Run, every: float) -> Iterator[list[str]]:
-    """Names of files that are new or changed and lie still, as soon as there are some; at first, of all there are.
-
-    A library that cannot be reached for a while is looked at again later. Ends with Ctrl-C.
+class Watched:
+    """A library, and which of its files were taken in hand.
 
     Args:
-        run: whose library, and for how many seconds a file must not have changed.
-        every: seconds between two looks.
+        library: normalised URI.
+        settle: seconds for which a file must not have changed.
     """
-    told: dict[str, tuple[int, str]] = {}
-    try:
-        while True:
-            try:
-                still = lying_still(run.library, run.settle)
-                new = sorted(name for name, seen in still.items() if told.get(name) != seen)
-            except (StoreError, UsageError) as error:
-                _LOG.warning("%s", error)
-                new = []
-            if new:
-                yield new
-                told = still
-            time.sleep(every)
-    except KeyboardInterrupt:
-        return
+
+    def __init__(self, library: str, settle: float) -> None:
+        self._library, self._settle = library, settle
+        self._taken: dict[str, tuple[int, str]] = {}
+        self._seen: dict[str, tuple[int, str]] = {}
+
+    def new(self) -> list[str]:
+        """Names of the files that lie still and are new, or changed, since they were taken; at first, of all.
+
+        Raises:
+            UsageError: the library is not there.
+            StoreError: its store does not answer.
+        """
+        self._seen = _lying_still(self._library, self._settle)
+        return sorted(name for name, seen in self._seen.items() if self._taken.get(name) != seen)
+
+    def take(self) -> None:
+        """What was just seen is in hand; until it is, it stays new."""
+        self._taken |= self._seen
 
 
-def lying_still(library: str, settle: float) -> dict[str, tuple[int, str]]:
+def _lying_still(library: str, settle: float) -> dict[str, tuple[int, str]]:
     """Size and stamp of every file of a library that did not change for `settle` seconds, by name."""
 
     def look(entry: tuple[str, str]) -> tuple[str, tuple[int, str]] | None:

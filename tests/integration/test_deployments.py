@@ -204,13 +204,13 @@ def test_a_night_does_exactly_what_is_new(server: Server, remaster_env: dict[str
 
         clean = server.start("remaster clean/served-clean")
         assert "nothing was removed" in server.ended(clean)["state"]["message"]
-        upcoming = server.find("flow_runs", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}}, limit=5)
-        assert any(run["deployment_id"] == server.deployment(night)["id"] and run["auto_scheduled"] for run in upcoming)
+        nights = {"id": {"any_": [server.deployment(night)["id"]]}}
+        upcoming = server.find("flow_runs", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}}, deployments=nights)
+        assert len(upcoming) > 2 and all(run["auto_scheduled"] for run in upcoming)
     assert server.deployment(night)["paused"]
     with running(serve, remaster_env, tmp_path / "log", "served-nightly"):
         until(lambda: not server.deployment(night)["paused"])
-        (schedule,) = server.deployment(night)["schedules"]
-        assert schedule["active"]
+        assert [schedule["active"] for schedule in server.deployment(night)["schedules"]] == [True]
 
 
 @pytest.mark.slow

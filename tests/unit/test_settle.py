@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from flows.library import _verdict
-from flows.run import Outcome, Run
-from flows.watching import lying_still, watch
+from flows.run import Outcome
+from flows.watching import Watched
 from tasks.profile import Profile
 from tasks.scan import scan
 from tasks.tables import read_titles_table, titles_table
 from tests.clips import Clip, make
 
-SETTLE = 1.0
+SETTLE = 0.6
 
 
 @pytest.fixture(scope="module")
@@ -63,31 +63,31 @@ def test_a_title_that_is_left_is_no_failure_and_no_success() -> None:
     assert (failed.state, failed.message) == ("failed", "1 of 1 titles are not done: a: no; b: changed 1 s ago")
 
 
-def test_a_watch_tells_of_each_file_once_and_of_a_growing_one_when_it_is_still(tmp_path: Path) -> None:
-    library = tmp_path / "library"
-    library.mkdir()
-    (library / "first.mp4").write_bytes(b"whole")
-    run = Run(library=str(library), output=str(tmp_path / "out"), profile=Profile(), settle=SETTLE)
-    looks = watch(run, every=0.05)
-    assert next(looks) == ["first.mp4"]
-    growing = library / "second.mp4"
-    for _ in range(8):  # for longer than a file must be still
+def test_a_growing_file_is_new_once_and_only_when_it_lies_still(tmp_path: Path) -> None:
+    (tmp_path / "first.mp4").write_bytes(b"whole")
+    time.sleep(SETTLE + 0.2)
+    watched = Watched(str(tmp_path), SETTLE)
+    assert watched.new() == ["first.mp4"]
+    watched.take()
+    growing = tmp_path / "second.mp4"
+    for _ in range(5):  # for longer than a file must lie still
         with growing.open("ab") as file:
             file.write(b"a bit more")
-        assert list(lying_still(str(library), SETTLE)) == ["first.mp4"]
         time.sleep(SETTLE / 4)
-    grown = time.time()
-    assert next(looks) == ["second.mp4"]
-    assert time.time() - grown >= SETTLE / 2
-    (library / "first.mp4").write_bytes(b"replaced")
-    assert next(looks) == ["first.mp4"]
+        assert watched.new() == []
+    time.sleep(SETTLE)
+    assert watched.new() == watched.new() == ["second.mp4"]  # until somebody takes it
+    watched.take()
+    (tmp_path / "first.mp4").write_bytes(b"replaced")
+    time.sleep(SETTLE + 0.2)
+    assert watched.new() == ["first.mp4"]
 
 
-def test_a_library_that_is_away_for_a_while_ends_no_watch(tmp_path: Path) -> None:
-    run = Run(library=str(tmp_path / "library"), output=str(tmp_path / "out"), profile=Profile())
-    looks = watch(run, every=0.05)
-    away = tmp_path / "away"
-    away.mkdir()
-    (away / "film.mp4").write_bytes(b"whole")
-    away.rename(tmp_path / "library")
-    assert next(looks) == ["film.mp4"]
+def test_a_file_that_was_merely_touched_by_others_is_not_new_again(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"whole")
+    watched = Watched(str(tmp_path), 0.0)
+    watched.new()
+    watched.take()
+    film.chmod(0o600)
+    assert watched.new() == []
