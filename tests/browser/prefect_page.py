@@ -23,7 +23,7 @@ def take(url: str, picture: Path = PICTURE) -> None:
     deployment = httpx.get(f"{url}/api/deployments/name/{DEPLOYMENT}", timeout=30).raise_for_status().json()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ.get("REMASTER_CHROMIUM"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 620}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 620}, timezone_id="Europe/Berlin")
         page.goto(f"{url}/deployments/deployment/{deployment['id']}?tab=Upcoming")
         page.get_by_text("Upcoming").first.click()
         page.get_by_text("Scheduled").locator("visible=true").first.wait_for(timeout=30_000)
