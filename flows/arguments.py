@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.run import RunFiles
+    from flows.run import Run, RunFiles
 
 GOOD, FAILED, USAGE, EXCEPTIONS = 0, 1, 2, 3
 EXIT_OF_VERDICT = {"completed": GOOD, "failed": FAILED, "exceptions": EXCEPTIONS, "stopped": EXCEPTIONS}
@@ -73,3 +73,13 @@ def run_files(run_id: str, store: str) -> RunFiles:
         known = f"It knows {', '.join(runs[-5:])}." if runs else "It knows none."
         raise UsageError(f"run {wanted or 'latest'}: store {found.root} does not know it. {known}")
     return RunFiles(found, wanted)
+
+
+def require_ready(run: Run) -> None:
+    """Refuse what would show only after hours of work: a key that does not sign, places within the library."""
+    from tasks.scan import require_outside
+    from tasks.signing import signer
+
+    signer()
+    require_outside(run.output, run.library, "output")
+    require_outside(run.store, run.library, "store")

@@ -12,8 +12,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import environment, offline
-from flows.arguments import EXCEPTIONS, EXIT_OF_VERDICT, FAILED, GOOD, USAGE, add_command, add_store, place, run_files
+from flows import environment, offline, operate
+from flows.arguments import (
+    EXCEPTIONS,
+    EXIT_OF_VERDICT,
+    FAILED,
+    GOOD,
+    USAGE,
+    add_command,
+    add_store,
+    place,
+    require_ready,
+    run_files,
+)
+from flows.request import Request, Rerun, in_a_sentence, words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,13 +59,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     run = add_command(commands, "run", _run, "remaster a file, a folder or an s3:// prefix")
-    run.add_argument("library", metavar="LIBRARY", help="file, folder (recursive) or s3://bucket/prefix")
-    run.add_argument("output", metavar="OUTPUT", help="folder or s3://bucket/prefix for the masters")
-    add_store(run, "where segments and records are kept (default: OUTPUT/.remaster)")
-    _add_profile(run)
-    _add_workers(run)
-    run.add_argument("--only", metavar="GLOB", default="", help="only titles whose names match, e.g. 'season1/*.mkv'")
-    run.add_argument("--force", action="store_true", help="redo shards that are done already")
+    _add_request(run)
+    run.add_argument("--force", action="store_true", help=words(Request, "force"))
+    run.add_argument("--new-only", action="store_true", help=words(Request, "new_only"))
 
     plan = add_command(commands, "plan", _plan, "show what a run would do, without doing it")
     plan.add_argument("library", metavar="LIBRARY")
@@ -62,22 +70,38 @@ def parser() -> argparse.ArgumentParser:
     _add_profile(plan)
 
     rerun = add_command(commands, "rerun", _rerun, "do a run again: only what is missing or failed is worked on")
-    rerun.add_argument("run", metavar="RUN", help="id of the run")
-    add_store(rerun, "the run's store (default: where this user's run of that id was)")
+    rerun.add_argument("run", metavar="RUN", nargs="?", default="", help=words(Rerun, "run"))
+    add_store(rerun, f"{words(Rerun, 'store')} (default: where this user's run of that id was)")
     _add_workers(rerun)
-    rerun.add_argument("--title", metavar="GLOB", default="", help="only titles of the run whose names match")
+    rerun.add_argument("--title", metavar="GLOB", default="", help=words(Rerun, "title"))
     rerun.add_argument(
-        "--shard", metavar="N", type=int, action="append", default=[],
-        help="reject this shard of the title (0, 1, ...): it is made anew, its neighbours stay",
-    )  # fmt: skip
-    rerun.add_argument("--reason", metavar="TEXT", default="", help="why, for the report and the receipt")
+        "--shard", metavar="N", type=int, action="append", default=[], help=f"{words(Rerun, 'shards')}; may be repeated"
+    )
+    rerun.add_argument("--reason", metavar="TEXT", default="", help=words(Rerun, "reason"))
     rerun.add_argument(
-        "--with", metavar="NAME=VALUE", action="append", default=[], dest="settings",
-        help="a setting that is to be otherwise: for the rejected shards, or for the whole run if none is",
-    )  # fmt: skip
+        "--with", metavar="NAME=VALUE", action="append", default=[], dest="settings", help=words(Rerun, "settings")
+    )
 
+    operate.add_commands(commands, _add_request, _asked)
     offline.add_commands(commands)
     return top
+
+
+def _add_request(command: argparse.ArgumentParser, settle: float = 0.0) -> None:
+    """What every command that runs a library takes."""
+    command.add_argument("library", metavar="LIBRARY", help=words(Request, "library"))
+    command.add_argument("output", metavar="OUTPUT", help=words(Request, "output"))
+    add_store(command, words(Request, "store"))
+    _add_profile(command)
+    _add_workers(command)
+    command.add_argument("--only", metavar="GLOB", default="", help=words(Request, "only"))
+    command.add_argument(
+        "--settle",
+        metavar="SECONDS",
+        type=float,
+        default=settle,
+        help=f"{words(Request, 'settle')} (default: {settle:g})",
+    )
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:
@@ -86,10 +110,14 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="file of settings, or archive, broadcast, editing or web; the options below win over it",
     )
-    command.add_argument("--model", metavar="NAME", help="network by name (`remaster models`) or a weights file")
+    command.add_argument(
+        "--model", metavar="NAME", help="a network by name, or the path of a weights file (`remaster models`)"
+    )
     command.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
     command.add_argument(
-        "--video-stream", metavar="N", help="which of several: auto, largest, default, or a number (`remaster probe`)"
+        "--video-stream",
+        metavar="N",
+        help="which of several video streams: the longest (auto), the largest, the default, or a number",
     )
     command.add_argument(
         "--encoder-option", metavar="KEY=VALUE", action="append", default=[], help="for the master's encoder, as it is"
@@ -100,28 +128,34 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
 
 
 def _add_workers(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--workers", metavar="N", type=int, default=0, help="actors (default: one a GPU, or one)")
+    command.add_argument("--workers", metavar="N", type=int, default=0, help=words(Request, "workers"))
     command.add_argument(
-        "--ray-address", metavar="ADDRESS", default=os.environ.get("RAY_ADDRESS", ""), help="of a Ray cluster to join"
+        "--ray-address",
+        metavar="ADDRESS",
+        default=os.environ.get("RAY_ADDRESS", ""),
+        help=words(Request, "ray_address"),
     )
 
 
 def _run(options: argparse.Namespace) -> int:
-    from flows.run import Run, new_run_id
+    from flows.run import new_run_id
 
-    library, output = place(options.library), place(options.output)
-    run = Run(
-        id=new_run_id(),
-        library=library,
-        output=output,
-        store=place(options.store or f"{output}/.remaster"),
-        profile=_profile(options),
-        workers=_worker_count(options),
-        ray_address=options.ray_address,
-        only=options.only,
-        force=options.force,
-    )
-    return _execute(run)
+    return _execute(_asked(options).model_copy(update={"id": new_run_id()}))
+
+
+def _asked(options: argparse.Namespace) -> Any:
+    """The run that a command line asks for, without an id."""
+    from pydantic import ValidationError
+
+    from flows.run import Run
+    from tasks.errors import UsageError
+
+    asked = {name: getattr(options, name) for name in Request.model_fields if hasattr(options, name)}
+    profile = _profile(options)
+    try:
+        return Run(profile=profile, **asked)
+    except ValidationError as error:
+        raise UsageError(in_a_sentence(error)) from error
 
 
 def _rerun(options: argparse.Namespace) -> int:
@@ -147,13 +181,7 @@ def _execute(run: Any) -> int:
     if not run.ray_address:
         environment.keep_ray_on_loopback()
     _require_usable(run.profile)
-    from tasks.scan import require_outside
-    from tasks.signing import signer
-
-    signer()  # a key that does not sign shows now, and not after hours of work
-
-    require_outside(run.output, run.library, "output")
-    require_outside(run.store, run.library, "store")
+    require_ready(run)
     from flows.server import prefect_server
 
     with prefect_server():

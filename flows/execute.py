@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from flows.known import note_run
 from flows.library import remaster_library
 from flows.progress import showing
 from flows.run import Run, RunFiles, Verdict
@@ -22,7 +21,6 @@ def execute(run: Run) -> tuple[Verdict, str]:
     """
     store = Store(run.store)
     store.check_writable()
-    note_run(run.id, run.store)
     with draining_on_interrupt(), showing(live=sys.stderr.isatty()):
         state: Any = remaster_library(run, return_state=True)
     files = RunFiles(store, run.id)

@@ -14,29 +14,49 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.job import pool_settings
+from flows.known import note_run
 from flows.progress import current_progress
 from flows.results import results_block
 from flows.run import Outcome, Run, RunFiles, Verdict
+from flows.standing import Standings
 from flows.stopping import draining_on_termination, is_draining
 from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
 from tasks.records import Title
 from tasks.report import report_page
-from tasks.scan import matching, require_outside, scan
+from tasks.scan import matching, nothing_known, require_outside, scan
 from tasks.store import Store
 
 # Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
 _TITLES_AT_ONCE = 3
 _NAMED = 10
+_WRITERS = 8
 # Titles with a picture in the report: a page of many more would be too large to open.
 _PICTURES = 100
 
 
-@flow(name="remaster library", flow_run_name="{run.id}", log_prints=False)
+def _identified(run: Run) -> Run:
+    """A deployed run gets its id when it begins, and keeps it when it is retried; it sorts by when it was due."""
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context else None
+    if run.id or flow_run is None:
+        return run
+    due = (flow_run.expected_start_time or datetime.now(UTC)).astimezone(UTC)
+    return run.model_copy(update={"id": f"{due:%Y%m%d-%H%M%S}-{flow_run.id.hex[-4:]}"})
+
+
+def _run_name() -> str:
+    context = FlowRunContext.get()
+    assert context is not None and context.parameters is not None
+    return _identified(context.parameters["run"]).id
+
+
+@flow(name="remaster library", flow_run_name=_run_name, log_prints=False)
 def remaster_library(run: Run) -> State[Any]:
     """Remaster a library.
 
@@ -47,27 +67,26 @@ def remaster_library(run: Run) -> State[Any]:
         run: what is asked for.
     """
     with draining_on_termination():
-        return _remaster(run)
+        return _remaster(_identified(run))
 
 
 def _remaster(run: Run) -> State[Any]:
     files = RunFiles(Store(run.store), run.id)
+    note_run(run.id, run.store)
     files.begin(run)
-    titles = _scan(run)
+    titles, ended = _scan(run)
+    standing = sum(outcome.state == "done" for outcome in ended.values())
     files.write_titles(titles)
-    progress = current_progress()
-    progress.expect([title.name for title in titles])
-    results_block(run.store)  # the titles' flows would race to be the first
-    with worker_pool(pool_settings(run)), ThreadPoolExecutor(_TITLES_AT_ONCE) as titles_at_once:
-        # A copied context each, so that every title's flow knows this one as its parent.
-        flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in _by_cost(titles)]
-        ended = {outcome.title: outcome for outcome in (future.result() for future in flows)}
+    current_progress().expect([title.name for title in titles])
+    _note_outcomes(files, [(title, ended[title.name]) for title in titles if title.name in ended])
+    new = [title for title in titles if title.name not in ended]
+    ended |= _run_titles(run, new)
     outcomes = [
         ended[title.name] if number < _PICTURES else ended[title.name].model_copy(update={"preview": ""})
         for number, title in enumerate(titles)
     ]
     files.write_titles(titles, outcomes)
-    verdict = _verdict(outcomes)
+    verdict = _verdict(outcomes, standing)
     files.write_verdict(verdict)
     _report(run, outcomes, verdict)
     if verdict.state == "completed":
@@ -75,6 +94,25 @@ def _remaster(run: Run) -> State[Any]:
     if verdict.state == "stopped":
         return Cancelled(message=verdict.message)
     return Failed(name="Exceptions" if verdict.state == "exceptions" else "Failed", message=verdict.message)
+
+
+def _run_titles(run: Run, titles: list[Title]) -> dict[str, Outcome]:
+    """Run the titles' flows; how each ended, by its name."""
+    if not titles:
+        return {}
+    results_block(run.store)  # the titles' flows would race to be the first
+    with worker_pool(pool_settings(run)), ThreadPoolExecutor(_TITLES_AT_ONCE) as titles_at_once:
+        # A copied context each, so that every title's flow knows this one as its parent.
+        flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in _by_cost(titles)]
+        return {outcome.title: outcome for outcome in (future.result() for future in flows)}
+
+
+def _note_outcomes(files: RunFiles, ended: list[tuple[Title, Outcome]]) -> None:
+    """Write down how titles ended that there was nothing to do for."""
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        list(writers.map(lambda pair: files.write_outcome(*pair), ended))
+    for _, outcome in ended:
+        current_progress().end(outcome)
 
 
 def _run_title(run: Run, title: Title) -> Outcome:
@@ -96,24 +134,33 @@ def _run_title(run: Run, title: Title) -> Outcome:
     return outcome
 
 
-def _scan(run: Run) -> list[Title]:
-    titles: list[Title] = _scan_task.with_options(task_run_name=lambda: f"scan {run.library}")(run)
-    return titles
+def _scan(run: Run) -> tuple[list[Title], dict[str, Outcome]]:
+    """The titles, and how those ended that there is nothing to do for."""
+    scanned: tuple[list[Title], dict[str, Outcome]]
+    scanned = _scan_task.with_options(task_run_name=lambda: f"scan {run.library}")(run)
+    return scanned
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def _scan_task(run: Run) -> list[Title]:
+def _scan_task(run: Run) -> tuple[list[Title], dict[str, Outcome]]:
     require_outside(run.store, run.library, "store")
     store, output = Store(run.store), Store(run.output)
     store.check_writable()
     output.check_writable()
-    titles = matching(matching(scan(run.library, run.output, run.profile), run.only), run.titles)
+    standing = Standings(run)
+    known = standing.find if run.new_only else nothing_known
+    titles = matching(matching(scan(run.library, run.output, run.profile, run.settle, known), run.only), run.titles)
     if not titles:
         raise UsageError(f"{run.library}: no title matches {(run.titles or run.only)!r}.")
-    swept = store.sweep_below() + output.sweep(*{posixpath.dirname(t.master) for t in titles if not t.refused})
+    swept = store.sweep_below() + output.sweep(
+        *{posixpath.dirname(t.master) for t in titles if t.container and not t.refused}
+    )
     if swept:
         get_run_logger().info("removed %d half-written files and folders of processes that are gone", swept)
-    return titles
+    left = {title.name: Outcome(title=title.name, state="left", reason=title.left) for title in titles if title.left}
+    stand = {t.name: standing.outcomes[t.name] for t in titles if t.name in standing.outcomes and not t.refused}
+    get_run_logger().info("%d titles: %d stand, %d are left for a later run", len(titles), len(stand), len(left))
+    return titles, stand | left
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="report")
@@ -139,18 +186,25 @@ def _report(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
     return uri
 
 
-def _verdict(outcomes: list[Outcome]) -> Verdict:
-    bad = [o for o in outcomes if o.state != "done"]
-    good = len(outcomes) - len(bad)
+def _verdict(outcomes: list[Outcome], standing: int) -> Verdict:
+    left = [o for o in outcomes if o.state == "left"]
+    bad = [o for o in outcomes if o.state not in {"done", "left"}]
+    taken = len(outcomes) - len(left)
+    good = taken - len(bad)
     finished = datetime.now(UTC).isoformat(timespec="seconds")
+    more = (f", {standing} of them before" if standing else "") + (f"; {_named(left)}" if left else "")
     if not bad:
-        return Verdict(state="completed", message=f"{good} of {good} titles done", finished=finished)
-    named = "; ".join(o.reason for o in bad[:_NAMED]) + (f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")
-    message = f"{len(bad)} of {len(outcomes)} titles are not done: {named}"
+        return Verdict(state="completed", message=f"{good} of {good} titles done{more}", finished=finished)
+    message = f"{len(bad)} of {taken} titles are not done: {_named(bad + left)}"
     something = good > 0 or any(o.state in {"check", "held"} for o in bad)
     if is_draining():
         return Verdict(state="stopped", message=message, finished=finished)
     return Verdict(state="exceptions" if something else "failed", message=message, finished=finished)
+
+
+def _named(outcomes: list[Outcome]) -> str:
+    more = f"; and {len(outcomes) - _NAMED} more" if len(outcomes) > _NAMED else ""
+    return "; ".join(o.reason for o in outcomes[:_NAMED]) + more
 
 
 def _by_cost(titles: list[Title]) -> list[Title]:

@@ -17,6 +17,7 @@ from flows.arguments import (
     place,
     run_files,
 )
+from flows.request import Cleaning, words
 
 _LOST_TABLE = (
     "Restore it from a copy; what has become of the run is not affected, and a new run writes tables of its own."
@@ -66,11 +67,9 @@ def add_commands(commands: Any) -> None:
     verify.add_argument("--json", action="store_true", help="every finding as a line of JSON")
 
     clean = add_command(commands, "clean", _clean, "show what a store holds that no run speaks of any more")
-    clean.add_argument("store", metavar="STORE", help="folder or s3://bucket/prefix")
-    clean.add_argument("--yes", action="store_true", help="remove it")
-    clean.add_argument(
-        "--cut-off", metavar="RUN", action="append", default=[], help="a run that has no verdict and is surely over"
-    )
+    clean.add_argument("store", metavar="STORE", help=words(Cleaning, "store"))
+    clean.add_argument("--yes", action="store_true", help=words(Cleaning, "yes"))
+    clean.add_argument("--cut-off", metavar="RUN", action="append", default=[], help=words(Cleaning, "cut_off"))
 
 
 def _status(options: argparse.Namespace) -> int:

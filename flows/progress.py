@@ -28,7 +28,7 @@ _LOG = logging.getLogger("remaster")
 _ARTIFACT_SECONDS = 2.0
 _LOG_SECONDS = 10.0
 _SHOWN_ENDED = 12
-_COLOURS = {"done": "green", "check": "yellow", "held": "yellow", "failed": "red", "refused": "yellow"}
+_COLOURS = {"done": "green", "check": "yellow", "held": "yellow", "failed": "red", "refused": "yellow", "left": "dim"}
 
 
 @dataclass

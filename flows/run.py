@@ -6,7 +6,6 @@ All of it can be read without Prefect and without Ray.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Iterable
@@ -14,7 +13,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
+from flows.request import Request
 from tasks.errors import RemasterError
 from tasks.profile import Profile
 from tasks.records import CadenceNote, Revision, Shard, Title
@@ -33,35 +34,24 @@ _LOG = logging.getLogger("remaster.run")
 _LEDGER_ROWS, _LEDGER_SECONDS = 500, 5.0
 
 
-class Run(BaseModel):
+class Run(Request):
     """What was asked for: enough to do it again.
 
+    What is no part of the schema is not for a person to fill in.
+
     Attributes:
-        id: names the run; sorts by time.
-        library, output, store: normalised URIs.
         profile: complete, with defaults filled in.
-        workers, ray_address: see `tasks.pool.pool.PoolSettings`; the environment's `RAY_ADDRESS` unless it is given.
-        only: glob of title names; others are left alone. Empty: all.
-        force: redo shards that are done.
+        id: names the run; sorts by time. Empty until a deployed run begins: see `flows.library`.
         rerun_of: id of the run this one repeats.
         titles: glob of title names that a repetition is confined to, within `only`. Empty: all.
         revisions: shards that are made otherwise than the rest.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    library: str
-    output: str
-    store: str
-    profile: Profile
-    workers: int = 0
-    ray_address: str = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS", ""))
-    only: str = ""
-    force: bool = False
-    rerun_of: str = ""
-    titles: str = ""
-    revisions: tuple[Revision, ...] = ()
+    profile: Profile = Field(description="What the masters are, and how hard to try.")
+    id: SkipJsonSchema[str] = ""
+    rerun_of: SkipJsonSchema[str] = ""
+    titles: SkipJsonSchema[str] = ""
+    revisions: SkipJsonSchema[tuple[Revision, ...]] = ()
 
 
 class Outcome(BaseModel):
@@ -69,7 +59,7 @@ class Outcome(BaseModel):
 
     Attributes:
         state: "done"; "check" (mastered, but the check found something); "held" (no master yet, as shards are
-            quarantined and a person is to decide); "failed"; "refused".
+            quarantined and a person is to decide); "failed"; "refused"; "left" (for a later run, as it still changes).
         reason: why, and what to do; empty when done.
         master: URI; empty if there is none.
         frames, shards: of the title; cached: shards that needed no work.
@@ -84,7 +74,7 @@ class Outcome(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     title: str
-    state: Literal["done", "check", "held", "failed", "refused"]
+    state: Literal["done", "check", "held", "failed", "refused", "left"]
     reason: str = ""
     master: str = ""
     frames: int = 0

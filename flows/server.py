@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from flows import environment
-from tasks.errors import RemasterError
+from tasks.errors import RemasterError, UsageError
 
 _START_SECONDS = 120.0
 _WATCH_SECONDS = 1.0
@@ -64,6 +64,23 @@ def prefect_server() -> Iterator[None]:
                 server.wait(10)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+@contextmanager
+def lasting_server() -> Iterator[None]:
+    """Have the configured Prefect server for as long as the block lasts.
+
+    Raises:
+        UsageError: none is configured.
+        RemasterError: it does not answer.
+    """
+    if not _configured():
+        raise UsageError(
+            "deployments need a Prefect server that lasts, and PREFECT_API_URL names none. Start one with `prefect"
+            " server start`, and set PREFECT_API_URL=http://127.0.0.1:4200/api."
+        )
+    with prefect_server():
+        yield
 
 
 @contextmanager

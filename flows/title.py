@@ -20,6 +20,7 @@ from flows.progress import current_progress
 from flows.results import StoreResults, master_cache_key, results_block
 from flows.run import Ledger, Outcome, Run, RunFiles
 from flows.shards import upscale_all, what_failed
+from flows.standing import Standings
 from flows.stopping import stop_if_draining
 from tasks.check import check_master
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
@@ -113,12 +114,13 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     check = _check.with_options(task_run_name=called(f"check {title.name}"), **retrying(run))
     result = check(job, master)
     receipt = _receipt.with_options(task_run_name=called(f"receipt {title.name}"), **retrying(run))
-    receipt(job, master, result)
+    certified = receipt(job, master, result)
     # A picture to look at is no part of the master: without it the title is done all the same.
     preview_state = _preview.with_options(task_run_name=called(f"preview {title.name}"))(job, return_state=True)
     preview = str(preview_state.result()) if preview_state.is_completed() else ""
     done = base.model_copy(update={"master": master.uri, "checks": result.lines, "preview": preview, "state": "done"})
     if result.passed:
+        Standings(run).note(title, done, certified)
         return done
     broken = "; ".join(f"{name}: {seen}" for name, ok, seen in result.lines if not ok)
     reason = f"{title.name}: the master is at {master.uri}, but its check found: {broken}"

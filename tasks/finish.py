@@ -23,6 +23,7 @@ from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Digest, Store, lease
 
+MASTER_VERSIONS = (ENCODE_VERSION, MASTER_VERSION)
 # A hidden folder of the output, and the default place of the store.
 _OWN = ".remaster"
 
@@ -37,7 +38,7 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
             "master": profile.master,
             "container": title.container,
             "place": output.uri(title.master),
-            "versions": [ENCODE_VERSION, MASTER_VERSION],
+            "versions": MASTER_VERSIONS,
         }
     )
 

@@ -33,6 +33,8 @@ from tasks.tables import read_timeline_table, timeline_table
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.registry import find
 
+SHARD_VERSIONS = (TIMELINE_VERSION, COLOUR_VERSION, UPSCALE_VERSION, SEGMENT_VERSION)
+
 _LONGEST = 240  # frames of a shard, unless the network wants more
 
 
@@ -285,7 +287,7 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "scale": profile.scale,
             "seed": profile.seed,
             "segment": [plan.layout, plan.colour],
-            "versions": [TIMELINE_VERSION, COLOUR_VERSION, UPSCALE_VERSION, SEGMENT_VERSION],
+            "versions": SHARD_VERSIONS,
         }
     )
 

@@ -37,6 +37,7 @@ class Title:
         container: of its master; empty if refused.
         refused: why it will not be remastered and what to do; empty if it will be.
         remarks: what the master will not hold exactly.
+        left: why it is left for a later run; empty if it is not.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Title:
     container: str = ""
     refused: str = ""
     remarks: tuple[str, ...] = ()
+    left: str = ""
 
     @property
     def id(self) -> str:

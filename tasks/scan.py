@@ -6,8 +6,9 @@ import fnmatch
 import logging
 import os
 import posixpath
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -32,13 +33,26 @@ _PROBERS = 8
 _LOG = logging.getLogger("remaster.scan")
 
 
-def scan(library: str, output: str, profile: Profile) -> list[Title]:
+def nothing_known(name: str, uri: str) -> Title | None:
+    """Every file is to be opened."""
+    return None
+
+
+def scan(
+    library: str,
+    output: str,
+    profile: Profile,
+    settle: float = 0.0,
+    known: Callable[[str, str], Title | None] = nothing_known,
+) -> list[Title]:
     """Every title of a library, in order of name.
 
     Args:
         library: normalised URI of a file, folder or prefix.
         output: normalised URI under which the masters will be.
         profile: decides what the masters' containers can be.
+        settle: seconds for which a file must not have changed; those that have are left, and not opened.
+        known: the title that a name and URI are, where it is known without opening the file.
 
     Raises:
         UsageError: the library does not exist or holds no video, or the output lies inside it.
@@ -48,9 +62,29 @@ def scan(library: str, output: str, profile: Profile) -> list[Title]:
     if not found:
         raise UsageError(f"{library}: holds no video file. Known endings: {' '.join(sorted(VIDEO_SUFFIXES))}.")
     require_outside(output, library, "output")
+
+    def look(entry: tuple[str, str]) -> Title:
+        name, uri = entry
+        return _left(name, uri, settle) or known(name, uri) or examine(name, uri, profile)
+
     with ThreadPoolExecutor(_PROBERS) as pool:
-        titles = list(pool.map(lambda entry: examine(entry[0], entry[1], profile), found))
+        titles = list(pool.map(look, found))
     return _refuse_collisions(titles, output)
+
+
+def unsettled_seconds(uri: str, settle: float) -> float | None:
+    """Seconds since a file changed, if they are fewer than `settle`; None if it lies still, or is not there.
+
+    By the time at which the file system itself saw a change: a program that copies a file may set every other time.
+    Objects of a bucket appear whole.
+    """
+    if settle <= 0 or is_remote(uri):
+        return None
+    try:
+        age = time.time() - Path(uri).stat().st_ctime
+    except OSError:
+        return None
+    return age if age < settle else None
 
 
 def require_outside(place: str, library: str, what: str) -> None:
@@ -88,9 +122,19 @@ def list_library(library: str) -> Iterator[tuple[str, str]]:
         raise UsageError(f"{library}: no such file or folder. Check the path (quote names with spaces).")
 
 
+def _left(name: str, uri: str, settle: float) -> Title | None:
+    age = unsettled_seconds(uri, settle)
+    if age is None or _readable(name) != name:
+        return None
+    reason = (
+        f"{name}: changed {max(age, 0):.0f} s ago, and is left for a later run until it was still for {settle:g} s."
+    )
+    return Title(name=name, uri=uri, size=0, stamp="", left=reason)
+
+
 def examine(name: str, uri: str, profile: Profile) -> Title:
     """One title: probed, or refused with the reason."""
-    readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    readable = _readable(name)
     title = Title(name=readable, uri=uri, size=0, stamp="")
     if readable != name:
         return replace(title, uri=readable, refused=f"{readable}: its name is not valid UTF-8; rename the file.")
@@ -118,6 +162,10 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
             f"{name}: cannot be examined ({type(error).__name__}: {error}). Please report it, with the file's kind."
         )
         return replace(title, refused=reason)
+
+
+def _readable(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def naming(name: str, text: str) -> str:
@@ -173,9 +221,12 @@ def _refuse_collisions(titles: list[Title], output: str) -> list[Title]:
     """Refuse titles whose master would overwrite a source, climb out of the output, or fall on another's master."""
     claims: dict[str, list[str]] = defaultdict(list)
     for title in titles:
-        if not title.refused:
+        if not (title.refused or title.left):
             claims[title.master].append(title.name)
-    return [title if title.refused else replace(title, refused=_collision(title, claims, output)) for title in titles]
+    return [
+        title if title.refused or title.left else replace(title, refused=_collision(title, claims, output))
+        for title in titles
+    ]
 
 
 def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:

@@ -37,6 +37,7 @@ TITLES = pa.schema(
         ("stamp", pa.string()),
         ("container", pa.string()),
         ("refused", pa.string()),
+        ("left", pa.string()),
         ("remarks", pa.list_(pa.string())),
         ("master", pa.string()),
         ("codec", pa.string()),
@@ -159,8 +160,9 @@ def titles_table(titles: Iterable[Title], notes: Mapping[str, CadenceNote] = Map
                 "stamp": title.stamp,
                 "container": title.container,
                 "refused": title.refused,
+                "left": title.left,
                 "remarks": list(title.remarks),
-                "master": title.master if not title.refused else "",
+                "master": title.master if not (title.refused or title.left) else "",
                 "codec": probe.codec if probe else "",
                 "width": probe.width if probe else 0,
                 "height": probe.height if probe else 0,
@@ -190,6 +192,7 @@ def read_titles_table(data: bytes, name: str = "") -> list[Title]:
             probe=from_json(Probe, row["probe"]) if row["probe"] else None,
             container=row["container"],
             refused=row["refused"],
+            left=row.get("left", ""),
             remarks=tuple(row["remarks"]),
         )
         for row in pq.read_table(io.BytesIO(data), filters=filters).to_pylist()

@@ -13,20 +13,24 @@ import pytest
 from flows.cli import main, parser
 from tests.clips import Clip, make
 
+LIBRARY = {
+    "--store",
+    "--profile",
+    "--model",
+    "--scale",
+    "--set",
+    "--video-stream",
+    "--encoder-option",
+    "--workers",
+    "--ray-address",
+    "--only",
+    "--settle",
+}
 OPTIONS = {
-    "run": {
-        "--store",
-        "--profile",
-        "--model",
-        "--scale",
-        "--set",
-        "--video-stream",
-        "--encoder-option",
-        "--workers",
-        "--ray-address",
-        "--only",
-        "--force",
-    },
+    "run": {*LIBRARY, "--force", "--new-only"},
+    "serve": {*LIBRARY, "--cron", "--timezone", "--name"},
+    "deploy": {*LIBRARY, "--cron", "--timezone", "--name", "--pool"},
+    "watch": {*LIBRARY, "--every"},
     "plan": {"--output", "--store", "--profile", "--model", "--scale", "--set", "--video-stream", "--encoder-option"},
     "status": {"--store", "--watch"},
     "rerun": {"--store", "--workers", "--ray-address", "--title", "--shard", "--reason", "--with"},

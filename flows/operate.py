@@ -1,0 +1,151 @@
+"""The commands that keep a library remastered: as deployments of a Prefect server, or watched by one process alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flows import environment
+from flows.arguments import GOOD, add_command, require_ready
+
+# Programs that copy write at least every few seconds, and networks pause.
+SETTLE = 60.0
+_EVERY = 30.0
+
+AddRequest = Callable[[argparse.ArgumentParser, float], None]
+Asked = Callable[[argparse.Namespace], Any]
+
+
+def add_commands(commands: Any, add_request: AddRequest, asked: Asked) -> None:
+    """Add them to the command line.
+
+    Args:
+        commands: of the command line.
+        add_request: adds the arguments of a run, with the default of `--settle`.
+        asked: the run that a command line asks for.
+    """
+    serve = add_command(
+        commands, "serve", lambda given: _serve(asked(given), given), "run a library's flows when Prefect starts them"
+    )
+    deploy = add_command(
+        commands,
+        "deploy",
+        lambda given: _deploy(asked(given), given),
+        "have the workers of a pool run a library's flows",
+    )
+    for command in (serve, deploy):
+        add_request(command, SETTLE)
+        command.add_argument(
+            "--cron",
+            metavar="CRON",
+            default="",
+            help="when the nightly run begins, e.g. '0 2 * * *' (default: when asked)",
+        )
+        command.add_argument("--timezone", metavar="ZONE", default="UTC", help="of --cron, e.g. Europe/Berlin")
+        command.add_argument(
+            "--name", metavar="NAME", default="", help="of the library in Prefect (default: the last part of LIBRARY)"
+        )
+        command.set_defaults(new_only=True)
+    deploy.add_argument("--pool", metavar="NAME", required=True, help="work pool: its workers have this package")
+    watch = add_command(
+        commands,
+        "watch",
+        lambda given: _watch(asked(given), given),
+        "remaster what comes into a library once it lies still",
+    )
+    add_request(watch, SETTLE)
+    watch.add_argument("--every", metavar="SECONDS", type=float, default=_EVERY, help=f"how often to look ({_EVERY:g})")
+    watch.set_defaults(new_only=True)
+
+
+def _serve(run: Any, given: argparse.Namespace) -> int:
+    if not run.ray_address:
+        environment.keep_ray_on_loopback()
+    require_ready(run)
+    from prefect import serve
+
+    from flows.server import lasting_server
+
+    with lasting_server():
+        # One at a time: the GPUs of one machine are one run's.
+        serve(*_deployments(run, given), limit=1)
+    return GOOD
+
+
+def _deploy(run: Any, given: argparse.Namespace) -> int:
+    require_ready(run)
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    from flows.deployments import for_pool
+    from flows.server import lasting_server
+    from tasks.errors import UsageError
+
+    found = _deployments(run, given)
+    with lasting_server(), get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(given.pool)
+        except ObjectNotFound as error:
+            raise UsageError(
+                f"--pool {given.pool}: Prefect's server knows no such work pool. Make it, for instance by"
+                f" `prefect work-pool create {given.pool} --type process`."
+            ) from error
+        for deployment in found:
+            for_pool(deployment, given.pool, run.ray_address).apply()
+            print(f"{deployment.flow_name}/{deployment.name}")
+    return GOOD
+
+
+def _deployments(run: Any, given: argparse.Namespace) -> list[Any]:
+    from flows.deployments import deployments
+    from tasks.errors import UsageError
+
+    try:
+        return deployments(run, given.cron, given.timezone, given.name)
+    except ValueError as error:
+        raise UsageError(f"--cron {given.cron!r} --timezone {given.timezone}: {error}") from error
+
+
+def _watch(run: Any, given: argparse.Namespace) -> int:
+    from tasks.errors import UsageError
+
+    if given.every <= 0:
+        raise UsageError(f"--every {given.every:g}: must be more than 0 seconds.")
+    if not run.ray_address:
+        environment.keep_ray_on_loopback()
+    require_ready(run)
+    from flows.server import prefect_server
+    from flows.watching import Watched
+
+    watched = Watched(run.library, run.settle)
+    watched.new()  # what is wrong from the start is said at once
+    try:
+        with prefect_server():
+            print(f"watching {run.library}: Ctrl-C ends it", file=sys.stderr, flush=True)
+            while _look(run, watched):
+                time.sleep(given.every)
+    except KeyboardInterrupt:
+        pass
+    return GOOD
+
+
+def _look(run: Any, watched: Any) -> bool:
+    """Remaster what is new, if anything is; False if a person has asked to stop."""
+    from flows.execute import execute
+    from flows.run import new_run_id
+    from flows.stopping import is_draining
+    from tasks.errors import RemasterError
+
+    try:
+        new = watched.new()
+        if new:
+            print(f"new: {', '.join(new)}", flush=True)
+            verdict, report = execute(run.model_copy(update={"id": new_run_id()}))
+            print(f"{verdict.state}: {verdict.message}\nreport:  {report}", flush=True)
+            watched.take()
+    except RemasterError as error:  # the library, the store or Prefect's server is away: it is looked at again
+        print(f"remaster: {error}", file=sys.stderr, flush=True)
+    return not is_draining()

@@ -1,0 +1,97 @@
+"""What may be asked of a run, of running again and of cleaning up: one model each, for command line and Prefect's form.
+
+Words, ranges and defaults are here only: the command's help and the parameters of a deployment are made from them.
+Imports little, as the command's help does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+STORE = "OUTPUT/.remaster"
+
+
+class Request(BaseModel):
+    """What a person asks of a run, but for its profile: see `flows.run.Run`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    library: str = Field(description="File, folder (recursive) or s3://bucket/prefix.")
+    output: str = Field(description="Folder or s3://bucket/prefix for the masters.")
+    store: str = Field(
+        default_factory=lambda: os.environ.get("REMASTER_STORE", ""),
+        validate_default=True,
+        description=f"Where segments and records are kept (default: {STORE}).",
+    )
+    workers: int = Field(0, ge=0, description="Actors (default: one a GPU, or one).")
+    ray_address: str = Field(
+        default_factory=lambda: os.environ.get("RAY_ADDRESS", ""), description="Of a Ray cluster to join."
+    )
+    only: str = Field("", description="Only titles whose names match, e.g. 'season1/*.mkv'.")
+    force: bool = Field(False, description="Redo shards that are done already.")
+    new_only: bool = Field(
+        False,
+        description="Pass over titles whose master was made as it is asked for now, if neither file changed since.",
+    )
+    settle: float = Field(
+        0.0, ge=0, le=86_400, description="Leave files that changed less than so many seconds ago for a later run."
+    )
+
+    @field_validator("library", "output")
+    @classmethod
+    def _normalised(cls, value: str) -> str:
+        from flows.arguments import place
+
+        return place(value)
+
+    @field_validator("store")
+    @classmethod
+    def _beside_the_masters(cls, value: str, info: ValidationInfo) -> str:
+        from flows.arguments import place
+
+        return place(value or f"{info.data.get('output', '')}/.remaster")
+
+
+class Rerun(BaseModel):
+    """What a person asks of doing a run again: only what is missing or failed is worked on, or what is rejected."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store: str = Field(description="The run's store.")
+    run: str = Field("", description="Id of the run (default: the latest).")
+    title: str = Field("", description="Only titles of the run whose names match.")
+    shards: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=list,
+        description="Reject these shards of the title (0, 1, ...): they are made anew, their neighbours stay.",
+    )
+    reason: str = Field("", description="Why, for the report and the receipt.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Settings that are to be otherwise: for the rejected shards, or for the whole run if none is.",
+    )
+
+
+class Cleaning(BaseModel):
+    """What a person asks of cleaning up a store."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store: str = Field(description="Folder or s3://bucket/prefix.")
+    yes: bool = Field(False, description="Remove it; else it is only shown.")
+    cut_off: list[str] = Field(default_factory=list, description="Runs that have no verdict and are surely over.")
+
+
+def words(model: type[BaseModel], name: str) -> str:
+    """What a field means, as the help of a command has it."""
+    text = model.model_fields[name].description or ""
+    return (text[0].lower() + text[1:]).removesuffix(".")
+
+
+def in_a_sentence(error: ValidationError) -> str:
+    """What is wrong with what was asked."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {problem['msg']}" for problem in error.errors()
+    )

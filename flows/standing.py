@@ -1,0 +1,117 @@
+"""Masters that stand: made as they are asked for now, and neither they nor their sources changed since.
+
+By sizes and stamps, without opening a file, so that a night over a library of which little is new is short. It takes
+the store's word for what the bytes were when they were last looked at; `remaster verify` reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from flows.run import Outcome, Run
+from tasks.errors import RemasterError
+from tasks.finish import MASTER_VERSIONS
+from tasks.media.bars import BARS_VERSION
+from tasks.media.fields import FIELDS_VERSION
+from tasks.media.likeness import LIKENESS_VERSION
+from tasks.media.recipe import RECIPE_VERSION
+from tasks.plan import SHARD_VERSIONS, model_reference
+from tasks.receipt import RECEIPT_VERSION
+from tasks.records import Revision, Title, content_key, from_sealed, to_sealed
+from tasks.signing import signer
+from tasks.store import Store, stat
+from vsr_model.registry import find
+
+_LOG = logging.getLogger("remaster.standing")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was there when a title's master was made.
+
+    Attributes:
+        asked: hash of all that the run was asked and that a master depends on.
+        title: as it was scanned.
+        outcome: how it ended.
+        files: URI, size and stamp of its master and receipt.
+    """
+
+    asked: str
+    title: Title
+    outcome: Outcome
+    files: tuple[tuple[str, int, str], ...]
+
+
+class Standings:
+    """Looks for the masters that stand for a run, and notes those that it makes. Thread-safe."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._store = run, Store(run.store)
+        self._asked = _asked(run)
+        self._lock = threading.Lock()
+        self._found: dict[str, Outcome] = {}
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """How the titles that were found to stand ended, by name."""
+        return self._found
+
+    def find(self, name: str, uri: str) -> Title | None:
+        """The title, if its master stands."""
+        if self._run.force or any(revision.again for revision in self._revisions(name)):
+            return None
+        try:
+            noted = from_sealed(Standing, self._store.read(self._place(name, uri)))
+            title = noted.title
+            files = ((title.uri, title.size, title.stamp), *noted.files)
+            if noted.asked != self._key(name) or any(_now(place) != (size, stamp) for place, size, stamp in files):
+                return None
+        except (FileNotFoundError, ValueError, RemasterError):
+            return None
+        with self._lock:
+            shards = noted.outcome.shards
+            self._found[name] = noted.outcome.model_copy(update={"cached": shards, "seconds": 0.0})
+        return title
+
+    def note(self, title: Title, outcome: Outcome, receipt: str) -> None:
+        """Note that a master was made and passed its check. To be called while its place is ours."""
+        try:
+            files = tuple((place, *_now(place)) for place in (outcome.master, receipt))
+            noted = Standing(self._key(title.name), title, outcome.model_copy(update={"preview": ""}), files)
+            self._store.write(self._place(title.name, title.uri), to_sealed(noted))
+        except (FileNotFoundError, RemasterError) as error:
+            _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
+
+    def _place(self, name: str, uri: str) -> str:
+        key = content_key({"name": name, "uri": uri, "output": self._run.output})
+        return f"standing/{key[:2]}/{key}.json"
+
+    def _key(self, name: str) -> str:
+        revised = [(each.start, each.stop, each.settings, each.reason) for each in self._revisions(name)]
+        return content_key({"asked": self._asked, "revisions": revised}) if revised else self._asked
+
+    def _revisions(self, name: str) -> list[Revision]:
+        return [revision for revision in self._run.revisions if revision.title == name]
+
+
+def _asked(run: Run) -> str:
+    """Hash of what the masters of a run depend on, but for their sources."""
+    profile, key = run.profile, signer()
+    return content_key(
+        {
+            "profile": profile.model_dump(exclude={"retry"}),
+            "model": model_reference(find(profile.model), profile),
+            "signed": key.public_key if key else "",
+            "versions": [
+                SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
+                RECEIPT_VERSION,
+            ],
+        }
+    )  # fmt: skip
+
+
+def _now(uri: str) -> tuple[int, str]:
+    found = stat(uri)
+    return found.size, found.stamp

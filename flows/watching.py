@@ -1,0 +1,55 @@
+"""Waiting for files to come into a library: each counts as new once, when it lies still. Starts nothing itself."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tasks.scan import list_library, unsettled_seconds
+from tasks.store import stat
+
+_LOOKERS = 8
+
+
+class Watched:
+    """A library, and which of its files were taken in hand.
+
+    Args:
+        library: normalised URI.
+        settle: seconds for which a file must not have changed.
+    """
+
+    def __init__(self, library: str, settle: float) -> None:
+        self._library, self._settle = library, settle
+        self._taken: dict[str, tuple[int, str]] = {}
+        self._seen: dict[str, tuple[int, str]] = {}
+
+    def new(self) -> list[str]:
+        """Names of the files that lie still and are new, or changed, since they were taken; at first, of all.
+
+        Raises:
+            UsageError: the library is not there.
+            StoreError: its store does not answer.
+        """
+        self._seen = _lying_still(self._library, self._settle)
+        return sorted(name for name, seen in self._seen.items() if self._taken.get(name) != seen)
+
+    def take(self) -> None:
+        """What was just seen is in hand; until it is, it stays new."""
+        self._taken |= self._seen
+
+
+def _lying_still(library: str, settle: float) -> dict[str, tuple[int, str]]:
+    """Size and stamp of every file of a library that did not change for `settle` seconds, by name."""
+
+    def look(entry: tuple[str, str]) -> tuple[str, tuple[int, str]] | None:
+        name, uri = entry
+        if unsettled_seconds(uri, settle) is not None:
+            return None
+        try:
+            seen = stat(uri)
+        except FileNotFoundError:
+            return None
+        return name, (seen.size, seen.stamp)
+
+    with ThreadPoolExecutor(_LOOKERS) as lookers:
+        return dict(found for found in lookers.map(look, list_library(library)) if found)

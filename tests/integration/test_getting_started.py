@@ -1,0 +1,110 @@
+"""docs/getting-started.md, word for word: every command in it, in order, but for the installation."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+
+from tests.conftest import REPOSITORY, free_port
+
+# Commands that keep their terminal, and what they say once they are there.
+LASTING = {"prefect server start": "Check out the dashboard", "remaster serve": "films-nightly"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> tuple[Path, dict[str, str], int]:
+    """A folder that looks like the clone with its environment, what its shells have, and the server's port."""
+    programs = tmp_path / "clone" / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "activate").write_text(f'PATH="{programs}:$PATH"\n')
+    for name, module in (("remaster", "flows.cli"), ("prefect", "prefect")):
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
+        (programs / name).chmod(0o755)
+    demo = tmp_path / "clone" / "datasets" / "demo"
+    demo.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "datasets/demo/flower.mp4", demo)
+    port = free_port()
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith("PREFECT_") and name != "RAY_ADDRESS"
+    }
+    env |= {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"), "PYTHONPATH": str(REPOSITORY)}
+    return tmp_path / "clone", env | {"PREFECT_SERVER_API_PORT": str(port)}, port
+
+
+@contextmanager
+def terminal(block: str, says: str, folder: Path, env: dict[str, str]) -> Iterator[None]:
+    """A block in a terminal of its own, from when it has said something on, ended as Ctrl-C ends it."""
+    log = folder.parent / f"{abs(hash(block))}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            ["bash", "-ec", block], cwd=folder, env=env, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while says not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.3)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def test_a_new_user_ends_with_a_scheduled_run(shell: tuple[Path, dict[str, str], int]) -> None:
+    folder, env, port = shell
+    text = (REPOSITORY / "docs/getting-started.md").read_text().replace("4200", str(port))
+    install, *blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    assert "pip install" in install
+    with ExitStack() as terminals:
+        told = of_the_shell(install)
+        for block in blocks:
+            says = next((says for command, says in LASTING.items() if command in block), "")
+            if says:
+                terminals.enter_context(terminal(block, says, folder, env))
+                continue
+            command = ["bash", "-ec", told + block]
+            done = subprocess.run(
+                command, cwd=folder, env=env, capture_output=True, text=True, timeout=400, check=False
+            )
+            assert done.returncode == 0, block + done.stdout + done.stderr
+            told += of_the_shell(block)
+        runs = (
+            httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json={}, timeout=30).raise_for_status().json()
+        )
+    nights = [run for run in runs if run["deployment_id"]]
+    scheduled = [run for run in nights if run["state"]["type"] == "SCHEDULED"]
+    local = {
+        datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")) for run in scheduled
+    }
+    assert len(local) >= 3 and {(when.hour, when.minute) for when in local} == {(2, 0)}
+    ended = sorted((run for run in nights if run["end_time"]), key=lambda run: str(run["end_time"]))
+    assert [run["state"]["name"] for run in ended] == ["Completed"] * 3
+    before, left, taken = (str(run["state"]["message"]) for run in ended)
+    assert before == "2 of 2 titles done, 2 of them before"
+    assert left.startswith("2 of 2 titles done, 2 of them before; three.mp4: changed")
+    assert taken == "3 of 3 titles done, 2 of them before"
+    assert {path.name for path in (folder / "try/masters").glob("*.mp4")} == {"one.mp4", "two.mp4", "three.mp4"}
+
+
+def of_the_shell(block: str) -> str:
+    """What a terminal still knows when the next block is typed into it."""
+    return "".join(line for line in block.splitlines(keepends=True) if line.startswith((". ", "export ")))

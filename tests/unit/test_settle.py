@@ -1,0 +1,93 @@
+"""A file that still changes is left for a later run: neither opened nor lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.library import _verdict
+from flows.run import Outcome
+from flows.watching import Watched
+from tasks.profile import Profile
+from tasks.scan import scan
+from tasks.tables import read_titles_table, titles_table
+from tests.clips import Clip, make
+
+SETTLE = 0.6
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("settle") / "library"
+    make(root / "still.mp4", Clip(frames=5))
+    time.sleep(SETTLE + 0.2)
+    return root
+
+
+@pytest.fixture
+def growing(library: Path) -> Path:
+    path = library / "growing.mp4"
+    path.write_bytes(b"only the beginning")
+    os.utime(path, (1e9, 1e9))  # as programs do that copy times along with bytes
+    return path
+
+
+def test_what_changed_just_now_is_left_unopened_and_said_so(library: Path, growing: Path) -> None:
+    left, still = scan(str(library), str(library.parent / "out"), Profile(), SETTLE)
+    assert (still.name, still.left, still.refused) == ("still.mp4", "", "")
+    assert "growing.mp4: changed 0 s ago, and is left for a later run" in left.left
+    assert (left.refused, left.probe) == ("", None)
+    assert read_titles_table(titles_table([left, still])) == [left, still]
+
+
+def test_once_it_lies_still_it_is_taken(library: Path, growing: Path) -> None:
+    time.sleep(SETTLE + 0.2)
+    taken, _ = scan(str(library), str(library.parent / "out"), Profile(), SETTLE)
+    assert not taken.left
+    assert "growing.mp4" in taken.refused  # opened, and found to be no video
+
+
+def test_without_settling_everything_is_taken(library: Path, growing: Path) -> None:
+    assert not any(title.left for title in scan(str(library), str(library.parent / "out"), Profile()))
+
+
+def test_a_title_that_is_left_is_no_failure_and_no_success() -> None:
+    left = Outcome(title="b", state="left", reason="b: changed 1 s ago")
+    verdict = _verdict([Outcome(title="a", state="done"), left], standing=0)
+    assert (verdict.state, verdict.message) == ("completed", "1 of 1 titles done; b: changed 1 s ago")
+    assert _verdict([left], standing=0).state == "completed"
+    failed = _verdict([Outcome(title="a", state="failed", reason="a: no"), left], standing=0)
+    assert (failed.state, failed.message) == ("failed", "1 of 1 titles are not done: a: no; b: changed 1 s ago")
+
+
+def test_a_growing_file_is_new_once_and_only_when_it_lies_still(tmp_path: Path) -> None:
+    (tmp_path / "first.mp4").write_bytes(b"whole")
+    time.sleep(SETTLE + 0.2)
+    watched = Watched(str(tmp_path), SETTLE)
+    assert watched.new() == ["first.mp4"]
+    watched.take()
+    growing = tmp_path / "second.mp4"
+    for _ in range(5):  # for longer than a file must lie still
+        with growing.open("ab") as file:
+            file.write(b"a bit more")
+        time.sleep(SETTLE / 4)
+        assert watched.new() == []
+    time.sleep(SETTLE)
+    assert watched.new() == watched.new() == ["second.mp4"]  # until somebody takes it
+    watched.take()
+    (tmp_path / "first.mp4").write_bytes(b"replaced")
+    time.sleep(SETTLE + 0.2)
+    assert watched.new() == ["first.mp4"]
+
+
+def test_a_file_that_was_merely_touched_by_others_is_not_new_again(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"whole")
+    watched = Watched(str(tmp_path), 0.0)
+    watched.new()
+    watched.take()
+    film.chmod(0o600)
+    assert watched.new() == []
