@@ -16,10 +16,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.budget import Spending, spending_of, why_not
 from flows.job import pool_settings
 from flows.progress import current_progress
 from flows.results import results_block
-from flows.run import Outcome, Run, RunFiles, Verdict
+from flows.run import TITLES_AT_ONCE, Outcome, Run, RunFiles, Verdict
 from flows.stopping import draining_on_termination, is_draining
 from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
@@ -29,8 +30,6 @@ from tasks.report import report_page
 from tasks.scan import matching, require_outside, scan
 from tasks.store import Store
 
-# Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
-_TITLES_AT_ONCE = 3
 _NAMED = 10
 # Titles with a picture in the report: a page of many more would be too large to open.
 _PICTURES = 100
@@ -58,7 +57,9 @@ def _remaster(run: Run) -> State[Any]:
     progress = current_progress()
     progress.expect([title.name for title in titles])
     results_block(run.store)  # the titles' flows would race to be the first
-    with worker_pool(pool_settings(run)), ThreadPoolExecutor(_TITLES_AT_ONCE) as titles_at_once:
+    with worker_pool(pool_settings(run)) as pool, ThreadPoolExecutor(TITLES_AT_ONCE) as titles_at_once:
+        if refusal := why_not(run, titles, pool):
+            return _end(run, [], Verdict(state="failed", message=f"not begun: {refusal}", finished=_now()))
         # A copied context each, so that every title's flow knows this one as its parent.
         flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in _by_cost(titles)]
         ended = {outcome.title: outcome for outcome in (future.result() for future in flows)}
@@ -66,8 +67,11 @@ def _remaster(run: Run) -> State[Any]:
         ended[title.name] if number < _PICTURES else ended[title.name].model_copy(update={"preview": ""})
         for number, title in enumerate(titles)
     ]
-    verdict = _verdict(outcomes)
-    files.write_verdict(verdict)
+    return _end(run, outcomes, _verdict(outcomes, spending_of(run)))
+
+
+def _end(run: Run, outcomes: list[Outcome], verdict: Verdict) -> State[Any]:
+    RunFiles(Store(run.store), run.id).write_verdict(verdict)
     _report(run, outcomes, verdict)
     if verdict.state == "completed":
         return Completed(message=verdict.message)
@@ -138,15 +142,22 @@ def _report(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
     return uri
 
 
-def _verdict(outcomes: list[Outcome]) -> Verdict:
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _verdict(outcomes: list[Outcome], spending: Spending) -> Verdict:
     bad = [o for o in outcomes if o.state != "done"]
     good = len(outcomes) - len(bad)
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    finished = _now()
     if not bad:
         return Verdict(state="completed", message=f"{good} of {good} titles done", finished=finished)
     named = "; ".join(o.reason for o in bad[:_NAMED]) + (f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")
     message = f"{len(bad)} of {len(outcomes)} titles are not done: {named}"
     something = good > 0 or any(o.state in {"check", "held"} for o in bad)
+    if spending.stopped:
+        message = f"{spending.words()} {message}"
+        return Verdict(state="stopped", message=message[0].upper() + message[1:], finished=finished)
     if is_draining():
         return Verdict(state="stopped", message=message, finished=finished)
     return Verdict(state="exceptions" if something else "failed", message=message, finished=finished)

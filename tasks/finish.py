@@ -44,12 +44,18 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
 
 def published_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
     """The record of a master that is published and whose bytes are still what was written, or None."""
+    record = master_record(key, store)
+    whole = record is not None and output.matches(plan.title.master, Digest(record.sha256, record.size))
+    return record if whole else None
+
+
+def master_record(key: str, store: Store) -> MasterRecord | None:
+    """The record of the master with this key, or None; whether the master is still there it does not say."""
     try:
         record = from_sealed(MasterRecord, store.read(_record_place(key)))
     except (FileNotFoundError, ValueError):
         return None
-    whole = record.key == key and output.matches(plan.title.master, Digest(record.sha256, record.size))
-    return record if whole else None
+    return record if record.key == key else None
 
 
 def publish_title(

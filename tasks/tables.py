@@ -4,6 +4,7 @@ titles    one row a file of the library          runs/RUN/titles.parquet
 shards    one row a shard                        runs/RUN/shards.parquet/  (one file a title)
 ledger    one row a finished attempt of a shard  runs/RUN/ledger.parquet/  (files as the run goes on)
 timeline  one row a frame of a title             timelines/KEY.parquet
+estimates one row a title, and one for all       estimates/ID.parquet
 
 A folder of files with one schema is one table to any Parquet tool. Column units are in docs/tables.md.
 """
@@ -95,6 +96,22 @@ TIMELINE = pa.schema(
         ("fields", pa.uint8()),
         ("captions", pa.bool_()),
         ("black", pa.list_(pa.int32(), 4)),
+    ]
+)
+ESTIMATES = pa.schema(
+    [
+        ("title", pa.string()),
+        ("refused", pa.string()),
+        ("frames", pa.int64()),
+        ("shards", pa.int64()),
+        ("cached", pa.int64()),
+        ("sampled", pa.int64()),
+        ("gpu_hours", pa.float64()),
+        ("store_bytes", pa.int64()),
+        ("master_bytes", pa.int64()),
+        ("price", pa.float64()),
+        ("workers", pa.int32()),
+        ("hours", pa.float64()),
     ]
 )
 
@@ -243,6 +260,11 @@ def read_timeline_table(data: bytes) -> Timeline:
     columns: dict[str, Any] = {name: np.ascontiguousarray(table[name].to_numpy()) for name in names}
     black = table["black"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
     return Timeline(**columns, black=np.ascontiguousarray(black))
+
+
+def estimates_table(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Estimates as Parquet."""
+    return _parquet(pa.Table.from_pylist(list(rows), ESTIMATES))
 
 
 def _parquet(table: pa.Table) -> bytes:
