@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from tasks.comparison import SOURCE, Comparison
@@ -10,27 +12,27 @@ from tasks.pages import data_uri, render
 from vsr_model.classical import resize
 
 MOST_BYTES = 10_000_000
-# JPEG's scale from best to coarse; the first that leaves the page small enough is taken.
-_QUALITIES = (3, 5, 8, 12, 18, 25, 31)
+# JPEG's scale from best to coarse, then pictures of a half of the size, and so on: the first that is small enough.
+_QUALITIES = (3, 6, 12)
+_SHRUNK = (1, 2, 4, 8, 16)
 _OVERVIEW = 480  # columns
 
 
 def comparison_page(comparison: Comparison) -> str:
     """The page."""
-    for quality in _QUALITIES:
-        page = _page(comparison, quality)
+    for shrunk, quality in itertools.product(_SHRUNK, _QUALITIES):
+        page = _page(comparison, quality, shrunk)
         if len(page.encode()) < MOST_BYTES:
             break
     return page
 
 
-def _page(comparison: Comparison, quality: int) -> str:
+def _page(comparison: Comparison, quality: int, shrunk: int) -> str:
     rows, columns = comparison.size
     part = comparison.part
     high, wide = part.within(rows, columns)
-    # Twice: the two that are seen without a script are in the page's body as well.
     pictures = [
-        [data_uri(jpeg(picture_3HW.float() / 255, quality)) for picture_3HW in each.pictures_T3HW]
+        [data_uri(jpeg(_reduced(picture_3HW, shrunk), quality)) for picture_3HW in each.pictures_T3HW]
         for each in comparison.candidates
     ]
     names = ["source, enlarged" if each.model == SOURCE else each.model for each in comparison.candidates]
@@ -38,6 +40,7 @@ def _page(comparison: Comparison, quality: int) -> str:
         "comparison.html",
         title=comparison.title,
         scale=comparison.scale,
+        shrunk=shrunk,
         moments=[{"shown": _clock(seconds)} for seconds in comparison.moments],
         candidates=[
             {"name": name, "rate": each.rate, "fidelity": each.fidelity}
@@ -46,7 +49,7 @@ def _page(comparison: Comparison, quality: int) -> str:
         pictures=pictures,
         left=0 if len(names) == 2 else 1,
         right=len(names) - 1,
-        overview=data_uri(jpeg(_overview(comparison.overview_3HW), max(quality, 5))),
+        overview=data_uri(jpeg(_reduced(comparison.overview_3HW, -(-columns // _OVERVIEW)), max(quality, 5))),
         part={
             "left": 100 * part.left / columns,
             "top": 100 * part.top / rows,
@@ -58,10 +61,9 @@ def _page(comparison: Comparison, quality: int) -> str:
     )
 
 
-def _overview(picture_3HW: torch.Tensor) -> torch.Tensor:
-    rows, columns = picture_3HW.shape[-2:]
-    wide = min(_OVERVIEW, columns)
-    return resize(picture_3HW.float()[None] / 255, max(1, rows * wide // columns), wide)[0]
+def _reduced(picture_3HW: torch.Tensor, by: int) -> torch.Tensor:
+    rows, columns = (max(16, side // by) for side in picture_3HW.shape[-2:])
+    return resize(picture_3HW.float()[None] / 255, rows, columns)[0]
 
 
 def _clock(seconds: float) -> str:

@@ -18,6 +18,9 @@ from tasks.errors import UsageError
 from tasks.media.source import Source, open_input, source_errors, video_stream
 from tasks.media.timeline import Collector, Timeline
 
+# Seconds before the wanted place to seek to, if what was sought first is not there.
+_FURTHER_BACK = (5.0, 60.0)
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -49,11 +52,23 @@ def read_stretch(source: Source, stream_index: int, start: float, stop: float, b
     """
     with open_input(source) as container, source_errors(source, "decoding a part of it"):
         stream = video_stream(container, stream_index)
+        wanted = start - before / float(stream.average_rate or 1)
+    for back in (0.0, *_FURTHER_BACK, None):
+        found = _from(source, stream_index, None if back is None or wanted <= back else wanted - back, start, stop)
+        # A seek may land late; from the beginning there is nothing before.
+        if found is not None and (back is None or wanted <= back or found.seconds[0] <= wanted):
+            return found
+    raise UsageError(f"{source.label}: shows nothing from {start:g} s on. Name an earlier moment.")
+
+
+def _from(source: Source, stream_index: int, place: float | None, start: float, stop: float) -> Stretch | None:
+    """The frames up to `stop` that decode when one seeks to a place, or begins; None if none is after `start`."""
+    with open_input(source) as container, source_errors(source, "decoding a part of it"):
+        stream = video_stream(container, stream_index)
         base, zero = stream.time_base, stream.start_time or 0
         assert base is not None
-        lead = before / float(stream.average_rate or 1)
-        if start > lead:
-            container.seek(zero + int((start - lead) / base), stream=stream, backward=True)
+        if place is not None:
+            container.seek(zero + int(place / base), stream=stream, backward=True)
         collector, seek = Collector(source, stream), None
         for frame in _decoded(container, stream):
             shown = float((frame.pts - zero) * base) if frame.pts is not None else start
@@ -66,7 +81,7 @@ def read_stretch(source: Source, stream_index: int, start: float, stop: float, b
                 collector.add(frame)
         seconds = tuple(float((pts - zero) * base) for pts in collector.pts)
         if seek is None or not seconds or seconds[-1] < start:
-            raise UsageError(f"{source.label}: shows nothing from {start:g} s on. Name an earlier moment.")
+            return None
         return Stretch(collector.finish(), seek, seconds)
 
 
