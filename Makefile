@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-torture test-faults test-gpu check bench quality clean
+.PHONY: demo test test-slow test-torture test-faults test-gpu test-browser check bench quality clean
 
 demo: $(VENV)/.installed
 	$(BIN)/remaster run datasets/demo/flower.mp4 demo --profile datasets/demo/demo.toml
@@ -23,6 +23,10 @@ test-faults: $(VENV)/.installed
 
 test-gpu: $(VENV)/.installed
 	$(BIN)/python -m pytest -m gpu tests/gpu
+
+# Of pages for people, in this machine's Chromium; skipped with a word where there is none.
+test-browser: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/browser
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from flows.budget import Spending
 from flows.progress import Progress
 from flows.run import Ledger
 from tasks.records import Record, Shard
@@ -52,13 +53,15 @@ class Attempt(Watch):
         ledger, progress: where it is told.
         turns: of the title.
         leave: raises if nothing new is to be begun.
+        spending: of the run.
     """
 
     def __init__(
-        self, shard: Shard, number: int, ledger: Ledger, progress: Progress, turns: Turns, leave: Callable[[], None]
-    ) -> None:
+        self, shard: Shard, number: int, ledger: Ledger, progress: Progress, turns: Turns, leave: Callable[[], None],
+        spending: Spending,
+    ) -> None:  # fmt: skip
         self._shard, self._number, self._ledger, self._progress = shard, number, ledger, progress
-        self._turns, self._leave = turns, leave
+        self._turns, self._leave, self._spending = turns, leave, spending
         self._worker, self._began, self._frames = "", 0.0, 0
 
     def begin(self) -> None:
@@ -68,6 +71,7 @@ class Attempt(Watch):
     def taken(self, worker: str) -> None:
         """Note who has it, and since when."""
         self._worker, self._began = worker, time.time()
+        self._spending.begin(self)
 
     def progress(self, frames: int) -> None:
         """Show it."""
@@ -81,6 +85,7 @@ class Attempt(Watch):
     def done(self, record: Record) -> None:
         """It was made."""
         self._note("done", record=record, seconds=record.seconds["total"])
+        self._spending.end(self, record.seconds["total"], record.size)
         self._progress.advance(self._shard.title, self._shard.index, record.frames)
 
     def hit(self, record: Record) -> None:
@@ -93,6 +98,7 @@ class Attempt(Watch):
         """It came to nothing."""
         seconds = time.time() - self._began if self._began else 0.0
         self._note("failed", error=error, seconds=seconds)
+        self._spending.end(self, seconds, 0)
         self._ledger.file()  # what went wrong is what one looks for after the driver died as well
 
     def _note(

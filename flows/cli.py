@@ -21,6 +21,7 @@ from flows.arguments import (
     USAGE,
     add_command,
     add_store,
+    file_uri,
     place,
     require_ready,
     run_files,
@@ -63,11 +64,31 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--force", action="store_true", help=words(Request, "force"))
     run.add_argument("--new-only", action="store_true", help=words(Request, "new_only"))
 
-    plan = add_command(commands, "plan", _plan, "show what a run would do, without doing it")
+    plan = add_command(commands, "plan", _plan, "show what a run would do and what it would take, without doing it")
     plan.add_argument("library", metavar="LIBRARY")
-    plan.add_argument("--output", metavar="OUTPUT", default="", help="as for run; settles where masters would go")
-    add_store(plan, "where frame tables are kept (default: a folder for the time of the command)")
+    plan.add_argument("--output", metavar="OUTPUT", default="", help="as for run; what is there already costs nothing")
+    add_store(plan, "as for run (default: OUTPUT/.remaster, or a folder for the time of the command)")
     _add_profile(plan)
+    plan.add_argument("--workers", metavar="N", type=int, default=0, help="that would work (default: as for run)")
+    plan.add_argument("--json", action="store_true", help="as JSON")
+
+    preview = add_command(commands, "preview", _preview, "make a page on which to choose between networks")
+    preview.add_argument("title", metavar="TITLE", help="a file or s3:// object")
+    preview.add_argument("--at", metavar="H:MM:SS", default="", help="where to look (default: the middle)")
+    preview.add_argument("--seconds", metavar="S", type=float, default=3.0, help="how much of it (default: 3)")
+    preview.add_argument(
+        "--models",
+        metavar="A,B,...",
+        default="lanczos,swift",
+        help="networks or weights files (default: lanczos,swift)",
+    )
+    preview.add_argument(
+        "--part", metavar="WxH", default="256x144", help="of the source's picture; or whole (default: 256x144)"
+    )
+    preview.add_argument("--page", metavar="FILE", default="", help="to write (default: TITLE.preview.html, here)")
+    preview.add_argument("--profile", metavar="TOML", help="file of settings, or a built-in profile")
+    preview.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
+    preview.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="any setting")
 
     rerun = add_command(commands, "rerun", _rerun, "do a run again: only what is missing or failed is worked on")
     rerun.add_argument("run", metavar="RUN", nargs="?", default="", help=words(Rerun, "run"))
@@ -197,36 +218,32 @@ def _execute(run: Any) -> int:
 def _plan(options: argparse.Namespace) -> int:
     import tempfile
 
-    from tasks.errors import RemasterError
-    from tasks.plan import plan_title, remarks
-    from tasks.scan import scan
+    from flows.planning import keep, show_plan
+    from flows.run import new_run_id
     from tasks.store import Store
 
-    profile = _profile(options)
-    library = place(options.library)
-    refused = 0
+    profile, workers = _profile(options), _worker_count(options)
     with tempfile.TemporaryDirectory() as scratch:
-        store = Store(place(options.store or scratch))
-        for title in scan(library, place(options.output or scratch), profile):
-            if not title.refused:
-                try:
-                    plan = plan_title(title, profile, store)
-                except RemasterError as error:
-                    print(f"{title.name}\n  refused: {error}")
-                    refused += 1
-                    continue
-                print(f"{title.name}  ->  {title.master}\n  {len(plan.shown)} frames in {len(plan.shards)} shards")
-                for shard in plan.shards:
-                    warm = f", {shard.warm_up} warm-up frames" if shard.warm_up else ""
-                    print(f"    {shard.index:>4}  [{shard.start},{shard.stop})  starts at {shard.cut}{warm}")
-                for remark in remarks(plan):
-                    print(f"  note: {remark}")
-            else:
-                print(f"{title.name}\n  refused: {title.refused}")
-                refused += 1
-            for remark in title.remarks:
-                print(f"  note: {remark}")
+        output = place(options.output or scratch)
+        lasting = options.store or (f"{output}/.remaster" if options.output else "")
+        store = Store(place(lasting or scratch))
+        store.check_writable()
+        rows, refused = show_plan(place(options.library), Store(output), store, profile, workers, options.json)
+        kept = keep(rows, store, new_run_id()) if lasting else ""
+        if kept and not options.json:
+            print(f"kept: {kept}")
     return EXCEPTIONS if refused else GOOD
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from flows.preview import write_preview
+    from tasks.profile import read_profile
+
+    profile = read_profile(options.profile, {"scale": options.scale} | _settings("--set", options.set))
+    models = [_lasting(model.strip()) for model in options.models.split(",") if model.strip()]
+    uri = file_uri(options.title)
+    _, whole = write_preview(uri, profile, models, options.at, options.seconds, options.part, options.page)
+    return GOOD if whole else EXCEPTIONS
 
 
 def _profile(options: argparse.Namespace) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 from prefect.client.schemas.objects import State, TaskRun
 
 from flows.attempt import Attempt, Turns
+from flows.budget import spending_of
 from flows.progress import Progress
 from flows.run import Ledger, Run, RunFiles
 from flows.stopping import Stopped, stop_if_draining
 from tasks.errors import LeaseLost, is_permanent
 from tasks.plan import Plan, network_of
 from tasks.pool.pool import PoolSettings, SharedPool
-from tasks.pool.worker import WorkerSettings
+from tasks.pool.worker import WorkerSettings, gpus_here
 from tasks.records import Record, Title
 from tasks.store import Store
 from tasks.store.lease import Lease
@@ -33,6 +34,7 @@ class Job:
         self.store, self.output = Store(run.store), Store(run.output)
         self.files = RunFiles(self.store, run.id)
         self.turns = Turns(_turns(run))
+        self.spending = spending_of(run)
         self.plan: Plan | None = None
         self.place: Lease | None = None
         self.records: list[Record] = []
@@ -68,8 +70,13 @@ class Job:
     def attempt(self, index: int, number: int) -> Attempt:
         """One attempt of a shard."""
         shard = self.planned.shards[index]
-        leave = partial(self.leave, f"shard {shard.name}")
-        return Attempt(shard, number, self.ledger, self.progress, self.turns, leave)
+        leave = partial(self._leave_shard, f"shard {shard.name}")
+        return Attempt(shard, number, self.ledger, self.progress, self.turns, leave, self.spending)
+
+    def _leave_shard(self, what: str) -> None:
+        """Raise if no worker is to begin it; only then does it cost anything."""
+        self.leave(what)
+        self.spending.leave(what)
 
 
 def pool_settings(run: Run) -> PoolSettings:
@@ -97,10 +104,4 @@ def retrying(run: Run) -> dict[str, Any]:
 
 
 def _turns(run: Run) -> int:
-    return (run.workers or (32 if run.ray_address else _local_gpus())) + _WAITING_SHARDS
-
-
-def _local_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count() or 1
+    return (run.workers or (32 if run.ray_address else gpus_here() or 1)) + _WAITING_SHARDS

@@ -17,11 +17,12 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.budget import Spending, spending_of, why_not
 from flows.job import pool_settings
 from flows.known import note_run
 from flows.progress import current_progress
 from flows.results import results_block
-from flows.run import Outcome, Run, RunFiles, Verdict
+from flows.run import TITLES_AT_ONCE, Outcome, Run, RunFiles, Verdict
 from flows.standing import Standings
 from flows.stopping import draining_on_termination, is_draining
 from flows.title import remaster_title
@@ -32,8 +33,6 @@ from tasks.report import report_page
 from tasks.scan import matching, nothing_known, require_outside, scan
 from tasks.store import Store
 
-# Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
-_TITLES_AT_ONCE = 3
 _NAMED = 10
 _WRITERS = 8
 # Titles with a picture in the report: a page of many more would be too large to open.
@@ -80,14 +79,20 @@ def _remaster(run: Run) -> State[Any]:
     current_progress().expect([title.name for title in titles])
     _note_outcomes(files, [(title, ended[title.name]) for title in titles if title.name in ended])
     new = [title for title in titles if title.name not in ended]
-    ended |= _run_titles(run, new)
+    made, refusal = _run_titles(run, new)
+    if refusal:
+        return _end(run, [], Verdict(state="failed", message=f"not begun: {refusal}", finished=_now()))
+    ended |= made
     outcomes = [
         ended[title.name] if number < _PICTURES else ended[title.name].model_copy(update={"preview": ""})
         for number, title in enumerate(titles)
     ]
     files.write_titles(titles, outcomes)
-    verdict = _verdict(outcomes, standing)
-    files.write_verdict(verdict)
+    return _end(run, outcomes, _verdict(outcomes, standing, spending_of(run)))
+
+
+def _end(run: Run, outcomes: list[Outcome], verdict: Verdict) -> State[Any]:
+    RunFiles(Store(run.store), run.id).write_verdict(verdict)
     _report(run, outcomes, verdict)
     if verdict.state == "completed":
         return Completed(message=verdict.message)
@@ -96,15 +101,17 @@ def _remaster(run: Run) -> State[Any]:
     return Failed(name="Exceptions" if verdict.state == "exceptions" else "Failed", message=verdict.message)
 
 
-def _run_titles(run: Run, titles: list[Title]) -> dict[str, Outcome]:
-    """Run the titles' flows; how each ended, by its name."""
+def _run_titles(run: Run, titles: list[Title]) -> tuple[dict[str, Outcome], str]:
+    """Run the titles' flows; how each ended, by its name, or why none was begun."""
     if not titles:
-        return {}
+        return {}, ""
     results_block(run.store)  # the titles' flows would race to be the first
-    with worker_pool(pool_settings(run)), ThreadPoolExecutor(_TITLES_AT_ONCE) as titles_at_once:
+    with worker_pool(pool_settings(run)) as pool, ThreadPoolExecutor(TITLES_AT_ONCE) as titles_at_once:
+        if refusal := why_not(run, titles, pool):
+            return {}, refusal
         # A copied context each, so that every title's flow knows this one as its parent.
         flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in _by_cost(titles)]
-        return {outcome.title: outcome for outcome in (future.result() for future in flows)}
+        return {outcome.title: outcome for outcome in (future.result() for future in flows)}, ""
 
 
 def _note_outcomes(files: RunFiles, ended: list[tuple[Title, Outcome]]) -> None:
@@ -186,17 +193,24 @@ def _report(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
     return uri
 
 
-def _verdict(outcomes: list[Outcome], standing: int) -> Verdict:
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _verdict(outcomes: list[Outcome], standing: int, spending: Spending) -> Verdict:
     left = [o for o in outcomes if o.state == "left"]
     bad = [o for o in outcomes if o.state not in {"done", "left"}]
     taken = len(outcomes) - len(left)
     good = taken - len(bad)
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    finished = _now()
     more = (f", {standing} of them before" if standing else "") + (f"; {_named(left)}" if left else "")
     if not bad:
         return Verdict(state="completed", message=f"{good} of {good} titles done{more}", finished=finished)
     message = f"{len(bad)} of {taken} titles are not done: {_named(bad + left)}"
     something = good > 0 or any(o.state in {"check", "held"} for o in bad)
+    if spending.stopped:
+        message = f"{spending.words()} {message}"
+        return Verdict(state="stopped", message=message[0].upper() + message[1:], finished=finished)
     if is_draining():
         return Verdict(state="stopped", message=message, finished=finished)
     return Verdict(state="exceptions" if something else "failed", message=message, finished=finished)

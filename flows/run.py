@@ -31,6 +31,8 @@ from tasks.tables import (
 )
 
 _LOG = logging.getLogger("remaster.run")
+# Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
+TITLES_AT_ONCE = 3
 _LEDGER_ROWS, _LEDGER_SECONDS = 500, 5.0
 
 

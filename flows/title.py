@@ -142,8 +142,15 @@ def _plan(job: Job) -> None:
 
 @task(cache_key_fn=_master_key, persist_result=True, result_serializer="json", retry_condition_fn=worth_retrying)
 def _finish(job: Job) -> str:
-    commit = job.held.confirm
+    new = False
+
+    def commit() -> None:
+        nonlocal new
+        job.held.confirm()
+        new = True
+
     made = publish_title(job.planned, job.run.profile, job.records, job.store, job.output, _finishing(job), commit)
+    job.spending.add(master_bytes=made.size if new else 0)
     return to_json(made).decode()
 
 

@@ -45,12 +45,18 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
 
 def published_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
     """The record of a master that is published and whose bytes are still what was written, or None."""
+    record = master_record(key, store)
+    whole = record is not None and output.matches(plan.title.master, Digest(record.sha256, record.size))
+    return record if whole else None
+
+
+def master_record(key: str, store: Store) -> MasterRecord | None:
+    """The record of the master with this key, or None; whether the master is still there it does not say."""
     try:
         record = from_sealed(MasterRecord, store.read(_record_place(key)))
     except (FileNotFoundError, ValueError):
         return None
-    whole = record.key == key and output.matches(plan.title.master, Digest(record.sha256, record.size))
-    return record if whole else None
+    return record if record.key == key else None
 
 
 def publish_title(
@@ -119,10 +125,9 @@ def finish_title(
     title, probe = plan.title, plan.title.probe
     assert probe is not None
     key = master_key(plan, profile, records, output)
-    pictures = plan.reading.pictures
     picture = Picture(
-        *plan.master_size(profile.scale), plan.layout, plan.colour, plan.shown, pictures.time_base,
-        pictures.rate(probe.frame_rate, len(plan.timeline)),
+        *plan.master_size(profile.scale), plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
+        plan.rate,
     )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
     with ExitStack() as opened:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,12 @@ class Plan:
         return self.reading.pictures.shown
 
     @property
+    def rate(self) -> Fraction:
+        """The master's pictures a second, on average."""
+        assert self.title.probe is not None
+        return self.reading.pictures.rate(self.title.probe.frame_rate, len(self.timeline))
+
+    @property
     def network_size(self) -> tuple[int, int]:
         """Rows and columns of what the network is given."""
         assert self.title.probe is not None
@@ -125,14 +132,22 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
         UnsupportedSource: changing size, of another cadence than asked, or not encodable as asked.
         UnknownModel, UnsupportedScale, WeightsError: see `vsr_model`.
     """
-    assert title.probe is not None
-    entry = find(profile.model)
-    info, model = entry.info, model_reference(entry, profile)
     require_unchanged(title)
     source_print = _fingerprint(title, store)
     limits = profile.limits.limits()
     timeline = _timeline(title, source_print, store, limits)
     limits.require(title.name, frames=len(timeline))
+    return plan_frames(title, source_print, timeline, profile, store, revisions)
+
+
+def plan_frames(
+    title: Title, source_print: str, timeline: Timeline, profile: Profile, store: Store,
+    revisions: tuple[Revision, ...] = (),
+) -> Plan:  # fmt: skip
+    """Plan the frames of a frame table, all or some of a title's; see `plan_title`. Nothing is decoded."""
+    assert title.probe is not None
+    entry = find(profile.model)
+    info, model = entry.info, model_reference(entry, profile)
     reading = read_cadence(title, profile.cadence, timeline, source_print, store)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
@@ -145,7 +160,7 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
     base = Plan(title, source_print, timeline, reading, bars, restored, cuts, layout, colour, model, (), ())
     require_encodable(settings, *base.master_size(profile.scale), layout, title.name)
     shards = tuple(_shards(base, profile, info))
-    plan = replace(base, shards=shards, work=tuple(_work(base, profile, store, shard) for shard in shards))
+    plan = replace(base, shards=shards, work=tuple(order(base, profile, store, shard) for shard in shards))
     for revision in revisions:
         if revision.title == title.name:
             plan = revise(plan, profile, store, revision)
@@ -173,7 +188,7 @@ def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Pl
     shard = list(_shards(otherwise, other, entry.info))[index]
     network = network_of(other)
     # Another seed, say, is no reason for a worker to load anything.
-    work = replace(_work(otherwise, other, store, shard), network=network if network != network_of(profile) else None)
+    work = replace(order(otherwise, other, store, shard), network=network if network != network_of(profile) else None)
     return replace(
         plan,
         shards=(*plan.shards[:index], shard, *plan.shards[index + 1 :]),
@@ -292,7 +307,8 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
     )
 
 
-def _work(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
+def order(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
+    """A worker's order for a shard, whose segment and record go to `store`."""
     probe = plan.title.probe
     assert probe is not None
     first = shard.start - shard.warm_up

@@ -104,6 +104,20 @@ class LimitSettings(_Section):
         return Limits(**self.model_dump())
 
 
+class CostSettings(_Section):
+    """What a run costs and may cost, in whatever currency the rates are in; a GB is 10^9 bytes."""
+
+    gpu_hour: float = Field(0.0, ge=0, description="Price of a worker for an hour.")
+    store_gb_month: float = Field(0.0, ge=0, description="Price of a GB in the store for a month.")
+    master_gb_month: float = Field(0.0, ge=0, description="Price of a GB of masters for a month.")
+    months: float = Field(1.0, ge=0, description="How long store and masters are paid for.")
+    budget: float = Field(0.0, ge=0, description="What one run may cost; 0: anything.")
+    over_budget: Literal["refuse", "stop"] = Field(
+        "refuse",
+        description="A run that would cost more is not begun (refuse), or goes on until the budget is spent (stop).",
+    )
+
+
 class FlashVsrSettings(_Section):
     """What the modes of FlashVSR take; the defaults are the published ones, but for the colour fix."""
 
@@ -180,6 +194,7 @@ class Profile(_Section):
     check: CheckSettings = Field(default_factory=CheckSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
+    cost: CostSettings = Field(default_factory=CostSettings)
     flashvsr: FlashVsrSettings = Field(default_factory=FlashVsrSettings)
 
     def model_settings(self, section: str) -> tuple[tuple[str, str | int | float | bool], ...]:

@@ -144,7 +144,7 @@ def make_receipt(
             version=model.version,
             settings=dict(model.settings),
         ),
-        profile=profile.model_dump(mode="json") | {"model": _leaf(profile.model)},
+        profile=profile.model_dump(mode="json", exclude={"cost"}) | {"model": _leaf(profile.model)},
         shards=[_shard_line(plan, shard, record) for shard, record in zip(plan.shards, records, strict=True)],
         software=SoftwareLine(master=master.software, shards=_each_once([record.software for record in records])),
         master=MasterLine(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-import jinja2
+from tasks.pages import render
 
 
 def report_page(run: dict[str, Any], outcomes: list[dict[str, Any]], verdict: dict[str, Any]) -> str:
@@ -27,11 +25,4 @@ def report_page(run: dict[str, Any], outcomes: list[dict[str, Any]], verdict: di
         "shards": sum(o["shards"] for o in outcomes),
         "cached": sum(o["cached"] for o in outcomes),
     }
-    return _template().render(run=run, outcomes=outcomes, verdict=verdict, totals=totals)
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    text = files("tasks").joinpath("report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(text)
+    return render("report.html", run=run, outcomes=outcomes, verdict=verdict, totals=totals)

@@ -5,6 +5,7 @@ shards    one row a shard                        runs/RUN/shards.parquet/  (one 
 ledger    one row a finished attempt of a shard  runs/RUN/ledger.parquet/  (files as the run goes on)
 timeline  one row a frame of a title             timelines/KEY.parquet
 fields    the same, what its fields look like    fields/KEY.parquet
+estimates one row a title, and one for all       estimates/ID.parquet
 
 A folder of files with one schema is one table to any Parquet tool. Column units are in docs/tables.md.
 """
@@ -107,6 +108,22 @@ TIMELINE = pa.schema(
     ]
 )
 FIELDS = pa.schema([("own", pa.float32()), ("top", pa.float32()), ("bottom", pa.float32()), ("repeats", pa.bool_())])
+ESTIMATES = pa.schema(
+    [
+        ("title", pa.string()),
+        ("refused", pa.string()),
+        ("frames", pa.int64()),
+        ("shards", pa.int64()),
+        ("cached", pa.int64()),
+        ("sampled", pa.int64()),
+        ("gpu_hours", pa.float64()),
+        ("store_bytes", pa.int64()),
+        ("master_bytes", pa.int64()),
+        ("price", pa.float64()),
+        ("workers", pa.int32()),
+        ("hours", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -271,6 +288,11 @@ def read_fields_table(data: bytes) -> Fields:
     """A table of fields from Parquet."""
     table = pq.read_table(io.BytesIO(data))
     return Fields(**{f.name: np.ascontiguousarray(table[f.name].to_numpy()) for f in fields(Fields)})
+
+
+def estimates_table(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Estimates as Parquet."""
+    return _parquet(pa.Table.from_pylist(list(rows), ESTIMATES))
 
 
 def _parquet(table: pa.Table) -> bytes:

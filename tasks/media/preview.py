@@ -33,8 +33,8 @@ def side_by_side(source_3HW: torch.Tensor, master_3HW: torch.Tensor) -> bytes:
     return jpeg(torch.cat([parts[0], gap, parts[1]], dim=2))
 
 
-def jpeg(picture_3HW: torch.Tensor) -> bytes:
-    """Encode R'G'B' 0..1 as JPEG."""
+def jpeg(picture_3HW: torch.Tensor, quality: int = 3) -> bytes:
+    """Encode R'G'B' 0..1 as JPEG; `quality` 2..31, lower is better."""
     codes = (picture_3HW.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     height, width = codes.shape[0] & ~1, codes.shape[1] & ~1
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(codes[:height, :width]), format="rgb24")
@@ -42,7 +42,7 @@ def jpeg(picture_3HW: torch.Tensor) -> bytes:
     assert isinstance(context, av.VideoCodecContext)
     context.height, context.width, context.pix_fmt = height, width, "yuvj444p"
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-    context.options = {"q:v": "3", "qmin": "2", "qmax": "3"}
+    context.options = {"q:v": str(quality), "qmin": str(quality - 1), "qmax": str(quality)}
     coded = frame.reformat(format="yuvj444p", dst_colorspace=5, dst_color_range=2)
     packets = [*context.encode(coded), *context.encode(None)]
     return b"".join(bytes(packet) for packet in packets)

@@ -83,7 +83,7 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS) -
         )
     with open_input(source) as container:
         stream = video_stream(container, stream_index)
-        collector = _Collector(source, stream)
+        collector = Collector(source, stream)
         end_seconds, packets = 0.0, 0
         torn: Fraction | None = None
         with source_errors(source, "decoding it"):
@@ -104,7 +104,7 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS) -
     return timeline
 
 
-def _decode(packet: av.packet.Packet[Any], collector: _Collector, source: Source) -> list[av.VideoFrame]:
+def _decode(packet: av.packet.Packet[Any], collector: Collector, source: Source) -> list[av.VideoFrame]:
     try:
         return list(packet.decode())
     except av.error.InvalidDataError as error:
@@ -130,8 +130,8 @@ def _ffv1_suffix(source: Source) -> str:
     return {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mp4"}.get(suffix, ".mkv")
 
 
-class _Collector:
-    """Gathers the table's rows; scene and field detection run in one filter graph beside it."""
+class Collector:
+    """Gathers the rows of a table, frame by frame; scene and field detection run in one filter graph beside it."""
 
     def __init__(self, source: Source, stream: av.video.stream.VideoStream) -> None:
         self._source = source
@@ -147,6 +147,7 @@ class _Collector:
         self._black: list[tuple[int, int, int, int]] = []
 
     def add(self, frame: av.VideoFrame) -> None:
+        """Take the next frame in."""
         shape = (frame.width, frame.height, frame.format.name)
         if self._first is None:
             self._first = shape
@@ -182,6 +183,7 @@ class _Collector:
         self._pull()
 
     def finish(self) -> Timeline:
+        """The table of all frames taken in."""
         if self._graph is None:
             raise SourceError(f"{self._source.label}: holds no decodable picture; fetch a good copy of the file.")
         self._graph.push(None)

@@ -8,14 +8,13 @@ anything is not leased again (the last one left: twelve times).
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -23,7 +22,7 @@ import ray.exceptions
 
 from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost, is_permanent
 from tasks.pool.host import RayHost
-from tasks.pool.worker import ShardWorker, WorkerSettings
+from tasks.pool.worker import ShardWorker, WorkerSettings, sharing
 from tasks.records import Record, Work, from_json, to_json
 
 _LOG = logging.getLogger("remaster.pool")
@@ -261,10 +260,9 @@ class _Actor:
         """Load the network; `neighbours` workers, this one counted, share its machine."""
         self._worker: ShardWorker | None = None
         # Ray gives an actor one arithmetic thread a CPU it reserves; a worker wants its share of its machine.
-        share = max(1, (os.cpu_count() or 1) // neighbours)
         # A constructor that raises makes Ray restart the actor for ever: keep the error for `ready` to raise.
         try:
-            self._worker = ShardWorker(replace(settings, threads=settings.threads or share))
+            self._worker = ShardWorker(sharing(settings, neighbours))
         except Exception as error:
             self._broken = error
 

@@ -57,6 +57,17 @@ class WorkerSettings(Network):
     threads: int = 0
 
 
+def gpus_here() -> int:
+    """How many GPUs this machine has, each of which would be a worker's."""
+    return torch.cuda.device_count()
+
+
+def sharing(settings: WorkerSettings, neighbours: int) -> WorkerSettings:
+    """The same for one of so many workers, this one counted, that share this machine's cores."""
+    share = max(1, (os.cpu_count() or 1) // neighbours)
+    return replace(settings, threads=settings.threads or share)
+
+
 class ShardWorker:
     """Holds one network on one device and runs shards through it, one at a time."""
 

@@ -33,7 +33,6 @@ FORBIDDEN = {
 }
 # Imports inside functions that an arrow allows for a reason.
 ALLOWED = {
-    ("flows.job", "torch"),  # counts the GPUs of this machine, touches no tensor
     ("vsr_model.bucket", "fsspec"),  # weights may lie in a bucket, and a network is loaded where no task is at hand
 }
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from flows.attempt import Attempt, Turns
+from flows.budget import Spending
 from flows.progress import Progress
 from flows.run import Ledger, RunFiles
 from tasks.errors import WorkerLost
+from tasks.profile import Profile
 from tasks.records import Record, Shard
 from tasks.store import Store
 from tasks.tables import LedgerRow
@@ -29,7 +31,7 @@ class Title:
         self.ledger, self.turns = Ledger(self.store, "run"), Turns(1)
 
     def attempt(self, number: int = 1) -> Attempt:
-        return Attempt(SHARD, number, self.ledger, Progress(), self.turns, lambda: None)
+        return Attempt(SHARD, number, self.ledger, Progress(), self.turns, lambda: None, Spending(Profile().cost))
 
     def rows(self) -> list[LedgerRow]:
         return RunFiles(self.store, "run").read_ledger()

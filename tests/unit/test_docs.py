@@ -29,7 +29,7 @@ def test_the_defaults_in_the_document_are_the_defaults() -> None:
         assert default.strip('"') == str(value), name
 
 
-@pytest.mark.parametrize("table", ["TITLES", "SHARDS", "LEDGER", "TIMELINE", "FIELDS"])
+@pytest.mark.parametrize("table", ["TITLES", "SHARDS", "LEDGER", "TIMELINE", "FIELDS", "ESTIMATES"])
 def test_every_column_of_every_table_is_documented(table: str) -> None:
     text = (ROOT / "docs/tables.md").read_text()
     section = text[

@@ -1,0 +1,126 @@
+"""What a run may cost: whether it may begin, what it has spent, and that nothing new is begun once that is all of it.
+
+Spent is what workers were paid for, failures too, and what was kept, by the profile's rates; it is counted from the
+run's own ledger, so that a run that goes on in another process goes on counting. Another run counts from nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from flows.planning import as_rows, keep
+from flows.progress import current_progress
+from flows.run import TITLES_AT_ONCE, Run, RunFiles
+from flows.stopping import Stopped
+from tasks.errors import RemasterError
+from tasks.estimate import estimate, forecast, is_in_question, price, refusal
+from tasks.plan import plan_title
+from tasks.pool.pool import SharedPool
+from tasks.profile import CostSettings
+from tasks.records import Record, Title, Work
+from tasks.store import Store
+from tasks.tables import LedgerRow
+from vsr_model.errors import ModelError
+
+
+class Spending:
+    """What one run has spent, what workers have in hand at this moment included. Thread-safe.
+
+    Args:
+        cost: rates and budget.
+        rows: attempts that were paid for before.
+    """
+
+    def __init__(self, cost: CostSettings, rows: Iterable[LedgerRow] = ()) -> None:
+        self._cost = cost
+        self._lock = threading.Lock()
+        self._spent = 0.0
+        self._in_hand: dict[object, float] = {}
+        self._stopped = False
+        for row in rows:
+            self.add(row.seconds, row.bytes if row.outcome == "done" else 0)
+
+    def begin(self, attempt: object) -> None:
+        """A worker has a shard in hand."""
+        with self._lock:
+            self._in_hand[attempt] = time.monotonic()
+
+    def end(self, attempt: object, seconds: float, store_bytes: int) -> None:
+        """It had it for so long, and so much was kept of it."""
+        with self._lock:
+            self._in_hand.pop(attempt, None)
+        self.add(seconds, store_bytes)
+
+    def add(self, seconds: float = 0.0, store_bytes: int = 0, master_bytes: int = 0) -> None:
+        """So long a worker was at work, and so much was kept."""
+        more = price(self._cost, seconds / 3600, store_bytes, master_bytes)
+        with self._lock:
+            self._spent += more
+
+    def spent(self) -> float:
+        """In the currency of the rates."""
+        with self._lock:
+            now = time.monotonic()
+            seconds = sum(now - began for began in self._in_hand.values())
+            return self._spent + price(self._cost, seconds / 3600, 0, 0)
+
+    def leave(self, what: str) -> None:
+        """Raise `Stopped` once the budget is spent."""
+        if self._cost.budget and self.spent() >= self._cost.budget:
+            self._stopped = True
+            raise Stopped(f"{what}: not begun, {self.words()}")
+
+    @property
+    def stopped(self) -> bool:
+        """True if something was not begun for want of money."""
+        return self._stopped
+
+    def words(self) -> str:
+        """What was spent and what to do, for a person."""
+        return (
+            f"the budget is spent ({self.spent():.2f} of {self._cost.budget:.2f}). What is made is kept: run again, and"
+            " it goes on from here with a new budget."
+        )
+
+
+_known: dict[str, Spending] = {}
+_known_lock = threading.Lock()
+
+
+def spending_of(run: Run) -> Spending:
+    """The one of a run that all of its titles in this process share."""
+    with _known_lock:
+        if run.id not in _known:
+            _known[run.id] = Spending(run.profile.cost, RunFiles(Store(run.store), run.id).read_ledger())
+        return _known[run.id]
+
+
+def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
+    """Why a run of these titles must not begin, or nothing.
+
+    Nothing is measured where no answer could forbid it: there is no budget, and the disk has room for anything.
+    """
+    store, output, profile = Store(run.store), Store(run.output), run.profile
+    wanted = [title for title in titles if not title.refused]
+    if not is_in_question(wanted, profile, store, output):
+        return ""
+
+    def make(work: Work) -> Record:
+        record = pool.run(work, lambda frames: None)
+        spending_of(run).add(record.seconds["total"])
+        return record
+
+    forecasts, unknown = [], {}
+    for title in wanted:
+        current_progress().phase(title.name, "measuring")
+        try:
+            plan = plan_title(title, profile, store, run.revisions)
+            forecasts.append(forecast(plan, profile, store, output, make, run.force))
+        except (RemasterError, ModelError) as error:
+            unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
+    workers = pool.start().size if forecasts else 1
+    estimates = estimate(forecasts, profile.cost, workers, TITLES_AT_ONCE)
+    keep(as_rows(estimates, unknown, workers), store, run.id)
+    return refusal(estimates[-1], profile.cost, store, output)

@@ -1,0 +1,120 @@
+"""What a preview shows is what a run would make, found without reading the rest of the title."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flows.preview import _seconds, _size, write_preview
+from tasks.comparison import SOURCE, Comparison, _pictures, compare_networks
+from tasks.comparison_page import MOST_BYTES, comparison_page
+from tasks.errors import UnsupportedSource, UsageError
+from tasks.media.bars import Bars
+from tasks.media.source import Source
+from tasks.media.stretch import read_stretch
+from tasks.media.timeline import read_timeline
+from tasks.plan import plan_title
+from tasks.pool.worker import ShardWorker, WorkerSettings
+from tasks.profile import read_profile
+from tasks.scan import examine
+from tasks.store import Store
+from tests.clips import Clip, make
+
+PROFILE = read_profile(None, {"scale": 2, "shards.frames": 1000, "master.preset": "ultrafast"})
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("film") / "film.mkv", Clip(frames=96, width=128, height=96, gop=12, cuts=(50,)))
+
+
+def compare(
+    film: Path, *models: str, at: float = 2.0, seconds: float = 1.0, part: tuple[int, int] = (0, 0)
+) -> Comparison:
+    return compare_networks(examine("film.mkv", str(film), PROFILE), PROFILE, models, at, seconds, part, 4)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+@pytest.mark.parametrize("start", [0.0, 0.6, 2.0])
+def test_a_stretch_is_rows_of_the_titles_table(suffix: str, start: float, tmp_path: Path) -> None:
+    source = Source(str(make(tmp_path / f"film{suffix}", Clip(frames=72, gop=12))), "film")
+    whole = read_timeline(source, 0)
+    stretch = read_stretch(source, 0, start, start + 0.5, 3)
+    (first,) = np.flatnonzero(whole.pts == stretch.timeline.pts[0])
+    rows = slice(first, first + len(stretch.timeline))
+    for name in ("pts", "checksum", "key", "flagged", "black"):
+        assert np.array_equal(getattr(whole, name)[rows], getattr(stretch.timeline, name)), name
+    shown = [seconds for seconds in stretch.seconds if seconds >= start]
+    assert len(shown) == 12
+    assert len(stretch.seconds) - len(shown) >= min(3, round(start * 24))
+    assert len(stretch.seconds) < len(whole) or start == 2.0
+
+
+@pytest.mark.parametrize(("at", "off"), [(0.0, 0), (1.0, 1)], ids=["beginning", "middle"])
+def test_it_shows_what_a_run_makes(at: float, off: int, film: Path, tmp_path: Path) -> None:
+    """To the bit where frames have the same numbers; elsewhere dither, which knows frames by these, is another."""
+    found = compare(film, "lanczos", at=at)
+    assert [each.model for each in found.candidates] == [SOURCE, "lanczos"]
+    frames = [round(seconds * 24) for seconds in found.moments]
+    assert frames == [round(at * 24) + n for n in (0, 7, 15, 23)]
+    store = Store(str(tmp_path / "store"))
+    plan = plan_title(examine("film.mkv", str(film), PROFILE), PROFILE, store)
+    (work,) = plan.work
+    record = ShardWorker(WorkerSettings("lanczos")).upscale(work)
+    made = _pictures(record, plan, work.shard, frames, store).int()
+    assert (found.candidates[1].pictures_T3HW.int() - made).abs().max() <= off
+
+
+def test_a_part_is_where_the_edges_are_and_of_the_size_asked_for(film: Path) -> None:
+    found = compare(film, "bicubic", part=(32, 48))
+    assert found.part.within(96, 128) == (32, 48)
+    assert {tuple(each.pictures_T3HW.shape) for each in found.candidates} == {(4, 3, 64, 96)}
+    assert compare(film, "bicubic", part=(500, 500)).part == Bars()
+
+
+def test_a_network_with_a_memory_is_led_up_to_the_stretch(film: Path) -> None:
+    found = compare(film, "swift", "lanczos", seconds=0.2, part=(32, 32))
+    assert [each.model for each in found.candidates] == [SOURCE, "swift", "lanczos"]
+    assert all(each.fidelity > 15 and each.rate > 0 for each in found.candidates[1:])
+
+
+def test_what_cannot_be_used_is_named_and_the_others_are_shown(film: Path) -> None:
+    found = compare(film, "lanczos", "lanczoz", seconds=0.1, part=(32, 32))
+    assert [name for name, _ in found.left_out] == ["lanczoz"]
+    assert "did you mean lanczos" in comparison_page(found)
+    with pytest.raises(UsageError, match="lanczoz"):
+        compare(film, "lanczoz")
+    with pytest.raises(UsageError, match="shows nothing from 60 s on"):
+        compare(film, "lanczos", at=60.0)
+    with pytest.raises(UnsupportedSource, match="cannot be read"):
+        compare(film.with_name("nowhere.mkv"), "lanczos")
+
+
+def test_a_page_stays_small_whatever_is_on_it(film: Path) -> None:
+    found = compare(film, "lanczos", seconds=0.2, part=(32, 32))
+    noise = torch.randint(0, 256, (4, 3, 1080, 1920), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    heavy = [type(each)(each.model, noise, each.rate, each.fidelity) for each in found.candidates]
+    page = comparison_page(Comparison(**{**vars(found), "candidates": tuple(heavy)}))
+    assert len(page.encode()) < MOST_BYTES
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("1:30", 90.0), ("00:01:30.5", 90.5), ("1:00:00", 3600.0)])
+def test_moments_are_read_as_players_show_them(text: str, seconds: float) -> None:
+    assert _seconds(text) == seconds
+
+
+def test_options_that_are_none_are_named(film: Path, tmp_path: Path) -> None:
+    for text in ("", "1:2:3:4", "-5", "soon"):
+        with pytest.raises(UsageError, match="--at"):
+            _seconds(text)
+    for text in ("320", "8x8", "axb"):
+        with pytest.raises(UsageError, match="--part"):
+            _size(text)
+    with pytest.raises(UsageError, match="--seconds"):
+        write_preview(str(film), PROFILE, ["lanczos"], "", 0.0, "whole", "")
+    page = str(tmp_path / "none" / "page.html")
+    with pytest.raises(UsageError, match="--page"):
+        write_preview(str(film), PROFILE, ["lanczos"], "", 0.1, "32x32", page)
