@@ -16,12 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ray
 import ray.exceptions
 
 from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost, is_permanent
+from tasks.pool import metrics
 from tasks.pool.host import RayHost
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.records import Record, Work, from_json, to_json
@@ -33,6 +35,8 @@ _DEATHS_OF_THE_LAST = 4 * _DEATHS_PER_SHARD
 _POLL_SECONDS = 0.5
 _START_SECONDS = 600.0
 _RESTART_SECONDS = 180.0
+# Workers that a cluster without a bound is asked for if nobody says how many.
+_MOST_UNASKED = 32
 # An answer that is ready is a few hundred bytes.
 _FETCH_SECONDS = 60.0
 
@@ -87,21 +91,23 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._stall = settings.stall
+        self._grows = False
+        self._late: threading.Thread | None = None
         self._ray = RayHost(settings.ray_address, settings.workers)
         try:
             self.size, slots = self._start_actors(settings)
-            self._usable = len(slots)
-            for slot in slots:
-                self._await_ready(slot)
-                self._idle.put(slot)
+            self._usable = self._pending = len(slots)
+            self._gather({slot.actor.ready.remote(): slot for slot in slots})
         except BaseException:
             self._ray.close()
             raise
 
     def _start_actors(self, settings: PoolSettings) -> tuple[int, list[_Slot]]:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = int(resources.get("GPU", 0))
-        size = settings.workers or gpus or 1
+        there = int(resources.get("GPU", 0))
+        gpus = max(there, _gpus_to_come())
+        self._grows = gpus > there
+        size = settings.workers or min(gpus, max(there, _MOST_UNASKED)) or 1
         if gpus and size > gpus:
             raise UsageError(f"{size} workers asked for and the cluster has {gpus} GPUs; ask for at most {gpus}.")
         options = {
@@ -112,8 +118,10 @@ class WorkerPool:
             "concurrency_groups": {"watch": 1},
         }
         actor_class: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
-        nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
-        neighbours = -(-size // max(1, nodes))
+        # Heads and drivers are nodes too, without anything to work with.
+        asked_for = "GPU" if gpus else "CPU"
+        nodes = sum(node["Alive"] and asked_for in node["Resources"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+        neighbours = -(-(min(size, there) if self._grows else size) // max(1, nodes)) or 1
         return size, [_Slot(actor_class.remote(settings.worker, neighbours), number) for number in range(size)]
 
     def run(
@@ -133,18 +141,27 @@ class WorkerPool:
             RemasterError, ModelError: what the worker itself raised.
         """
         slot = self._lease()
+        self._show()
         try:
             known = begin(slot.name)
             return known if known is not None else self._run_on(slot, work, progress)
         finally:
             self._give_back(slot)
+            self._show()
 
     def close(self) -> None:
         """Let running shards go, free the GPUs, and leave or stop Ray."""
         self._closed.set()
+        if self._late:
+            self._late.join()
         while not self._idle.empty():
             ray.kill(self._idle.get_nowait().actor)
         self._ray.close()
+
+    def _show(self) -> None:
+        idle = self._idle.qsize()
+        metrics.show("remaster_workers", idle, state="idle")
+        metrics.show("remaster_workers", max(0, self._usable - self._pending - idle), state="busy")
 
     def _lease(self) -> _Slot:
         while not self._closed.is_set():
@@ -225,7 +242,8 @@ class WorkerPool:
 
     def _revive(self, slot: _Slot) -> bool:
         """True once a restarted actor answers; a slot whose actor does not is retired."""
-        deadline = time.monotonic() + _RESTART_SECONDS
+        # Where its node went, another has to come first.
+        deadline = time.monotonic() + (_START_SECONDS if self._grows else _RESTART_SECONDS)
         while not self._closed.is_set():
             try:
                 slot.name = ray.get(slot.actor.ready.remote(), timeout=max(1.0, deadline - time.monotonic()))
@@ -241,14 +259,41 @@ class WorkerPool:
         self._retire(slot, "does not come back")
         return False
 
-    def _await_ready(self, slot: _Slot) -> None:
-        try:
-            slot.name = ray.get(slot.actor.ready.remote(), timeout=_START_SECONDS)
-        except ray.exceptions.GetTimeoutError as error:
+    def _gather(self, coming: dict[Any, _Slot]) -> None:
+        """Wait for all workers; where a cluster grows for them, for one: the others join when their nodes are there."""
+        enough = 1 if self._grows else len(coming)
+        ready, others = ray.wait(list(coming), num_returns=enough, timeout=_START_SECONDS)
+        if len(ready) < enough:
             raise UsageError(
-                f"no place for worker {slot.number} was found in {_START_SECONDS:.0f} s: the Ray cluster is full or too"
-                " small. Ask for fewer --workers, or wait for other jobs to end."
-            ) from error
+                f"no place for worker {coming[others[0]].number} was found in {_START_SECONDS:.0f} s: the Ray cluster"
+                " is full or too small. Ask for fewer --workers, or wait for other jobs to end."
+            )
+        for answer in ready:
+            self._join(coming[answer], answer)
+        if others:
+            late = {answer: coming[answer] for answer in others}
+            self._late = threading.Thread(target=self._gather_late, args=(late,), name="late workers", daemon=True)
+            self._late.start()
+
+    def _gather_late(self, coming: dict[Any, _Slot]) -> None:
+        """As long as the pool is there: machines may be short for hours."""
+        while coming and not self._closed.is_set():
+            for answer in ray.wait(list(coming), timeout=_POLL_SECONDS)[0]:
+                slot = coming.pop(answer)
+                try:
+                    self._join(slot, answer)
+                except Exception as error:
+                    self._retire(slot, f"did not start ({error})")
+        for slot in coming.values():
+            ray.kill(slot.actor)
+
+    def _join(self, slot: _Slot, answer: Any) -> None:
+        """Take in a worker that has answered; raises what kept it from loading its network."""
+        with self._lock:
+            self._pending -= 1
+        try:
+            slot.name = ray.get(answer, timeout=_FETCH_SECONDS)
+            self._idle.put(slot)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             raise (cause if isinstance(cause, Exception) else UsageError(f"a worker cannot start: {error}")) from error
@@ -264,7 +309,8 @@ class _Actor:
         share = max(1, (os.cpu_count() or 1) // neighbours)
         # A constructor that raises makes Ray restart the actor for ever: keep the error for `ready` to raise.
         try:
-            self._worker = ShardWorker(replace(settings, threads=settings.threads or share))
+            frames = partial(metrics.count, "remaster_frames", device=_device())
+            self._worker = ShardWorker(replace(settings, threads=settings.threads or share), frames)
         except Exception as error:
             self._broken = error
 
@@ -283,7 +329,21 @@ class _Actor:
     def upscale(self, work: bytes) -> bytes:
         """Run one shard."""
         assert self._worker is not None
-        return to_json(self._worker.upscale(from_json(Work, work)))
+        record = self._worker.upscale(from_json(Work, work))
+        for stage in ("decode", "model", "write"):
+            metrics.count("remaster_busy_seconds", record.seconds[stage], device=_device(), stage=stage)
+        return to_json(record)
+
+
+def _gpus_to_come() -> int:
+    """GPUs that there are once the cluster's autoscaler has made it as large as it may; 0 where there is none."""
+    limits = ray._private.state.state.get_max_resources_from_cluster_config()
+    return int((limits or {}).get("GPU", 0))
+
+
+def _device() -> str:
+    """What this actor has for itself, e.g. `cuda0`."""
+    return "+".join(f"cuda{gpu}" for gpu in ray.get_gpu_ids()) or "cpu"
 
 
 class SharedPool:
