@@ -1,0 +1,145 @@
+"""A real cluster of three machines, with Prefect on PostgreSQL, an S3 store and tokens: it loses both workers.
+
+The machines are network namespaces with addresses of their own, and what they run is what compose.yaml runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.clips import Clip, make
+from tests.conftest import REPOSITORY
+from tests.infra.machines import HUB, Machines
+
+pytestmark = [
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make network namespaces"),
+    pytest.mark.skipif(not shutil.which("initdb") and not shutil.which("pg_ctl"), reason="no PostgreSQL is installed"),
+]
+
+TITLES = 20
+BIN = Path(sys.executable).parent
+SETTINGS = ("--model", "lanczos", "--scale", "4", "--set", "shards.frames=12", "--set", "shards.cut_score=100")
+SETTINGS += ("--set", "master.codec=h264", "--set", "master.preset=ultrafast", "--set", "retry.delay=1")
+
+
+@dataclass
+class Cluster:
+    machines: Machines
+    env: dict[str, str]
+    folder: Path
+
+    def node(self, name: str) -> subprocess.Popen[bytes]:
+        """A Ray node with room for one worker, started again whenever it ends, as containers are."""
+        address = self.machines.addresses[name]
+        start = f"{BIN}/ray start --address={HUB}:6379 --node-ip-address={address} --num-cpus=1 --block"
+        start += f" --object-store-memory={100 << 20}"
+        loop = f"while true; do {start}; sleep 2; done"
+        return self.machines.start(name, f"node-{name}", ["sh", "-c", loop], self.env)
+
+    def run(self, label: str, library: Path, output: str, *more: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "flows.cli", "run", library, output, "--store", f"{output}-work"]
+        return self.machines.start("hub", label, [*command, *SETTINGS, "--ray-address", f"{HUB}:6379", *more], self.env)
+
+    def listing(self, place: str) -> set[str]:
+        code = f"import s3fs; print(*s3fs.S3FileSystem().find({place!r}), sep='\\n')"
+        command = ["ip", "netns", "exec", f"remaster-{os.getpid()}-hub", sys.executable, "-c", code]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60, check=True)
+        return set(done.stdout.split())
+
+    def text(self, label: str) -> str:
+        return (self.folder / f"{label}.log").read_text(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    folder.chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_", "AWS_"))}
+    env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "token-of-a-test-0123456789abcdef"}
+    env |= {"PREFECT_API_URL": f"http://{HUB}:4200/api", "PREFECT_HOME": str(folder / "prefect")}
+    env |= {"AWS_ENDPOINT_URL": f"http://{HUB}:8333", "AWS_REGION": "us-east-1", "GOMEMLIMIT": "400MiB"}
+    env |= {"AWS_ACCESS_KEY_ID": "key-of-a-test", "AWS_SECRET_ACCESS_KEY": "secret-of-a-test"}
+    env |= {"PYTHONPATH": str(REPOSITORY), "XDG_DATA_HOME": str(folder / "data"), "DO_NOT_TRACK": "1"}
+    env |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    env |= {"RAY_USAGE_STATS_ENABLED": "0", "PATH": f"{BIN}:{env['PATH']}"}
+    with Machines(folder, ("one", "two")) as machines:
+        database, url = _database(machines, folder, env)
+        server = env | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url}
+        machines.start("hub", "prefect", [BIN / "prefect", "server", "start", "--host", HUB], server)
+        store = [BIN / "weed", "-logtostderr=true", "server", f"-dir={folder}", f"-ip={HUB}", f"-ip.bind={HUB}"]
+        store += ["-volume.max=20", "-master.volumeSizeLimitMB=256", "-master.telemetry=false", "-s3"]
+        machines.start("hub", "store", [*store, "-s3.port.iceberg=0", "-s3.port.lance=0"], env)
+        head = [BIN / "ray", "start", "--head", "--port=6379", f"--node-ip-address={HUB}", "--num-cpus=0", "--block"]
+        head += ["--include-dashboard=false", f"--object-store-memory={100 << 20}", f"--temp-dir=/tmp/rc-{os.getpid()}"]
+        machines.start("hub", "head", head, env)
+        healthy = [sys.executable, REPOSITORY / "infra/docker/healthy.py"]
+        machines.until("hub", healthy, env | {"RAY_ADDRESS": f"{HUB}:6379"})
+        buckets = "import s3fs; [s3fs.S3FileSystem().makedirs(b, exist_ok=True) for b in ('out', 'out-work')]"
+        machines.until("hub", [sys.executable, "-c", buckets], env)
+        yield Cluster(machines, env, folder)
+        machines.stop(database, signal.SIGINT)
+
+
+def _database(machines: Machines, folder: Path, env: dict[str, str]) -> tuple[subprocess.Popen[bytes], str]:
+    """PostgreSQL, which does not run as root; and its URL."""
+    nobody = pwd.getpwnam("nobody")
+    data = folder / "postgres"
+    data.mkdir()
+    os.chown(data, nobody.pw_uid, nobody.pw_gid)
+    for path in [data, *data.parents][:4]:  # pytest's folders are for their owner only
+        path.chmod(path.stat().st_mode | 0o055)
+    become = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    found = shutil.which("pg_ctl")
+    programs = Path(os.path.realpath(found)).parent if found else Path("/usr/lib/postgresql/15/bin")
+    made = [*become, programs / "initdb", "--pgdata", data / "db", "--username=prefect", "--auth=trust", "--no-sync"]
+    machines.until("hub", made, env, 60)
+    command = [*become, programs / "postgres", "-D", data / "db", "-k", data, "-h", "127.0.0.1", "-c", "fsync=off"]
+    process = machines.start("hub", "postgres", command, env)
+    machines.until("hub", [programs / "createdb", "-h", "127.0.0.1", "-U", "prefect", "prefect"], env)
+    return process, "postgresql+asyncpg://prefect@127.0.0.1:5432/prefect"
+
+
+def test_a_library_ends_right_though_one_worker_is_cut_off_and_the_other_stopped(cluster: Cluster) -> None:
+    library = cluster.folder / "library"
+    for number in range(TITLES):
+        make(library / f"film{number:02}.mkv", Clip(frames=60, width=160 + 8 * number, height=120))
+    one, two = cluster.node("one"), cluster.node("two")
+    assert one.poll() is None and two.poll() is None
+    run = cluster.run("run", library, "s3://out", "--workers", "2")
+    deadline = time.monotonic() + 900
+
+    def done(records: int) -> None:
+        while len([path for path in cluster.listing("out-work") if "/records/" in path]) < records:
+            assert run.poll() is None and time.monotonic() < deadline, cluster.text("run")[-3000:]
+            time.sleep(0.5)
+
+    done(8)
+    cluster.machines.cut("one")
+    time.sleep(60)
+    cluster.machines.mend("one")
+    while cluster.text("node-one").count("Ray runtime started") < 2:  # it was given up, and joins anew
+        assert run.poll() is None and time.monotonic() < deadline, cluster.text("node-one")[-3000:]
+        time.sleep(0.5)
+    cluster.machines.stop(two, signal.SIGKILL)
+    run.wait(deadline - time.monotonic())
+    assert run.returncode == 0, cluster.text("run")[-4000:]
+    masters = {path for path in cluster.listing("out") if path.endswith(".mkv")}
+    assert masters == {f"out/film{number:02}.mkv" for number in range(TITLES)}
+    verify = [sys.executable, "-m", "flows.cli", "verify", "s3://out"]
+    cluster.machines.until("hub", verify, cluster.env, 300)
+    rows = cluster.text("run")
+    print(json.dumps(Counter(word for word in rows.split() if word.endswith("Lost"))))
