@@ -35,8 +35,9 @@ _DEATHS_OF_THE_LAST = 4 * _DEATHS_PER_SHARD
 _POLL_SECONDS = 0.5
 _START_SECONDS = 600.0
 _RESTART_SECONDS = 180.0
-# Workers that a cluster without a bound is asked for if nobody says how many.
-_MOST_UNASKED = 32
+_PROBE_SECONDS = 5.0
+# Names the GPUs that the cluster's autoscaler may start in all.
+GROWS_TO = "REMASTER_CLUSTER_GPUS"
 # An answer that is ready is a few hundred bytes.
 _FETCH_SECONDS = 60.0
 
@@ -74,6 +75,7 @@ class _Slot:
     name: str = ""
     deaths: int = 0
     suspect: bool = False
+    patience: float = 0.0  # until when a suspect may come back
 
 
 class WorkerPool:
@@ -107,7 +109,7 @@ class WorkerPool:
         there = int(resources.get("GPU", 0))
         gpus = max(there, _gpus_to_come())
         self._grows = gpus > there
-        size = settings.workers or min(gpus, max(there, _MOST_UNASKED)) or 1
+        size = settings.workers or gpus or 1
         if gpus and size > gpus:
             raise UsageError(f"{size} workers asked for and the cluster has {gpus} GPUs; ask for at most {gpus}.")
         options = {
@@ -171,7 +173,7 @@ class WorkerPool:
                 slot = self._idle.get(timeout=1.0)
             except queue.Empty:
                 continue
-            if not slot.suspect or self._revive(slot):
+            if not slot.suspect or self._is_back(slot):
                 return slot
         raise PermanentError(
             "no worker is left: each died several times without finishing a shard. See Ray's logs (under /tmp/ray) for"
@@ -222,6 +224,8 @@ class WorkerPool:
         """Count a death and say what it means for the shard."""
         slot.deaths += 1
         slot.suspect = True
+        # Where its node went, another has to come first.
+        slot.patience = time.monotonic() + (_START_SECONDS if self._grows else _RESTART_SECONDS)
         with self._lock:
             self._deaths[work.shard.key] += 1
             deaths = self._deaths[work.shard.key]
@@ -240,22 +244,20 @@ class WorkerPool:
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             return before
 
-    def _revive(self, slot: _Slot) -> bool:
-        """True once a restarted actor answers; a slot whose actor does not is retired."""
-        # Where its node went, another has to come first.
-        deadline = time.monotonic() + (_START_SECONDS if self._grows else _RESTART_SECONDS)
-        while not self._closed.is_set():
-            try:
-                slot.name = ray.get(slot.actor.ready.remote(), timeout=max(1.0, deadline - time.monotonic()))
-            except ray.exceptions.ActorUnavailableError:  # Ray is still restarting it
-                if time.monotonic() > deadline:
-                    break
+    def _is_back(self, slot: _Slot) -> bool:
+        """True once a restarted actor answers. Until then others are asked first; at last it is retired."""
+        try:
+            slot.name = ray.get(slot.actor.ready.remote(), timeout=_PROBE_SECONDS)
+        except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
+            if time.monotonic() < slot.patience:  # Ray is still restarting it
                 time.sleep(_POLL_SECONDS)
-            except ray.exceptions.RayError:
-                break
-            else:
-                slot.suspect = False
-                return True
+                self._idle.put(slot)
+                return False
+        except ray.exceptions.RayError:
+            pass
+        else:
+            slot.suspect = False
+            return True
         self._retire(slot, "does not come back")
         return False
 
@@ -336,9 +338,11 @@ class _Actor:
 
 
 def _gpus_to_come() -> int:
-    """GPUs that there are once the cluster's autoscaler has made it as large as it may; 0 where there is none."""
-    limits = ray._private.state.state.get_max_resources_from_cluster_config()
-    return int((limits or {}).get("GPU", 0))
+    """GPUs that there are once an autoscaler has made the cluster as large as it may; 0 where there is none.
+
+    Ray does not say it before they are there.
+    """
+    return int(os.environ.get(GROWS_TO) or 0)
 
 
 def _device() -> str:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
+from tasks.pool.pool import GROWS_TO
 from tests.clips import Clip, make
 from tests.conftest import REPOSITORY, free_port
 from tests.infra import INFRA
@@ -72,7 +73,9 @@ def test_workers_that_are_not_there_yet_are_asked_for_and_come(
     command = [sys.executable, "-m", "flows.cli", "run", source, tmp_path / "out", "--model", "lanczos", "--scale", "4"]
     command += ["--set", "shards.frames=10", "--set", "shards.cut_score=100", "--set", "master.preset=ultrafast"]
     command += ["--ray-address", growing_cluster]
-    run = subprocess.run(command, env=remaster_env, cwd=REPOSITORY, capture_output=True, timeout=400, check=False)
+    run = subprocess.run(
+        command, env=remaster_env | {GROWS_TO: "2"}, cwd=REPOSITORY, capture_output=True, timeout=400, check=False
+    )
     assert run.returncode == 0, run.stderr.decode()
     assert (tmp_path / "out/film.mkv").exists()
     (ledger,) = (tmp_path / "out/.remaster/runs").glob("*/ledger.parquet")
@@ -84,3 +87,6 @@ def test_the_manifest_lets_the_cluster_grow() -> None:
     (cluster,) = yaml.safe_load_all((INFRA / "kubernetes/raycluster.yaml").read_text())
     assert cluster["spec"]["enableInTreeAutoscaling"]
     assert cluster["spec"]["autoscalerOptions"]["version"] == "v2"
+    groups = {group["groupName"]: group for group in cluster["spec"]["workerGroupSpecs"]}
+    (driver,) = groups["driver"]["template"]["spec"]["containers"]
+    assert {"name": GROWS_TO, "value": str(groups["gpu"]["maxReplicas"])} in driver["env"]
