@@ -21,7 +21,7 @@ test-torture: $(VENV)/.installed
 test-faults: $(VENV)/.installed
 	$(BIN)/python -m pytest -s tests/faults
 
-# Ten minutes. What is in infra/: schemas, linters, the images' install steps, the dashboard against a real run.
+# A quarter of an hour, the clusters as root only. Schemas, linters, install steps, the dashboard against a real run.
 test-infra: $(VENV)/.installed $(VENV)/.infra
 	$(BIN)/python -m pytest tests/infra
 

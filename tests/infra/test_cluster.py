@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ pytestmark = [
 ]
 
 TITLES, FRAMES = 20, 10
+BUCKETS = ("library", "out", "out-work", "by-1", "by-1-work", "by-2", "by-2-work")
 BIN = Path(sys.executable).parent
 SETTINGS = ("--model", "lanczos", "--scale", "4", "--set", f"shards.frames={FRAMES}", "--set", "shards.cut_score=100")
 SETTINGS += ("--set", "master.codec=h264", "--set", "master.preset=ultrafast", "--set", "retry.delay=1")
@@ -49,16 +50,22 @@ class Cluster:
     machines: Machines
     env: dict[str, str]
     folder: Path
+    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def node(self, name: str) -> subprocess.Popen[bytes]:
         """A Ray node with room for one worker, started again whenever it ends, as containers are."""
+        if name in self.nodes:
+            return self.nodes[name]
         address = self.machines.addresses[name]
         start = f"{BIN}/ray start --address={HUB}:6379 --node-ip-address={address} --num-cpus=1 --block"
         start += f" --object-store-memory={100 << 20}"
         loop = f"while true; do {start}; sleep 2; done"
-        return self.machines.start(name, f"node-{name}", ["sh", "-c", loop], self.env)
+        self.nodes[name] = self.machines.start(name, f"node-{name}", ["sh", "-c", loop], self.env)
+        joined = f"import ray; ray.init('{HUB}:6379', log_to_driver=False); assert '{address}' in str(ray.nodes())"
+        self.machines.until("hub", [sys.executable, "-c", joined], self.env)
+        return self.nodes[name]
 
-    def run(self, label: str, library: str, output: str, *more: object) -> subprocess.Popen[bytes]:
+    def run(self, label: str, library: str | Path, output: str, *more: object) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "flows.cli", "run", library, output, "--store", f"{output}-work"]
         return self.machines.start("hub", label, [*command, *SETTINGS, "--ray-address", f"{HUB}:6379", *more], self.env)
 
@@ -104,9 +111,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         machines.start("hub", "head", head, env)
         healthy = [sys.executable, REPOSITORY / "infra/docker/healthy.py"]
         machines.until("hub", healthy, env | {"RAY_ADDRESS": f"{HUB}:6379"})
-        buckets = (
-            "import s3fs; [s3fs.S3FileSystem().makedirs(b, exist_ok=True) for b in ('library', 'out', 'out-work')]"
-        )
+        buckets = f"import s3fs; [s3fs.S3FileSystem().makedirs(name, exist_ok=True) for name in {BUCKETS}]"
         machines.until("hub", [sys.executable, "-c", buckets], env)
         yield Cluster(machines, env, folder)
         machines.stop(database, signal.SIGINT)
@@ -131,12 +136,27 @@ def _database(machines: Machines, folder: Path, env: dict[str, str]) -> tuple[su
     return process, "postgresql+asyncpg://prefect@127.0.0.1:5432/prefect"
 
 
+def test_two_machines_share_the_work_that_one_would_do(cluster: Cluster) -> None:
+    """How much sooner they end is printed and no more: here they share the cores of one machine."""
+    make(cluster.folder / "long/film.mkv", Clip(frames=360, width=480, height=270))
+    seconds = {}
+    for workers, name in enumerate(("one", "two"), 1):
+        cluster.node(name)
+        began = time.monotonic()
+        run = cluster.run(f"by-{workers}", cluster.folder / "long", f"s3://by-{workers}", "--workers", workers)
+        assert run.wait(400) == 0, cluster.text(f"by-{workers}")[-3000:]
+        seconds[workers] = time.monotonic() - began
+        made = Counter(row["worker"] for row in cluster.ledger(f"by-{workers}-work") if row["outcome"] == "done")
+        assert len(made) == workers
+        assert min(made.values()) >= 360 // FRAMES // 4, made
+    print({workers: f"{360 / taken:.1f} frames a second" for workers, taken in seconds.items()}, made)
+
+
 def test_a_library_ends_right_though_one_worker_is_cut_off_and_the_other_killed(cluster: Cluster) -> None:
     for number in range(TITLES):
         make(cluster.folder / f"library/film{number:02}.mkv", Clip(frames=60, width=160 + 8 * number, height=120))
     cluster.ask(f"import s3fs; s3fs.S3FileSystem().put({str(cluster.folder / 'library')!r}, 's3://', recursive=True)")
-    cluster.node("one")
-    two = cluster.node("two")
+    _, two = cluster.node("one"), cluster.node("two")
     run = cluster.run("run", "s3://library", "s3://out", "--workers", "2")
     deadline = time.monotonic() + 900
 
