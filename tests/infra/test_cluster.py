@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("initdb") and not shutil.which("pg_ctl"), reason="no PostgreSQL is installed"),
 ]
 
-TITLES, FRAMES = 20, 10
+TITLES, FRAMES, LENGTH = 20, 10, 240
 BUCKETS = ("library", "out", "out-work", "by-1", "by-1-work", "by-2", "by-2-work")
 BIN = Path(sys.executable).parent
 SETTINGS = ("--model", "lanczos", "--scale", "4", "--set", f"shards.frames={FRAMES}", "--set", "shards.cut_score=100")
@@ -104,7 +104,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         server = env | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url}
         machines.start("hub", "prefect", [BIN / "prefect", "server", "start", "--host", HUB], server)
         store = [BIN / "weed", "-logtostderr=true", "server", f"-dir={folder}", f"-ip={HUB}", f"-ip.bind={HUB}"]
-        store += ["-volume.max=20", "-master.volumeSizeLimitMB=256", "-master.telemetry=false", "-s3"]
+        store += ["-volume.max=200", "-master.volumeSizeLimitMB=256", "-master.telemetry=false", "-s3"]
         machines.start("hub", "store", [*store, "-s3.port.iceberg=0", "-s3.port.lance=0"], env)
         head = [BIN / "ray", "start", "--head", "--port=6379", f"--node-ip-address={HUB}", "--num-cpus=0", "--block"]
         head += ["--include-dashboard=false", f"--object-store-memory={100 << 20}", f"--temp-dir=/tmp/rc-{os.getpid()}"]
@@ -138,7 +138,7 @@ def _database(machines: Machines, folder: Path, env: dict[str, str]) -> tuple[su
 
 def test_two_machines_share_the_work_that_one_would_do(cluster: Cluster) -> None:
     """How much sooner they end is printed and no more: here they share the cores of one machine."""
-    make(cluster.folder / "long/film.mkv", Clip(frames=360, width=480, height=270))
+    make(cluster.folder / "long/film.mkv", Clip(frames=LENGTH, width=320, height=180))
     seconds = {}
     for workers, name in enumerate(("one", "two"), 1):
         cluster.node(name)
@@ -148,8 +148,8 @@ def test_two_machines_share_the_work_that_one_would_do(cluster: Cluster) -> None
         seconds[workers] = time.monotonic() - began
         made = Counter(row["worker"] for row in cluster.ledger(f"by-{workers}-work") if row["outcome"] == "done")
         assert len(made) == workers
-        assert min(made.values()) >= 360 // FRAMES // 4, made
-    print({workers: f"{360 / taken:.1f} frames a second" for workers, taken in seconds.items()}, made)
+        assert min(made.values()) >= LENGTH // FRAMES // 4, made
+    print({workers: f"{LENGTH / taken:.1f} frames a second" for workers, taken in seconds.items()}, made)
 
 
 def test_a_library_ends_right_though_one_worker_is_cut_off_and_the_other_killed(cluster: Cluster) -> None:
