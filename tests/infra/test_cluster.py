@@ -38,10 +38,11 @@ SETTINGS += ("--set", "master.codec=h264", "--set", "master.preset=ultrafast", "
 
 
 _LEDGER = """
-import json, pyarrow.parquet as pq, s3fs
-for file in s3fs.S3FileSystem().glob("{place}/runs/*/ledger.parquet/*"):
-    for row in pq.read_table(file, filesystem=s3fs.S3FileSystem()).to_pylist():
-        print(json.dumps({{name: row[name] for name in ("outcome", "error", "worker")}}))
+import io, json, pyarrow.parquet as pq, s3fs
+store = s3fs.S3FileSystem()
+for file in store.glob("{place}/runs/*/ledger.parquet/*"):
+    for row in pq.read_table(io.BytesIO(store.cat(file))).to_pylist():
+        print(json.dumps({{name: row[name] for name in ("outcome", "error", "worker")}}), flush=True)
 """
 
 
