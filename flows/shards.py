@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -17,6 +17,7 @@ from flows.results import StoreResults, shard_cache_key
 from flows.stopping import Stopped
 from tasks.errors import Quarantined, RemasterError
 from tasks.plan import revise
+from tasks.pool import metrics
 from tasks.records import Record, Revision, from_json, to_json
 from tasks.upscale import upscale_shard
 
@@ -82,18 +83,24 @@ def _fill(job: Job, index: int) -> bool:
     return True
 
 
-def _upscale_some(job: Job, block: StoreResults, indexes: Iterable[int]) -> dict[int, End]:
+def _upscale_some(job: Job, block: StoreResults, indexes: Collection[int]) -> dict[int, End]:
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=_MOST_THREADS)
     # One for all shards: Prefect reads and parses the task's source code for each set of options.
     options: dict[str, Any] = {"task_run_name": _name, "result_storage": block, **retrying(job.run)}
     upscale = {forced: _upscale.with_options(refresh_cache=forced, **options) for forced in (False, True)}
     futures: dict[int, PrefectFuture[str]] = {}
+    metrics.move("remaster_queue", len(indexes))
     with runner:
         for index in indexes:
             job.turns.take()
             futures[index] = runner.submit(upscale[job.is_forced(index)], {"job": job, "index": index})
-            futures[index].add_done_callback(lambda _: job.turns.leave())
+            futures[index].add_done_callback(lambda _: _ended(job))
         return {index: _settled(job, index, future) for index, future in futures.items()}
+
+
+def _ended(job: Job) -> None:
+    job.turns.leave()
+    metrics.move("remaster_queue", -1)
 
 
 def _settled(job: Job, index: int, future: PrefectFuture[str]) -> End:

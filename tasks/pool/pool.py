@@ -8,6 +8,7 @@ anything is not leased again (the last one left: twelve times).
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -15,12 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
 import ray.exceptions
 
 from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost, is_permanent
+from tasks.pool import metrics
 from tasks.pool.host import RayHost
 from tasks.pool.worker import ShardWorker, WorkerSettings, sharing
 from tasks.records import Record, Work, from_json, to_json
@@ -32,6 +35,9 @@ _DEATHS_OF_THE_LAST = 4 * _DEATHS_PER_SHARD
 _POLL_SECONDS = 0.5
 _START_SECONDS = 600.0
 _RESTART_SECONDS = 180.0
+_PROBE_SECONDS = 5.0
+# Names the GPUs that the cluster's autoscaler may start in all.
+GROWS_TO = "REMASTER_CLUSTER_GPUS"
 # An answer that is ready is a few hundred bytes.
 _FETCH_SECONDS = 60.0
 
@@ -69,6 +75,7 @@ class _Slot:
     name: str = ""
     deaths: int = 0
     suspect: bool = False
+    patience: float = 0.0  # until when a suspect may come back
 
 
 class WorkerPool:
@@ -86,20 +93,22 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._stall = settings.stall
+        self._grows = False
+        self._late: threading.Thread | None = None
         self._ray = RayHost(settings.ray_address, settings.workers)
         try:
             self.size, slots = self._start_actors(settings)
-            self._usable = len(slots)
-            for slot in slots:
-                self._await_ready(slot)
-                self._idle.put(slot)
+            self._usable = self._pending = len(slots)
+            self._gather({slot.actor.ready.remote(): slot for slot in slots})
         except BaseException:
             self._ray.close()
             raise
 
     def _start_actors(self, settings: PoolSettings) -> tuple[int, list[_Slot]]:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = int(resources.get("GPU", 0))
+        there = int(resources.get("GPU", 0))
+        gpus = max(there, _gpus_to_come())
+        self._grows = gpus > there
         size = settings.workers or gpus or 1
         if gpus and size > gpus:
             raise UsageError(f"{size} workers asked for and the cluster has {gpus} GPUs; ask for at most {gpus}.")
@@ -111,8 +120,10 @@ class WorkerPool:
             "concurrency_groups": {"watch": 1},
         }
         actor_class: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
-        nodes = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
-        neighbours = -(-size // max(1, nodes))
+        # Heads and drivers are nodes too, without anything to work with.
+        asked_for = "GPU" if gpus else "CPU"
+        nodes = sum(node["Alive"] and asked_for in node["Resources"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+        neighbours = -(-(min(size, there) if self._grows else size) // max(1, nodes)) or 1
         return size, [_Slot(actor_class.remote(settings.worker, neighbours), number) for number in range(size)]
 
     def run(
@@ -132,18 +143,27 @@ class WorkerPool:
             RemasterError, ModelError: what the worker itself raised.
         """
         slot = self._lease()
+        self._show()
         try:
             known = begin(slot.name)
             return known if known is not None else self._run_on(slot, work, progress)
         finally:
             self._give_back(slot)
+            self._show()
 
     def close(self) -> None:
         """Let running shards go, free the GPUs, and leave or stop Ray."""
         self._closed.set()
+        if self._late:
+            self._late.join()
         while not self._idle.empty():
             ray.kill(self._idle.get_nowait().actor)
         self._ray.close()
+
+    def _show(self) -> None:
+        idle = self._idle.qsize()
+        metrics.show("remaster_workers", idle, state="idle")
+        metrics.show("remaster_workers", max(0, self._usable - self._pending - idle), state="busy")
 
     def _lease(self) -> _Slot:
         while not self._closed.is_set():
@@ -153,7 +173,7 @@ class WorkerPool:
                 slot = self._idle.get(timeout=1.0)
             except queue.Empty:
                 continue
-            if not slot.suspect or self._revive(slot):
+            if not slot.suspect or self._is_back(slot):
                 return slot
         raise PermanentError(
             "no worker is left: each died several times without finishing a shard. See Ray's logs (under /tmp/ray) for"
@@ -204,6 +224,8 @@ class WorkerPool:
         """Count a death and say what it means for the shard."""
         slot.deaths += 1
         slot.suspect = True
+        # Where its node went, another has to come first.
+        slot.patience = time.monotonic() + (_START_SECONDS if self._grows else _RESTART_SECONDS)
         with self._lock:
             self._deaths[work.shard.key] += 1
             deaths = self._deaths[work.shard.key]
@@ -222,32 +244,58 @@ class WorkerPool:
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             return before
 
-    def _revive(self, slot: _Slot) -> bool:
-        """True once a restarted actor answers; a slot whose actor does not is retired."""
-        deadline = time.monotonic() + _RESTART_SECONDS
-        while not self._closed.is_set():
-            try:
-                slot.name = ray.get(slot.actor.ready.remote(), timeout=max(1.0, deadline - time.monotonic()))
-            except ray.exceptions.ActorUnavailableError:  # Ray is still restarting it
-                if time.monotonic() > deadline:
-                    break
+    def _is_back(self, slot: _Slot) -> bool:
+        """True once a restarted actor answers. Until then others are asked first; at last it is retired."""
+        try:
+            slot.name = ray.get(slot.actor.ready.remote(), timeout=_PROBE_SECONDS)
+        except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
+            if time.monotonic() < slot.patience:  # Ray is still restarting it
                 time.sleep(_POLL_SECONDS)
-            except ray.exceptions.RayError:
-                break
-            else:
-                slot.suspect = False
-                return True
+                self._idle.put(slot)
+                return False
+        except ray.exceptions.RayError:
+            pass
+        else:
+            slot.suspect = False
+            return True
         self._retire(slot, "does not come back")
         return False
 
-    def _await_ready(self, slot: _Slot) -> None:
-        try:
-            slot.name = ray.get(slot.actor.ready.remote(), timeout=_START_SECONDS)
-        except ray.exceptions.GetTimeoutError as error:
+    def _gather(self, coming: dict[Any, _Slot]) -> None:
+        """Wait for all workers; where a cluster grows for them, for one: the others join when their nodes are there."""
+        enough = 1 if self._grows else len(coming)
+        ready, others = ray.wait(list(coming), num_returns=enough, timeout=_START_SECONDS)
+        if len(ready) < enough:
             raise UsageError(
-                f"no place for worker {slot.number} was found in {_START_SECONDS:.0f} s: the Ray cluster is full or too"
-                " small. Ask for fewer --workers, or wait for other jobs to end."
-            ) from error
+                f"no place for worker {coming[others[0]].number} was found in {_START_SECONDS:.0f} s: the Ray cluster"
+                " is full or too small. Ask for fewer --workers, or wait for other jobs to end."
+            )
+        for answer in ready:
+            self._join(coming[answer], answer)
+        if others:
+            late = {answer: coming[answer] for answer in others}
+            self._late = threading.Thread(target=self._gather_late, args=(late,), name="late workers", daemon=True)
+            self._late.start()
+
+    def _gather_late(self, coming: dict[Any, _Slot]) -> None:
+        """As long as the pool is there: machines may be short for hours."""
+        while coming and not self._closed.is_set():
+            for answer in ray.wait(list(coming), timeout=_POLL_SECONDS)[0]:
+                slot = coming.pop(answer)
+                try:
+                    self._join(slot, answer)
+                except Exception as error:
+                    self._retire(slot, f"did not start ({error})")
+        for slot in coming.values():
+            ray.kill(slot.actor)
+
+    def _join(self, slot: _Slot, answer: Any) -> None:
+        """Take in a worker that has answered; raises what kept it from loading its network."""
+        with self._lock:
+            self._pending -= 1
+        try:
+            slot.name = ray.get(answer, timeout=_FETCH_SECONDS)
+            self._idle.put(slot)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             raise (cause if isinstance(cause, Exception) else UsageError(f"a worker cannot start: {error}")) from error
@@ -262,7 +310,8 @@ class _Actor:
         # Ray gives an actor one arithmetic thread a CPU it reserves; a worker wants its share of its machine.
         # A constructor that raises makes Ray restart the actor for ever: keep the error for `ready` to raise.
         try:
-            self._worker = ShardWorker(sharing(settings, neighbours))
+            frames = partial(metrics.count, "remaster_frames", device=_device())
+            self._worker = ShardWorker(sharing(settings, neighbours), frames)
         except Exception as error:
             self._broken = error
 
@@ -281,7 +330,23 @@ class _Actor:
     def upscale(self, work: bytes) -> bytes:
         """Run one shard."""
         assert self._worker is not None
-        return to_json(self._worker.upscale(from_json(Work, work)))
+        record = self._worker.upscale(from_json(Work, work))
+        for stage in ("decode", "model", "write"):
+            metrics.count("remaster_busy_seconds", record.seconds[stage], device=_device(), stage=stage)
+        return to_json(record)
+
+
+def _gpus_to_come() -> int:
+    """GPUs that there are once an autoscaler has made the cluster as large as it may; 0 where there is none.
+
+    Ray does not say it before they are there.
+    """
+    return int(os.environ.get(GROWS_TO) or 0)
+
+
+def _device() -> str:
+    """What this actor has for itself, e.g. `cuda0`."""
+    return "+".join(f"cuda{gpu}" for gpu in ray.get_gpu_ids()) or "cpu"
 
 
 class SharedPool:

@@ -13,7 +13,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,10 +71,11 @@ def sharing(settings: WorkerSettings, neighbours: int) -> WorkerSettings:
 class ShardWorker:
     """Holds one network on one device and runs shards through it, one at a time."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, told: Callable[[], None] = lambda: None) -> None:
+        """Load the network; `told` is called for each frame written."""
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._first = settings
+        self._first, self._told = settings, told
         self._threads = settings.threads or torch.get_num_threads()
         self._take_up(settings)
         self._done_frames = 0
@@ -276,6 +277,7 @@ class ShardWorker:
                 began = time.perf_counter()
                 writer.write(planes)
                 self._done_frames += 1
+                self._told()
                 busy["write"] += time.perf_counter() - began
 
 

@@ -46,7 +46,10 @@ def _split(uri: str) -> tuple[str, str]:
 
 def stat(uri: str) -> tuple[int, str]:
     """Size in bytes, and the entity tag with the time of the last change."""
-    head = client().head(*_split(uri))
+    bucket, key = _split(uri)
+    if not key:
+        raise FileNotFoundError(uri)  # a bucket is a folder
+    head = client().head(bucket, key)
     return head["ContentLength"], f"{head.get('ETag', '')} {head['LastModified'].isoformat()}"
 
 

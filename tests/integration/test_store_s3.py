@@ -217,6 +217,8 @@ def test_a_bucket_may_be_the_root(s3):
     store.check_writable()
     store.write("a", b"x")
     assert store.list() == ["a"]
+    with pytest.raises(FileNotFoundError):  # which is how one tells a folder from a file
+        stat(store.root)
 
 
 # --- once -------------------------------------------------------------------------------------------------------------
