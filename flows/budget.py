@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from flows.planning import as_rows, keep
 from flows.progress import current_progress
 from flows.run import TITLES_AT_ONCE, Run, RunFiles
-from flows.stopping import Stopped
+from flows.stopping import Stopped, is_draining
 from tasks.errors import RemasterError
-from tasks.estimate import estimate, forecast, is_in_question, price, refusal
+from tasks.estimate import Forecast, estimate, forecast, is_in_question, price, refusal
 from tasks.plan import plan_title
 from tasks.pool.pool import SharedPool
 from tasks.profile import CostSettings
@@ -23,6 +23,9 @@ from tasks.records import Record, Title, Work
 from tasks.store import Store
 from tasks.tables import LedgerRow
 from vsr_model.errors import ModelError
+
+# Titles that are measured before a run begins; a plan measures all of them.
+_MEASURED = 5
 
 
 class Spending:
@@ -100,7 +103,8 @@ def spending_of(run: Run) -> Spending:
 def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
     """Why a run of these titles must not begin, or nothing.
 
-    Nothing is measured where no answer could forbid it: there is no budget, and the disk has room for anything.
+    Nothing is measured where no answer could forbid it: there is no budget, and the disk has room for anything. Else
+    the longest few are, and those of the others that have no master are taken to be like them.
     """
     store, output, profile = Store(run.store), Store(run.output), run.profile
     wanted = [title for title in titles if not title.refused]
@@ -113,14 +117,46 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
         return record
 
     forecasts, unknown = [], {}
-    for title in wanted:
+    longest = sorted(wanted, key=_weight, reverse=True)
+    for title in longest[:_MEASURED]:
+        if is_draining():
+            return ""  # each title says itself that it is not begun
         current_progress().phase(title.name, "measuring")
         try:
             plan = plan_title(title, profile, store, run.revisions)
             forecasts.append(forecast(plan, profile, store, output, make, run.force))
         except (RemasterError, ModelError) as error:
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
-    workers = pool.start().size if forecasts else 1
+    measured = {each.title for each in forecasts}
+    weight = sum(_weight(title) for title in longest[:_MEASURED] if title.name in measured)
+    forecasts += [
+        _alike(title, forecasts[: len(measured)], weight)
+        for title in longest[_MEASURED:]
+        if weight and not output.exists(title.master)
+    ]
+    workers = pool.start().size if any(each.shard_seconds for each in forecasts) else 1
     estimates = estimate(forecasts, profile.cost, workers, TITLES_AT_ONCE)
     keep(as_rows(estimates, unknown, workers), store, run.id)
     return refusal(estimates[-1], profile.cost, store, output)
+
+
+def _weight(title: Title) -> float:
+    """What a title takes, against others: pixels times seconds."""
+    probe = title.probe
+    return probe.duration * probe.height * probe.width if probe else 0.0
+
+
+def _alike(title: Title, measured: list[Forecast], weight: float) -> Forecast:
+    """What a title takes if it is like those that were measured, which are of this weight together."""
+    share = _weight(title) / weight
+    return Forecast(
+        title=title.name,
+        frames=round(share * sum(each.frames for each in measured)),
+        shards=1,
+        cached=0,
+        shard_seconds=(share * sum(sum(each.shard_seconds) for each in measured),),
+        finish_seconds=share * sum(each.finish_seconds for each in measured),
+        store_bytes=round(share * sum(each.store_bytes for each in measured)),
+        master_bytes=round(share * sum(each.master_bytes for each in measured)),
+        on_cpu=any(each.on_cpu for each in measured),
+    )

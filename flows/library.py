@@ -81,7 +81,9 @@ def _remaster(run: Run) -> State[Any]:
     new = [title for title in titles if title.name not in ended]
     made, refusal = _run_titles(run, new)
     if refusal:
-        return _end(run, [], Verdict(state="failed", message=f"not begun: {refusal}", finished=_now()))
+        return _end(
+            run, list(ended.values()), Verdict(state="failed", message=f"not begun: {refusal}", finished=_now())
+        )
     ended |= made
     outcomes = [
         ended[title.name] if number < _PICTURES else ended[title.name].model_copy(update={"preview": ""})

@@ -32,13 +32,15 @@ class Standing:
     """What was there when a title's master was made.
 
     Attributes:
-        asked: hash of all that the run was asked and that a master depends on.
+        asked: hash of all that the run was asked and that a master depends on, but for revisions.
+        revised: hash of those; empty if there were none.
         title: as it was scanned.
         outcome: how it ended.
         files: URI, size and stamp of its master and receipt.
     """
 
     asked: str
+    revised: str
     title: Title
     outcome: Outcome
     files: tuple[tuple[str, int, str], ...]
@@ -66,7 +68,9 @@ class Standings:
             noted = from_sealed(Standing, self._store.read(self._place(name, uri)))
             title = noted.title
             files = ((title.uri, title.size, title.stamp), *noted.files)
-            if noted.asked != self._key(name) or any(_now(place) != (size, stamp) for place, size, stamp in files):
+            # A run that speaks of no revision does not take back what a person had made otherwise.
+            other = noted.asked != self._asked or self._revised(name) not in ("", noted.revised)
+            if other or any(_now(place) != (size, stamp) for place, size, stamp in files):
                 return None
         except (FileNotFoundError, ValueError, RemasterError):
             return None
@@ -79,7 +83,9 @@ class Standings:
         """Note that a master was made and passed its check. To be called while its place is ours."""
         try:
             files = tuple((place, *_now(place)) for place in (outcome.master, receipt))
-            noted = Standing(self._key(title.name), title, outcome.model_copy(update={"preview": ""}), files)
+            noted = Standing(
+                self._asked, self._revised(title.name), title, outcome.model_copy(update={"preview": ""}), files
+            )
             self._store.write(self._place(title.name, title.uri), to_sealed(noted))
         except (FileNotFoundError, RemasterError) as error:
             _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
@@ -88,9 +94,9 @@ class Standings:
         key = content_key({"name": name, "uri": uri, "output": self._run.output})
         return f"standing/{key[:2]}/{key}.json"
 
-    def _key(self, name: str) -> str:
+    def _revised(self, name: str) -> str:
         revised = [(each.start, each.stop, each.settings, each.reason) for each in self._revisions(name)]
-        return content_key({"asked": self._asked, "revisions": revised}) if revised else self._asked
+        return content_key({"revisions": revised}) if revised else ""
 
     def _revisions(self, name: str) -> list[Revision]:
         return [revision for revision in self._run.revisions if revision.title == name]
@@ -101,7 +107,7 @@ def _asked(run: Run) -> str:
     profile, key = run.profile, signer()
     return content_key(
         {
-            "profile": profile.model_dump(exclude={"retry"}),
+            "profile": profile.model_dump(exclude={"retry", "cost"}),
             "model": model_reference(find(profile.model), profile),
             "signed": key.public_key if key else "",
             "versions": [

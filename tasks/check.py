@@ -95,7 +95,9 @@ def _carried(master: MasterRecord, had: Inventory, held: Inventory) -> Iterator[
 def _captions(plan: Plan, profile: Profile, source: Source, made: Source, picture: int) -> Iterator[Line]:
     """Closed captions are within the picture's stream: where there are any, both are decoded."""
     if plan.timeline.captions.any() and plan.title.probe is not None:
-        for row in shown(watch(source, plan.title.probe.stream), watch(made, picture)):
+        base = plan.reading.pictures.base
+        numbers = {int(base[number]): int(number) for number in np.flatnonzero(plan.shown.captions)}
+        for row in shown(watch(source, plan.title.probe.stream, numbers), watch(made, picture)):
             if row.name == "closed captions":
                 holds = profile.master.codec in CAPTIONED
                 why = (

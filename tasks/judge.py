@@ -21,7 +21,8 @@ Bools = npt.NDArray[np.bool_]
 # All in steps of 8-bit full range, root mean square over cells, unless they are ratios.
 _NEARER, _NEARER_BY = 0.6, 0.3  # to another of the source's frames than to its own, so much and by so much
 _ALL_NEARER, _ALL_NEARER_BY = 0.8, 0.1  # the same of a whole shard
-_MOVES, _HARDLY = 0.3, 0.35  # a source that moves so much, a master that moves by that share of it
+_MOVES, _MOVES_MUCH = 0.3, 1.0
+_HARDLY, _NOT_AT_ALL = 0.35, 0.05  # a source that moves so much, a master that moves by that share of it
 _DARK, _DARKER = 0.3, 2.0  # a black frame's luma as a share of the source's, and how much less it is
 _UNLIKE = 14.0
 _COLOURFUL = 1.0  # chroma of which a hue can be told
@@ -86,9 +87,7 @@ def _frames(likeness: Likeness, part: slice, order: Bools, opening: Bools) -> It
     own = likeness.apart[part, REACH]
     light, ours = likeness.source_luma[part], likeness.master_luma[part]
     black = (ours < _DARK * light) & (light - ours > _DARKER)
-    with np.errstate(invalid="ignore"):
-        still = likeness.master_step[part] < _HARDLY * likeness.source_step[part]
-        frozen = still & (likeness.source_step[part] > _MOVES) & ~opening[part] & ~black
+    frozen = _frozen(likeness, part, opening) & ~black
     unlike = (own > _UNLIKE) & ~black
     moved = order[part] & ~frozen & ~black
     for name, where, seen in (
@@ -100,6 +99,22 @@ def _frames(likeness: Likeness, part: slice, order: Bools, opening: Bools) -> It
         yield from _named(name, where, part.start, seen.format(own=float(own[where].max()) if where.any() else 0.0))
     if not moved.any():
         yield from _shifted(likeness, part)
+
+
+def _frozen(likeness: Likeness, part: slice, opening: Bools) -> Bools:
+    """Frames that move much less than the source's, by what the shard's do: a network may take noise out of all."""
+    source, master = likeness.source_step[part], likeness.master_step[part]
+    with np.errstate(invalid="ignore"):
+        moves = (source > _MOVES) & ~opening[part]
+    if not moves.any():
+        return moves
+    share = np.divide(master, source, out=np.ones_like(master), where=moves)
+    usual = float(np.median(share[moves]))
+    limit = _HARDLY * min(1.0, usual)
+    if usual < _NOT_AT_ALL and float(np.median(source[moves])) > _MOVES_MUCH:
+        limit = _HARDLY  # all of it stands still
+    frozen: Bools = moves & (share < limit)
+    return frozen
 
 
 def _shifted(likeness: Likeness, part: slice) -> Iterator[Fault]:
@@ -139,10 +154,12 @@ def _colours(likeness: Likeness, part: slice) -> Iterator[Fault]:
 
 
 def _steadiness(likeness: Likeness, part: slice, opening: Bools) -> Iterator[Fault]:
-    flicker = likeness.flicker[part][~opening[part]]
-    flicker = flicker[~np.isnan(flicker)]
-    if len(flicker) and np.median(flicker) > _FLICKER:
-        yield Fault("flicker", part.start, part.stop, f"{np.median(flicker):.1f} of 255 from frame to frame")
+    # What the master's steps have over the source's: one that takes flicker out has none.
+    over = (np.square(likeness.master_step[part]) - np.square(likeness.source_step[part]))[~opening[part]]
+    over = over[~np.isnan(over)]
+    flicker = math.sqrt(max(0.0, float(np.median(over)))) if len(over) else 0.0
+    if flicker > _FLICKER:
+        yield Fault("flicker", part.start, part.stop, f"{flicker:.1f} of 255 from frame to frame")
 
 
 def _border(likeness: Likeness, border: int, borders: set[int], opening: Bools) -> Iterator[Fault]:

@@ -5,12 +5,13 @@ Taken once and kept in the store under the master's hash, as decoding it takes t
 
 from __future__ import annotations
 
+import hashlib
 import io
-import zipfile
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from tasks.errors import StoreDamaged
 from tasks.media.bars import Bars, cut_off
 from tasks.media.checksums import frame_checksums
 from tasks.media.likeness import LIKENESS_VERSION, Comparison, Likeness
@@ -20,6 +21,8 @@ from tasks.plan import Plan
 from tasks.records import MasterRecord, from_sealed, to_sealed
 from tasks.sources import open_source
 from tasks.store import Store
+
+_DIGEST = 32  # bytes of a SHA-256
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def keep_likeness(sha256: str, likeness: Likeness, store: Store) -> None:
     """Keep the likeness of a master that has this hash."""
     with io.BytesIO() as file:
         np.savez_compressed(file, allow_pickle=False, **asdict(likeness))
-        store.write(_likeness_place(sha256), file.getvalue())
+        table = file.getvalue()
+    store.write(_likeness_place(sha256), hashlib.sha256(table).digest() + table)
 
 
 def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> Likeness:
@@ -90,14 +94,24 @@ def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> L
     Raises:
         SourceError, SourceChanged: see `watch_master`.
     """
-    try:
-        with np.load(io.BytesIO(store.read(_likeness_place(master.sha256))), allow_pickle=False) as kept:
-            return Likeness(**kept)
-    except (FileNotFoundError, ValueError, TypeError, OSError, zipfile.BadZipFile):
+    found = _kept_likeness(master.sha256, store)
+    if found is None:
         with open_source(master.uri, f"master {master.uri}") as made:
-            _, likeness = watch_master(made, master.picture, plan, scale)
-        keep_likeness(master.sha256, likeness, store)
-        return likeness
+            _, found = watch_master(made, master.picture, plan, scale)
+        keep_likeness(master.sha256, found, store)
+    return found
+
+
+def _kept_likeness(sha256: str, store: Store) -> Likeness | None:
+    try:
+        kept = store.read(_likeness_place(sha256))
+    except (FileNotFoundError, StoreDamaged):
+        return None
+    digest, table = kept[:_DIGEST], kept[_DIGEST:]
+    if hashlib.sha256(table).digest() != digest:
+        return None
+    with np.load(io.BytesIO(table), allow_pickle=False) as arrays:
+        return Likeness(**arrays)
 
 
 def _kept(sha256: str, store: Store) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -160,8 +161,13 @@ def take_inventory(source: Source, picture: int) -> Inventory:
         )
 
 
-def watch(source: Source, picture: int) -> Shown:
+def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None) -> Shown:
     """Decode a picture stream from end to end.
+
+    Args:
+        source: any video.
+        picture: index of the stream.
+        numbers: of the pictures that carry the closed captions of frames, by frame; None: the same.
 
     Raises:
         SourceError: it cannot be decoded.
@@ -181,7 +187,8 @@ def watch(source: Source, picture: int) -> Shown:
             kinds = {item.type.name: item for item in held}
             if "A53_CC" in kinds:
                 captions += 1
-                digest.update(number.to_bytes(8, "big") + bytes(kinds["A53_CC"]))
+                place = number if numbers is None else numbers.get(number, -1)
+                digest.update(place.to_bytes(8, "big", signed=True) + bytes(kinds["A53_CC"]))
             dolby_vision |= "DOVI_RPU_BUFFER" in kinds or "DOVI_METADATA" in kinds
             hdr10_plus |= "DYNAMIC_HDR_PLUS" in kinds
             if not number:

@@ -8,6 +8,7 @@ Shape suffixes: 3 channels, h and w rows and columns of cells, H rows, W columns
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
@@ -25,6 +26,7 @@ LIKENESS_VERSION = 1
 REACH = 2
 # A seam between tiles stays where it is: it is sought in a sample of the frames, and must be in most of a few of those.
 _SEAM_EVERY, _SEAM_SAMPLES = 4, 4
+_CONTRAST = (0.8, 1.25)
 _SEAM_ROWS = 16  # lines over which a seam's step is averaged: noise is not a seam
 _SEAM_BANDS = 24  # of so many lines that are looked at, at least, where there are as many
 _SEAM_EDGE, _SEAM_EVEN = 3.0, 60  # an edge of the source: so many codes, and steeper than that percentage of pixels
@@ -38,7 +40,8 @@ class Likeness:
     """One row a frame; differences are root mean squares over cells, in steps of 8-bit full range, NaN where unknown.
 
     Attributes:
-        apart: [N, 5] luma of the master's frame against the source's frames n-2 .. n+2.
+        apart: [N, 5] luma of the master's frame against the source's frames n-2 .. n+2, once level and contrast are
+            made the same: in a fade a picture a little too light is not one of another moment.
         source_step, master_step: luma of a frame against the one before it.
         flicker: what changed in the difference of master and source since the frame before.
         jump: how far that difference, luma and chroma, moved from the two frames before to this one and the next.
@@ -88,7 +91,8 @@ class Comparison:
         self._steps: list[tuple[Floats, Floats]] = []
         self._seams: dict[int, tuple[float, float]] = {}
         self._taken = 0
-        self._rows: list[tuple[float, ...]] = []
+        self._rows = array("f")  # two hours of them are some 12 MB so
+        self._measured = 0
 
     def add(self, frame: av.VideoFrame) -> None:
         """The master's next frame. One that the source has no frame for is left out."""
@@ -116,7 +120,7 @@ class Comparison:
 
     def finish(self) -> Likeness:
         """What was found, for all frames that were taken."""
-        for number in range(len(self._rows), self._taken):
+        for number in range(self._measured, self._taken):
             self._measure(number)
         rows = np.array(self._rows, np.float32).reshape(self._taken, len(fields(Likeness)) + 2 * REACH)
         columns = (rows[:, : 2 * REACH + 1], *rows[:, 2 * REACH + 1 :].T.copy())
@@ -125,7 +129,7 @@ class Comparison:
     def _measure(self, number: int) -> None:
         source, master = self._looks[number]
         around = [self._looks.get(number + far) for far in range(-REACH, REACH + 1)]
-        apart = [_rms(master[0] - pair[0][0]) if pair else np.nan for pair in around]
+        apart = [_apart(master[0], pair[0][0]) if pair else np.nan for pair in around]
         steps = (np.nan,) * 3
         if number:
             source_before, master_before = self._looks[number - 1]
@@ -135,13 +139,22 @@ class Comparison:
         means = source[0].mean(), master[0].mean(), (u - x).mean(), (v - y).mean()
         chroma = (x * u + y * v).mean(), (x * v - y * u).mean(), (x * x + y * y).mean()
         seam = self._seams.pop(number, (np.nan, np.nan))
-        self._rows.append((*apart, *steps, self._jump(number), *map(float, (*means, *chroma)), *seam))
+        self._rows.extend((*apart, *steps, self._jump(number), *map(float, (*means, *chroma)), *seam))
+        self._measured += 1
         self._looks.pop(number - REACH, None)
 
     def _jump(self, number: int) -> float:
         pairs = [self._looks.get(number + far) for far in (-2, -1, 0, 1)]
         before, after = ([master - source for source, master in filter(None, side)] for side in (pairs[:2], pairs[2:]))
         return _rms(np.mean(after, axis=0) - np.mean(before, axis=0)) if before and after else np.nan
+
+
+def _apart(master_hw: Look, source_hw: Look) -> float:
+    """What is left of their difference once the source has the master's mean, and up to a quarter of its contrast."""
+    master, source = master_hw - master_hw.mean(), source_hw - source_hw.mean()
+    power = float(np.square(source).mean())
+    contrast = float(np.clip((master * source).mean() / power, *_CONTRAST)) if power > 0 else 1.0
+    return _rms(master - contrast * source)
 
 
 def _rms(values: Look) -> float:

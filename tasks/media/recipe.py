@@ -86,8 +86,10 @@ class Pictures:
         return source * (usual if abs(usual - ratio) < usual * _NEARLY else ratio)
 
     def numbers(self, frames: Iterable[int]) -> tuple[int, ...]:
-        """The first pictures from each of these frames on, in order, each once; the title's first one left out."""
-        found = {int(np.searchsorted(self.base, frame)) for frame in frames}
+        """The first pictures that hold nothing before each of these frames, in order, each once; the title's first one
+        left out."""
+        first = np.maximum.accumulate(np.minimum(self.top, self.bottom))
+        found = {int(np.searchsorted(first, frame)) for frame in frames}
         return tuple(sorted(number for number in found if 0 < number < len(self)))
 
 

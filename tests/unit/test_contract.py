@@ -13,9 +13,11 @@ import pytest
 
 from flows.cli import main
 from tasks.media.contract import Row, compare
+from tasks.media.inventory import watch
 from tasks.media.source import Source
 from tests.clips import Clip, make
 from tests.remux import Change, remux
+from tests.torture import captioned
 
 CLIP = Clip(frames=12, b_frames=0, audio="flac", subtitle=True, chapters=True, attachment=True)
 
@@ -156,3 +158,12 @@ def test_the_command_prints_the_rows_and_leaves_with_the_verdict(
     assert {row["verdict"] for row in json.loads(capsys.readouterr().out)} == {"kept", "lost"}
     assert main(["probe", "--compare", str(source)]) == 2
     assert main(["probe", str(source), str(worse)]) == 2
+
+
+def test_captions_are_held_against_the_pictures_that_carry_them(tmp_path: Path) -> None:
+    source = Source(str(captioned(tmp_path / "captions.mp4")), "captions")
+    plain, same = watch(source, 0), watch(source, 0, {number: number for number in range(100)})
+    assert plain.captions and plain.captions_sha256 == same.captions_sha256
+    doubled = watch(source, 0, {number: 2 * number for number in range(100)})
+    assert doubled.captions_sha256 != plain.captions_sha256
+    assert doubled.captions_sha256 != watch(source, 0, {}).captions_sha256

@@ -129,6 +129,23 @@ def test_a_cut_a_flash_and_a_still_picture_are_no_faults() -> None:
     assert faults(comparison.finish(), SHARDS, (8, 9, 17)) == []
 
 
+@pytest.mark.parametrize("lighter", [0.0, 0.5, 1.1, 2.0])
+def test_a_slow_fade_in_a_master_that_is_a_little_light_is_no_fault(lighter: float) -> None:
+    case = CASES[0]
+    faded = scene(3, *case.size)[:1] * torch.linspace(0.0, 1.0, 96)[:, None, None, None]
+    source = to_planes(faded, case.layout, case.colour, 0)
+    assert judged(case, source, 0.99 * upscaled(case, source) + lighter / 255) == []
+
+
+def test_a_network_that_takes_noise_out_of_a_still_picture_freezes_nothing() -> None:
+    case = CASES[0]
+    still = scene(4, *case.size)[:1].expand(FRAMES, -1, -1, -1)
+    noisy = still + 0.04 * torch.randn(still.shape, generator=torch.Generator().manual_seed(1))
+    source = to_planes(noisy, case.layout, case.colour, 0)
+    calmer = 0.2 * upscaled(case, source) + 0.8 * upscaled(case, to_planes(still, case.layout, case.colour, 0))
+    assert judged(case, source, calmer) == []
+
+
 def test_a_master_that_is_short_of_frames_or_has_too_many_is_judged_as_far_as_it_goes() -> None:
     case = CASES[0]
     source = case.source()

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.budget import Spending
 from flows.library import _verdict
 from flows.run import Outcome
 from flows.watching import Watched
-from tasks.profile import Profile
+from tasks.profile import CostSettings, Profile
 from tasks.scan import scan
 from tasks.tables import read_titles_table, titles_table
 from tests.clips import Clip, make
@@ -56,10 +57,12 @@ def test_without_settling_everything_is_taken(library: Path, growing: Path) -> N
 
 def test_a_title_that_is_left_is_no_failure_and_no_success() -> None:
     left = Outcome(title="b", state="left", reason="b: changed 1 s ago")
-    verdict = _verdict([Outcome(title="a", state="done"), left], standing=0)
+    verdict = _verdict([Outcome(title="a", state="done"), left], standing=0, spending=Spending(CostSettings()))
     assert (verdict.state, verdict.message) == ("completed", "1 of 1 titles done; b: changed 1 s ago")
-    assert _verdict([left], standing=0).state == "completed"
-    failed = _verdict([Outcome(title="a", state="failed", reason="a: no"), left], standing=0)
+    assert _verdict([left], standing=0, spending=Spending(CostSettings())).state == "completed"
+    failed = _verdict(
+        [Outcome(title="a", state="failed", reason="a: no"), left], standing=0, spending=Spending(CostSettings())
+    )
     assert (failed.state, failed.message) == ("failed", "1 of 1 titles are not done: a: no; b: changed 1 s ago")
 
 

@@ -91,6 +91,15 @@ def test_what_is_to_be_made_again_or_otherwise_does_not_stand(made: Made) -> Non
     assert made.stands(revisions=(Revision("other.mp4", 0, 3, again=True),))
 
 
+def test_what_a_person_had_made_otherwise_stands_for_a_run_that_says_nothing_of_it(made: Made) -> None:
+    revised = (Revision("film.mp4", 0, 3, (("model", "bicubic"),), "too sharp"),)
+    done = DONE.model_copy(update={"master": str(made.master)})
+    Standings(made.run.model_copy(update={"revisions": revised})).note(made.title, done, str(made.receipt))
+    assert made.stands()
+    assert made.stands(revisions=revised)
+    assert not made.stands(revisions=(Revision("film.mp4", 0, 3, (("model", "lanczos"),)),))
+
+
 def test_every_version_of_the_code_is_asked_for() -> None:
     root = Path(__file__).resolve().parents[2]
     code = [path.read_text() for path in (root / "tasks").rglob("*.py")]
