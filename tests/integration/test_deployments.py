@@ -42,7 +42,9 @@ class Server:
     def start(self, name: str, parameters: dict[str, Any] | None = None) -> str:
         """Id of the new flow run; httpx.HTTPStatusError if the server does not take the parameters."""
         body = {"state": {"type": "SCHEDULED"}, "parameters": parameters or {}}
-        answer = self._client.post(f"/deployments/{self.deployment(name)['id']}/create_flow_run", json=body)
+        place = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
+        # 503: its database is busy, as Prefect's own client takes it too.
+        answer = until(lambda: (made := self._client.post(place, json=body)).status_code != 503 and made)
         return str(answer.raise_for_status().json()["id"])
 
     def flow_run(self, flow_run: str) -> dict[str, Any]:
