@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from flows.planning import as_rows, keep
 from flows.progress import current_progress
@@ -116,39 +116,35 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
         spending_of(run).add(record.seconds["total"])
         return record
 
-    forecasts, unknown = [], {}
-    longest = sorted(wanted, key=_weight, reverse=True)
+    measured: dict[Title, Forecast] = {}
+    unknown: dict[str, str] = {}
+    longest = sorted(wanted, key=weight, reverse=True)
     for title in longest[:_MEASURED]:
         if is_draining():
             return ""  # each title says itself that it is not begun
         current_progress().phase(title.name, "measuring")
         try:
             plan = plan_title(title, profile, store, run.revisions)
-            forecasts.append(forecast(plan, profile, store, output, make, run.force))
+            measured[title] = forecast(plan, profile, store, output, make, run.force)
         except (RemasterError, ModelError) as error:
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
-    measured = {each.title for each in forecasts}
-    weight = sum(_weight(title) for title in longest[:_MEASURED] if title.name in measured)
-    forecasts += [
-        _alike(title, forecasts[: len(measured)], weight)
-        for title in longest[_MEASURED:]
-        if weight and not output.exists(title.master)
-    ]
+    known = sum(map(weight, measured))
+    others = [title for title in longest[_MEASURED:] if known and not output.exists(title.master)]
+    forecasts = [*measured.values(), *(_alike(title, measured.values(), weight(title) / known) for title in others)]
     workers = pool.start().size if any(each.shard_seconds for each in forecasts) else 1
     estimates = estimate(forecasts, profile.cost, workers, TITLES_AT_ONCE)
     keep(as_rows(estimates, unknown, workers), store, run.id)
     return refusal(estimates[-1], profile.cost, store, output)
 
 
-def _weight(title: Title) -> float:
+def weight(title: Title) -> float:
     """What a title takes, against others: pixels times seconds."""
     probe = title.probe
     return probe.duration * probe.height * probe.width if probe else 0.0
 
 
-def _alike(title: Title, measured: list[Forecast], weight: float) -> Forecast:
-    """What a title takes if it is like those that were measured, which are of this weight together."""
-    share = _weight(title) / weight
+def _alike(title: Title, measured: Collection[Forecast], share: float) -> Forecast:
+    """What a title takes if it is like those that were measured, and has this share of their weight."""
     return Forecast(
         title=title.name,
         frames=round(share * sum(each.frames for each in measured)),

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.budget import Spending, spending_of, why_not
+from flows.budget import Spending, spending_of, weight, why_not
 from flows.job import pool_settings
 from flows.known import note_run
 from flows.progress import current_progress
@@ -111,8 +111,10 @@ def _run_titles(run: Run, titles: list[Title]) -> tuple[dict[str, Outcome], str]
     with worker_pool(pool_settings(run)) as pool, ThreadPoolExecutor(TITLES_AT_ONCE) as titles_at_once:
         if refusal := why_not(run, titles, pool):
             return {}, refusal
+        # So that the end of a run is not one long title on one worker.
+        longest_first = sorted(titles, key=weight, reverse=True)
         # A copied context each, so that every title's flow knows this one as its parent.
-        flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in _by_cost(titles)]
+        flows = [titles_at_once.submit(copy_context().run, _run_title, run, title) for title in longest_first]
         return {outcome.title: outcome for outcome in (future.result() for future in flows)}, ""
 
 
@@ -221,13 +223,3 @@ def _verdict(outcomes: list[Outcome], standing: int, spending: Spending) -> Verd
 def _named(outcomes: list[Outcome]) -> str:
     more = f"; and {len(outcomes) - _NAMED} more" if len(outcomes) > _NAMED else ""
     return "; ".join(o.reason for o in outcomes[:_NAMED]) + more
-
-
-def _by_cost(titles: list[Title]) -> list[Title]:
-    """Longest first, so that the end of a run is not one long title on one worker."""
-
-    def cost(title: Title) -> float:
-        probe = title.probe
-        return -probe.duration * probe.height * probe.width if probe else 0.0
-
-    return sorted(titles, key=cost)

@@ -6,7 +6,6 @@ through a worker's own class. Only what is near the stretch is decoded.
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from tasks.media.pixels import Layout, Planes, to_planes
 from tasks.media.read import read_pictures
 from tasks.media.segment import read_segment
 from tasks.media.stretch import Stretch, read_stretch
-from tasks.plan import Plan, network_of, order, plan_frames
+from tasks.plan import Plan, network_of, order, plan_frames, stretch_of
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import Profile, with_settings
 from tasks.records import Record, Shard, Title, Work
@@ -116,7 +115,7 @@ def compare_networks(
         base = plan.reading.pictures.base  # from here on pictures are counted, not frames
         start, end = (int(number) for number in np.searchsorted(base, (start, end)))
         wanted = sorted({start + (end - 1 - start) * n // max(1, shown - 1) for n in range(shown)})
-        work = _anchored(order(plan, profiles[0], store, _shard(plan, start, end, 0, 0)), stretch)
+        work = _anchored(order(plan, profiles[0], store, stretch_of(plan, start, end)), stretch)
         sources = _sources(work, wanted)
         middle = len(sources) // 2
         chosen = _most_detailed(sources[middle], plan, part)
@@ -164,7 +163,7 @@ def _by(
     shot = max((cut for cut in plan.cuts if cut <= start), default=0)
     warm_up = min(info.warm_up, start - shot)
     look_ahead = min(info.look_ahead, len(plan.shown) - end)
-    shard = _shard(plan, start, end, warm_up, look_ahead)
+    shard = stretch_of(plan, start, end, warm_up, look_ahead)
     worker = ShardWorker(WorkerSettings(**vars(network_of(profile))))
     record = worker.upscale(_anchored(order(plan, profile, store, shard), stretch))
     pictures = _pictures(record, plan, shard, wanted, store)
@@ -174,16 +173,6 @@ def _by(
 
 def _name(model: str) -> str:
     return Path(model).name
-
-
-def _shard(plan: Plan, start: int, stop: int, warm_up: int, look_ahead: int) -> Shard:
-    """A shard of no plan, with a key of its own."""
-    pts = plan.timeline.pts[plan.reading.pictures.base]
-    return Shard(
-        title=plan.title.name, index=0, start=start, stop=stop, warm_up=warm_up, look_ahead=look_ahead, cut="start",
-        first_pts=int(pts[start]), last_pts=int(pts[stop - 1]), seek_pts=int(pts[0]), cost=0.0,
-        key=secrets.token_hex(32),
-    )  # fmt: skip
 
 
 def _anchored(work: Work, stretch: Stretch) -> Work:

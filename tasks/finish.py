@@ -183,7 +183,7 @@ def _frames(
 
 def _captioned(plan: Plan) -> list[int | None]:
     """For each picture the timestamp of the frame whose closed captions it carries, if any."""
-    frames = plan.timeline.pts[plan.reading.pictures.base].tolist()
+    frames = plan.source_pts.tolist()
     return [pts if captioned else None for pts, captioned in zip(frames, plan.shown.captions.tolist(), strict=True)]
 
 

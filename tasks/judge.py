@@ -21,10 +21,10 @@ Bools = npt.NDArray[np.bool_]
 # All in steps of 8-bit full range, root mean square over cells, unless they are ratios.
 _NEARER, _NEARER_BY = 0.6, 0.3  # to another of the source's frames than to its own, so much and by so much
 _ALL_NEARER, _ALL_NEARER_BY = 0.8, 0.1  # the same of a whole shard
-_MOVES, _MOVES_MUCH = 0.3, 1.0
-_HARDLY, _NOT_AT_ALL = 0.35, 0.05  # a source that moves so much, a master that moves by that share of it
+_MOVES, _MOVES_MUCH = 0.3, 1.0  # a source that does
+_HARDLY, _NOT_AT_ALL = 0.35, 0.05  # a master that does, as a share of its source
 _DARK, _DARKER = 0.3, 2.0  # a black frame's luma as a share of the source's, and how much less it is
-_UNLIKE = 14.0
+_UNLIKE = 14.0  # from its own frame
 _COLOURFUL = 1.0  # chroma of which a hue can be told
 _HUE, _HUE_OF_ONE = 1.8, 4.0  # degrees: of a shard, and of one frame against the others
 _SATURATION = 0.12  # of the source's
@@ -57,6 +57,7 @@ def faults(likeness: Likeness, shards: Sequence[Shard], cuts: Sequence[int]) -> 
     opening = np.zeros(len(likeness), np.bool_)
     opening[[cut for cut in (0, *cuts) if cut < len(likeness)]] = True
     order = _out_of_order(likeness)
+    usual = _usual_jumps(likeness, shards, opening)
     for shard in shards:
         part = slice(shard.start, min(shard.stop, len(likeness)))
         if part.start >= part.stop:
@@ -65,8 +66,8 @@ def faults(likeness: Likeness, shards: Sequence[Shard], cuts: Sequence[int]) -> 
         found += _colours(likeness, part)
         found += _steadiness(likeness, part, opening)
         found += _seams(likeness, part)
-        if shard.index and shard.start not in cuts:
-            found += _border(likeness, shard.start, {s.start for s in shards}, opening)
+        if shard.index and not opening[shard.start]:
+            found += _border(likeness, shard.start, usual)
     return found
 
 
@@ -162,17 +163,21 @@ def _steadiness(likeness: Likeness, part: slice, opening: Bools) -> Iterator[Fau
         yield Fault("flicker", part.start, part.stop, f"{flicker:.1f} of 255 from frame to frame")
 
 
-def _border(likeness: Likeness, border: int, borders: set[int], opening: Bools) -> Iterator[Fault]:
+def _usual_jumps(likeness: Likeness, shards: Sequence[Shard], opening: Bools) -> Floats:
+    """The jumps that the picture makes by itself; NaN near borders of shards and new shots."""
+    usual = likeness.jump.copy()
+    for reach, places in (((-2, 2), [s.start for s in shards]), ((-1, 2), np.flatnonzero(opening).tolist())):
+        for place in places:
+            usual[max(0, place + reach[0]) : place + reach[1] + 1] = np.nan
+    return usual
+
+
+def _border(likeness: Likeness, border: int, usual: Floats) -> Iterator[Fault]:
     """A step from one shard to the next that the picture does not make by itself."""
-    if border >= len(likeness):
-        return
-    near = np.arange(max(0, border - _JUMP_AROUND), min(len(likeness), border + _JUMP_AROUND))
-    close = {b + far for b in borders for far in (-2, -1, 0, 1, 2)}
-    close |= {int(c) + far for c in np.flatnonzero(opening) for far in (-1, 0, 1, 2)}
-    usual = np.array([likeness.jump[n] for n in near if int(n) not in close], np.float32)
-    usual = usual[~np.isnan(usual)]
+    near = usual[max(0, border - _JUMP_AROUND) : border + _JUMP_AROUND]
+    near = near[~np.isnan(near)]
     jump = float(likeness.jump[border])
-    middle, high = np.percentile(usual, (50, 95)).tolist() if len(usual) else (_JUMP, 2 * _JUMP)
+    middle, high = np.percentile(near, (50, 95)).tolist() if len(near) else (_JUMP, 2 * _JUMP)
     # Twice as high as it ever is; where it hardly changes, that much higher.
     if jump > max(_JUMP, min(2 * high, high + 3 * (high - middle) + _JUMP)):
         seen = f"the picture jumps by {jump:.2f} of 255 where this shard begins, elsewhere by {high:.2f} at most"

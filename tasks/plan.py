@@ -7,12 +7,14 @@ shot is too long; only the latter need warm-up frames.
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.errors import StoreDamaged, UsageError
 from tasks.media.bars import BARS_VERSION, Bars, bars_of
@@ -76,6 +78,11 @@ class Plan:
     def shown(self) -> Timeline:
         """The frame table of the master's pictures."""
         return self.reading.pictures.shown
+
+    @property
+    def source_pts(self) -> npt.NDArray[np.int64]:
+        """For each picture, when the source shows the last frame that it holds a field of."""
+        return self.timeline.pts[self.reading.pictures.base]
 
     @property
     def rate(self) -> Fraction:
@@ -259,7 +266,7 @@ def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info:
 
 
 def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
-    pts = plan.timeline.pts[plan.reading.pictures.base]
+    pts = plan.source_pts
     spans = cut_spans(len(pts), plan.cuts, profile.shards, info)
     for index, span in enumerate(spans):
         fed = span.warm_up + span.stop - span.start + span.look_ahead
@@ -305,6 +312,16 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "versions": SHARD_VERSIONS,
         }
     )
+
+
+def stretch_of(plan: Plan, start: int, stop: int, warm_up: int = 0, look_ahead: int = 0) -> Shard:
+    """Pictures [start, stop) as a shard of no plan, with a key of its own: nobody may take it for another one's."""
+    pts = plan.source_pts
+    return Shard(
+        title=plan.title.name, index=0, start=start, stop=stop, warm_up=warm_up, look_ahead=look_ahead, cut="start",
+        first_pts=int(pts[start]), last_pts=int(pts[stop - 1]), seek_pts=int(pts[0]), cost=0.0,
+        key=secrets.token_hex(32),
+    )  # fmt: skip
 
 
 def order(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:

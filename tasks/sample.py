@@ -20,7 +20,7 @@ import numpy as np
 from tasks.media.encode import Container
 from tasks.media.segment import read_segment
 from tasks.media.trial import Trial, copied_bytes_a_second, try_encoder
-from tasks.plan import Plan, order
+from tasks.plan import Plan, order, stretch_of
 from tasks.profile import Profile
 from tasks.records import Record, Shard, Work
 from tasks.sources import open_source
@@ -131,7 +131,7 @@ def _take(plan: Plan, profile: Profile, scratch: Store, make: Make) -> tuple[lis
 
     def taken(start: int, frames: int) -> _Stretch:
         while True:
-            shard = _stretch(plan, start, frames)
+            shard = stretch_of(plan, start, start + frames)
             record = make(order(plan, profile, scratch, shard))
             if record.worker in settled:
                 return _Stretch(start, frames, _skipped(plan, start), record)
@@ -164,16 +164,6 @@ def _places() -> Iterator[float]:
     while True:
         yield sum((number >> bit & 1) / (2 << bit) for bit in range(number.bit_length()))
         number += 1
-
-
-def _stretch(plan: Plan, start: int, frames: int) -> Shard:
-    """A shard of no plan, with a key of its own: nobody may take it for another one's."""
-    pts = plan.timeline.pts[plan.reading.pictures.base]
-    return Shard(
-        title=plan.title.name, index=0, start=start, stop=start + frames, warm_up=0, look_ahead=0, cut="start",
-        first_pts=int(pts[start]), last_pts=int(pts[start + frames - 1]), seek_pts=int(pts[0]), cost=0.0,
-        key=secrets.token_hex(32),
-    )  # fmt: skip
 
 
 def _skipped(plan: Plan, start: int) -> int:

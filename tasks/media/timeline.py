@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from tasks.errors import SourceError, UnsupportedSource
 from tasks.media.bars import black_lines
+from tasks.media.graph import pulled
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
@@ -215,11 +216,7 @@ class Collector:
 
     def _pull(self) -> None:
         assert self._graph is not None
-        while True:
-            try:
-                seen = self._graph.pull()
-            except (BlockingIOError, av.error.EOFError):
-                return
+        for seen in pulled(self._graph):
             assert seen.pts is not None
             notes = seen.metadata
             score = float(notes.get("lavfi.scd.score", 0.0))

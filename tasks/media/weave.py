@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 
-import av
-import av.error
 import av.filter
 
+from tasks.media.graph import pulled
 from tasks.media.pixels import Layout, Planes, to_frame, to_planes
 from tasks.media.recipe import FIRST_OF_BOTTOM, FIRST_OF_TOP, SECOND_OF_BOTTOM, SECOND_OF_TOP, WOVEN, Recipe
 
@@ -129,12 +128,7 @@ class _Deinterlacer:
 
     def _pull(self) -> None:
         assert self._graph is not None
-        while True:
-            try:
-                made = self._graph.pull()
-            except (BlockingIOError, av.error.EOFError):
-                return
-            assert isinstance(made, av.VideoFrame)
+        for made in pulled(self._graph):
             place = (self._pulled // 2, self._pulled % 2)
             self._pulled += 1 if self._both else 2
             if place in self._wanted:

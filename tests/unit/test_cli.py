@@ -13,36 +13,14 @@ import pytest
 from flows.cli import main, parser
 from tests.clips import Clip, make
 
-LIBRARY = {
-    "--store",
-    "--profile",
-    "--model",
-    "--scale",
-    "--set",
-    "--video-stream",
-    "--encoder-option",
-    "--workers",
-    "--ray-address",
-    "--only",
-    "--settle",
-}
+PROFILE = {"--profile", "--model", "--scale", "--set", "--video-stream", "--encoder-option"}
+LIBRARY = {*PROFILE, "--store", "--workers", "--ray-address", "--only", "--settle"}
 OPTIONS = {
     "run": {*LIBRARY, "--force", "--new-only"},
     "serve": {*LIBRARY, "--cron", "--timezone", "--name"},
     "deploy": {*LIBRARY, "--cron", "--timezone", "--name", "--pool"},
     "watch": {*LIBRARY, "--every"},
-    "plan": {
-        "--output",
-        "--store",
-        "--profile",
-        "--model",
-        "--scale",
-        "--set",
-        "--video-stream",
-        "--encoder-option",
-        "--workers",
-        "--json",
-    },
+    "plan": {*PROFILE, "--output", "--store", "--workers", "--json"},
     "preview": {"--at", "--seconds", "--models", "--part", "--page", "--profile", "--scale", "--set"},
     "status": {"--store", "--watch"},
     "rerun": {"--store", "--workers", "--ray-address", "--title", "--shard", "--reason", "--with"},
