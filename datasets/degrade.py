@@ -161,7 +161,8 @@ def _set_quality(encoder: av.VideoCodecContext, codec: Codec, quality: float) ->
         encoder.qmin = encoder.qmax = 2 + round(10 * quality)
     else:
         encoder.options = {"deadline": "good", "cpu-used": "4", "lag-in-frames": "0"}
-        encoder.bit_rate = int(encoder.width * encoder.height * 25 * 0.25 * 0.1**quality)
+        # It counts in thousands, and makes no frames of none.
+        encoder.bit_rate = max(1000, int(encoder.width * encoder.height * 25 * 0.25 * 0.1**quality))
 
 
 def _blur(x_T3HW: torch.Tensor, stage: Stage) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 from datasets.clips import Order, damaged
 from vsr_model.swift.network import Shape, Swift
 from vsr_model.swift.upscaler import read_network
+from vsr_model.training import motion
 from vsr_model.training.blend import blend
 from vsr_model.training.data import Clips, Pairs, Shares, material, shrink
 from vsr_model.training.structure import unlike
@@ -158,6 +159,17 @@ def test_batches_depend_on_their_number_alone(data: Path) -> None:
     assert not torch.equal(third, clips.batch(4, 4, 5, 64))
     assert torch.equal(third, Clips(data, "train", CPU, Shares(film=0.5), seed=4).batch(3, 4, 5, 64))
     assert float((third[:, 1:] - third[:, :-1]).abs().max()) > 0.0  # something moves
+
+
+@pytest.mark.parametrize("still", [0.0, 1.0])
+def test_pictures_can_stand_quite_still(still: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motion, "STILL", still)
+    monkeypatch.setattr(motion, "TRIPOD", 0.0)
+    back, front = 60.0 + torch.rand((2, 4, 3, 64, 64)) * 100.0  # nothing that would be clipped
+    clip_BT3RR = motion.moving_clips(back, front, 5, 24, 2.0, torch.Generator().manual_seed(1))
+    level_BT = clip_BT3RR.mean(dim=(2, 3, 4), keepdim=True)  # of the light, which flickers
+    change = float((clip_BT3RR / level_BT).diff(dim=1).abs().max())
+    assert (change < 0.01) == bool(still), change
 
 
 def test_damaged_pairs_lie_over_each_other(data: Path, tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ import torch.nn.functional as F
 LARGEST_PIXEL = 2.0  # of a result, in pixels of the picture it is sampled from
 NODES = 5  # of the coarse grid that bends a surface
 BLOBS = 8  # of the coarse noise that outlines an object
+# Shares of pictures that do not move at all, and that bend before a camera on a tripod. A network that is shown too few
+# of the former goes on sharpening what stands still, frame after frame.
+STILL, TRIPOD = 0.15, 0.12
 
 
 def moving_clips(
@@ -55,9 +58,11 @@ def _render(
     """Sample the pictures along random paths: [B, frames, C, side, side]."""
     b, channels, picture_side, _ = picture_BCSS.shape
     device = picture_BCSS.device
-    matrix_BT22, centre_BT2 = _paths(b, frames, side, picture_side, reach, generator)
+    kind_B = torch.rand((b,), generator=generator)
+    matrix_BT22, centre_BT2 = _paths((kind_B > STILL + TRIPOD).float(), frames, side, picture_side, reach, generator)
     bend_B2GG = torch.randn((b, 2, NODES, NODES), generator=generator)
     bend_B2GG *= _log_uniform((b, 1, 1, 1), 0.01, 0.06 * reach, generator)
+    bend_B2GG *= (kind_B > STILL)[:, None, None, None]
     bend_BRR2 = F.interpolate(bend_B2GG.to(device), size=(side, side), mode="bicubic", align_corners=True)
     bend_BRR2 = bend_BRR2.permute(0, 2, 3, 1)
     pixel_R = torch.arange(side, device=device, dtype=torch.float32) - (side - 1) / 2
@@ -72,9 +77,14 @@ def _render(
 
 
 def _paths(
-    b: int, frames: int, side: int, picture_side: int, reach: float, generator: torch.Generator
+    moves_B: torch.Tensor, frames: int, side: int, picture_side: int, reach: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw where the camera looks: result pixels to picture pixels, as matrices [B, T, 2, 2] and centres [B, T, 2]."""
+    """Draw where cameras look that move (1) or not (0).
+
+    Returns:
+        Result pixels to picture pixels, as matrices [B, T, 2, 2] and centres [B, T, 2].
+    """
+    b, moves_B1 = len(moves_B), moves_B[:, None]
 
     def uniform(low: float, high: float, *size: int) -> torch.Tensor:
         return torch.rand(size, generator=generator) * (high - low) + low
@@ -82,13 +92,12 @@ def _paths(
     def normal(*size: int) -> torch.Tensor:
         return torch.randn(size, generator=generator)
 
-    still_B1 = (uniform(0, 1, b, 1) > 0.12).float()  # some cameras stand on a tripod
     direction_B = uniform(0, 2 * math.pi, b)
     speed_B2 = _log_uniform((b, 1), 0.05, reach, generator) * torch.stack((direction_B.cos(), direction_B.sin()), -1)
     shake_BT2 = normal(b, frames, 2) * _log_uniform((b, 1, 1), 0.02, 0.12 * reach, generator)
     for t in range(1, frames):  # a hand shakes smoothly
         shake_BT2[:, t] = 0.7 * shake_BT2[:, t - 1] + 0.7 * shake_BT2[:, t]
-    travel_BT2 = ((speed_B2[:, None] + shake_BT2) * still_B1[:, None]).cumsum(dim=1)
+    travel_BT2 = ((speed_B2[:, None] + shake_BT2) * moves_B1[:, None]).cumsum(dim=1)
     # Result pixels are as large as the pictures' own or larger: drawn smaller, they would be softer than any camera's.
     zoom_B1 = uniform(0.0, math.log(LARGEST_PIXEL), b, 1)
     room_B12 = ((picture_side - side * zoom_B1.exp()) / 2).clamp_min(0.0)[:, None]
@@ -96,8 +105,8 @@ def _paths(
 
     time_T = torch.arange(frames) - frames / 2
     quarter_B1 = torch.randint(0, 4, (b, 1), generator=generator) * (math.pi / 2)
-    angle_BT = quarter_B1 + 0.15 * normal(b, 1) + 0.006 * normal(b, 1) * still_B1 * time_T
-    zoom_BT = zoom_B1 + 0.006 * normal(b, 1) * still_B1 * time_T
+    angle_BT = quarter_B1 + 0.15 * normal(b, 1) + 0.006 * normal(b, 1) * moves_B1 * time_T
+    zoom_BT = zoom_B1 + 0.006 * normal(b, 1) * moves_B1 * time_T
     mirror_B1 = torch.randint(0, 2, (b, 1), generator=generator) * 2.0 - 1.0
     cos_BT, sin_BT = angle_BT.cos() * zoom_BT.exp(), angle_BT.sin() * zoom_BT.exp()
     rows = (torch.stack((cos_BT * mirror_B1, -sin_BT), -1), torch.stack((sin_BT * mirror_B1, cos_BT), -1))
