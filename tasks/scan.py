@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
+from tasks.media.encode import containers_for
 from tasks.media.master import choose_container
 from tasks.media.probe import Probe, probe
 from tasks.media.source import Source
@@ -69,7 +70,7 @@ def scan(
 
     with ThreadPoolExecutor(_PROBERS) as pool:
         titles = list(pool.map(look, found))
-    return _refuse_collisions(titles, output)
+    return _refuse_collisions(titles, output, profile)
 
 
 def unsettled_seconds(uri: str, settle: float) -> float | None:
@@ -217,16 +218,29 @@ def _list_remote(library: str) -> Iterator[tuple[str, str]]:
             yield name, f"{library.rstrip('/')}/{name}"
 
 
-def _refuse_collisions(titles: list[Title], output: str) -> list[Title]:
-    """Refuse titles whose master would overwrite a source, climb out of the output, or fall on another's master."""
+def _refuse_collisions(titles: list[Title], output: str, profile: Profile) -> list[Title]:
+    """Refuse titles whose master would overwrite a source, climb out of the output, or fall on another's master; leave
+    those whose master may fall on that of a title that is left."""
     claims: dict[str, list[str]] = defaultdict(list)
     for title in titles:
         if not (title.refused or title.left):
             claims[title.master].append(title.name)
-    return [
-        title if title.refused or title.left else replace(title, refused=_collision(title, claims, output))
-        for title in titles
-    ]
+    # Of what is not opened it is not known which container it will get.
+    possible = [c for c in containers_for(profile.master.codec) if profile.master.container in ("auto", c)]
+    unsettled = {replace(t, container=c).master: t.name for t in titles if t.left for c in possible}
+
+    def judged(title: Title) -> Title:
+        refused = _collision(title, claims, output)
+        rival = "" if refused else unsettled.get(title.master, "")
+        if rival:
+            reason = (
+                f"{title.name}: is left for a later run, as {rival} still changes and may get the same master"
+                f" ({title.master})."
+            )
+            return replace(title, left=reason)
+        return replace(title, refused=refused)
+
+    return [title if title.refused or title.left else judged(title) for title in titles]
 
 
 def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:

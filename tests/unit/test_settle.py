@@ -51,6 +51,19 @@ def test_once_it_lies_still_it_is_taken(library: Path, growing: Path) -> None:
     assert "growing.mp4" in taken.refused  # opened, and found to be no video
 
 
+def test_what_still_changes_guards_the_place_of_its_master(library: Path) -> None:
+    """Two sources of one master are refused; while one of them is not opened yet, neither becomes that master."""
+    (library / "still.mkv").write_bytes(b"only the beginning")
+    try:
+        found = {title.name: title for title in scan(str(library), str(library.parent / "out"), Profile(), SETTLE)}
+    finally:
+        (library / "still.mkv").unlink()
+    assert found["still.mkv"].left
+    assert found["still.mp4"].left == (
+        "still.mp4: is left for a later run, as still.mkv still changes and may get the same master (still.mp4)."
+    )
+
+
 def test_without_settling_everything_is_taken(library: Path, growing: Path) -> None:
     assert not any(title.left for title in scan(str(library), str(library.parent / "out"), Profile()))
 
