@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -116,6 +116,12 @@ class RunFiles:
         self._id = run_id
         self._ledger: dict[str, list[LedgerRow]] = {}
 
+    def earlier(self) -> Iterator[RunFiles]:
+        """The files of the runs of the same store before this one, the latest first."""
+        for run in reversed(list_runs(self._store)):
+            if run < self._id:
+                yield RunFiles(self._store, run)
+
     def begin(self, run: Run) -> None:
         """Note what was asked for. What an earlier try of the same run came to counts no more: it goes on."""
         self._store.delete(place(self._id, "verdict.json"))
@@ -147,9 +153,11 @@ class RunFiles:
         """Note how a title is cut."""
         self._store.write(place(self._id, "shards.parquet", f"{title.id}.parquet"), shards_table(shards))
 
-    def read_shards(self) -> list[Shard]:
-        """Every shard planned so far."""
+    def read_shards(self, title: Title | None = None) -> list[Shard]:
+        """Every shard planned so far, or those of one title."""
         files = self._store.list(place(self._id, "shards.parquet"))
+        if title is not None:
+            files = [file for file in files if file.endswith(f"/{title.id}.parquet")]
         return [shard for file in files for shard in read_shards_table(self._store.read(file))]
 
     def write_outcome(self, title: Title, outcome: Outcome) -> None:
