@@ -199,8 +199,6 @@ def _rerun(options: argparse.Namespace) -> int:
 
 def _execute(run: Any) -> int:
     """Run the library flow with a display, and print where everything is."""
-    if not run.ray_address:
-        environment.keep_ray_on_loopback()
     _require_usable(run.profile)
     require_ready(run)
     from flows.server import prefect_server

@@ -7,8 +7,8 @@ import os
 from flows import environment
 
 environment.prepare()
-environment.keep_ray_on_loopback()
-os.environ["RAY_AUTH_MODE"] = "disabled"  # inherited by the cluster of the tests, which is on loopback too
+# For the cluster of the tests, which is on loopback, and for those who join it; read when Ray is imported.
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 if not os.path.exists("/dev/nvidiactl"):
     os.environ["TRITON_INTERPRET"] = "1"  # kernels run step by step on the CPU; read when Triton is imported
 

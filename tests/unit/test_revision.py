@@ -213,7 +213,7 @@ def test_a_shard_is_rejected_in_a_run_in_which_its_title_only_stood(before: Befo
     assert [(r.start, r.stop, r.settings, r.again) for r in asked.revisions] == [
         (0, 10, (("seed", 1),), False), (10, 20, (), True),
     ]  # fmt: skip
-    with pytest.raises(UsageError, match="film.mkv has shards 0 to 2 in run 20260101"):
+    with pytest.raises(UsageError, match=r"film\.mkv has shards 0 to 2 in run 20260101"):
         again(night, "next", "film.mkv", [3], "", {})
     first = RunFiles(Store(made.store), "20250101-000000-cccc")
     first.write_run(made.model_copy(update={"id": "20250101-000000-cccc"}))
