@@ -171,7 +171,7 @@ def _repeat_flags(title: Title, source_print: str, store: Store) -> int:
     place = f"repeats/{content_key({'source': source_print, 'stream': probe.stream})}"
     try:
         return int(store.read(place))
-    except (FileNotFoundError, StoreDamaged):
+    except (FileNotFoundError, ValueError):  # damaged, it is made again
         with open_source(title.uri, title.name) as source:
             found = count_repeat_flags(source, probe.stream)
         require_unchanged(title)
