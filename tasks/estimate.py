@@ -193,8 +193,9 @@ def _at_most(titles: Iterable[Title], profile: Profile) -> int:
         frames = probe.frames or math.ceil(probe.duration * float(probe.frame_rate))
         if not frames:
             return _NOBODY_KNOWS
+        pictures = 2 * frames if profile.cadence == "fields" else frames
         # Three planes of two bytes a sample, in store and master; half as much again for counts that are off.
-        total += 3 * frames * 6 * probe.height * probe.width * profile.scale**2 + title.size
+        total += 3 * pictures * 6 * probe.height * probe.width * profile.scale**2 + title.size
     return total
 
 

@@ -188,6 +188,9 @@ def test_nothing_is_measured_where_no_answer_could_forbid_the_run(
     most = 3 * 24 * 6 * 64 * 48 * 16
     monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: DISK(most, 0, most))
     assert is_in_question(titles, Profile(), store, output)
+    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: DISK(2 * most, 0, 2 * most))
+    assert not is_in_question(titles, Profile(), store, output)
+    assert is_in_question(titles, read_profile(None, {"cadence": "fields"}), store, output)  # twice as many pictures
     assert not is_in_question(titles, Profile(), Store("s3://bucket/work"), Store("s3://bucket/out"))
 
 
