@@ -108,7 +108,12 @@ def require_outside(place: str, library: str, what: str) -> None:
 
 def matching(titles: list[Title], glob: str) -> list[Title]:
     """The titles whose names match a shell pattern, or are it to the letter; all of them for an empty one."""
-    return [title for title in titles if not glob or title.name == glob or fnmatch.fnmatchcase(title.name, glob)]
+    return [title for title in titles if is_meant(title.name, glob)]
+
+
+def is_meant(name: str, glob: str) -> bool:
+    """True if a title's name matches a shell pattern, or is it to the letter; always for an empty one."""
+    return not glob or name == glob or fnmatch.fnmatchcase(name, glob)
 
 
 def list_library(library: str) -> Iterator[tuple[str, str]]:

@@ -99,6 +99,14 @@ def test_a_growing_file_is_new_once_and_only_when_it_lies_still(tmp_path: Path) 
     assert watched.new() == ["first.mp4"]
 
 
+def test_only_what_is_meant_is_new(tmp_path: Path) -> None:
+    watched = Watched(str(tmp_path), 0.0, "season 1/*.mkv")
+    for name in ("other.mkv", "season 1/a.mp4", "season 1/b.mkv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"whole")
+    assert watched.new() == ["season 1/b.mkv"]
+
+
 def test_a_file_that_was_merely_touched_by_others_is_not_new_again(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(b"whole")
