@@ -90,6 +90,18 @@ class Outcome(BaseModel):
     cadence: CadenceNote | None = None
 
 
+class Spent(BaseModel):
+    """What a run spent besides its shards.
+
+    Attributes:
+        seconds: of workers, on samples.
+        master_bytes: of masters that appeared.
+    """
+
+    seconds: float = 0.0
+    master_bytes: int = 0
+
+
 class Verdict(BaseModel):
     """How a run ended: Prefect's state in one word, and a sentence that names what failed."""
 
@@ -193,6 +205,16 @@ class RunFiles:
         key = place(self._id, "report.html")
         self._store.write(key, page.encode())
         return self._store.uri(key)
+
+    def note_spent(self, spent: Spent) -> None:
+        """Note what was spent besides what the ledger tells of."""
+        key = place(self._id, "spent", f"{secrets.token_hex(8)}.json")
+        self._store.write(key, spent.model_dump_json().encode())
+
+    def read_spent(self) -> list[Spent]:
+        """What was spent besides what the ledger tells of."""
+        files = self._store.list(place(self._id, "spent"))
+        return [Spent.model_validate_json(self._store.read(file)) for file in files]
 
     def read_ledger(self) -> list[LedgerRow]:
         """Every attempt noted so far, in order of time."""
