@@ -149,13 +149,13 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
 
 def plan_frames(
     title: Title, source_print: str, timeline: Timeline, profile: Profile, store: Store,
-    revisions: tuple[Revision, ...] = (),
+    revisions: tuple[Revision, ...] = (), seek: int | None = None,
 ) -> Plan:  # fmt: skip
-    """Plan the frames of a frame table, all or some of a title's; see `plan_title`. Nothing is decoded."""
+    """Plan the frames of a frame table, all of a title's or, from a timestamp to seek to, some; see `plan_title`."""
     assert title.probe is not None
     entry = find(profile.model)
     info, model = entry.info, model_reference(entry, profile)
-    reading = read_cadence(title, profile.cadence, timeline, source_print, store)
+    reading = read_cadence(title, profile.cadence, timeline, source_print, store, seek)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
     colour = master_colour(title.probe.colour, layout)
