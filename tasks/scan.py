@@ -21,7 +21,7 @@ from tasks.media.source import Source
 from tasks.profile import Profile
 from tasks.records import Title
 from tasks.sources import open_source
-from tasks.store import filesystem, is_remote, join, stat
+from tasks.store import filesystem, is_remote, join, last_change, stat
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -74,17 +74,17 @@ def scan(
 
 
 def unsettled_seconds(uri: str, settle: float) -> float | None:
-    """Seconds since a file changed, if they are fewer than `settle`; None if it lies still, or is not there.
+    """Seconds since a file changed, if they are fewer than `settle`; None if it lies still, or cannot be looked at.
 
-    By the time at which the file system itself saw a change: a program that copies a file may set every other time.
-    Objects of a bucket appear whole.
+    By the time at which the storage itself saw a change. An object of a bucket appears whole, but what uploads it may
+    still be about to replace it, as gateways do that write a growing file again and again.
     """
-    if settle <= 0 or is_remote(uri):
+    if settle <= 0:
         return None
     try:
-        age = time.time() - Path(uri).stat().st_ctime
-    except OSError:
-        return None
+        age = time.time() - last_change(uri)
+    except (OSError, RemasterError):
+        return None  # whoever opens it will say so
     return age if age < settle else None
 
 

@@ -53,6 +53,14 @@ def stat(uri: str) -> tuple[int, str]:
     return head["ContentLength"], f"{head.get('ETag', '')} {head['LastModified'].isoformat()}"
 
 
+def last_change(uri: str) -> float:
+    """When the object appeared, by the server's clock: each is written as a whole, and only ever replaced."""
+    bucket, key = _split(uri)
+    if not key:
+        raise FileNotFoundError(uri)
+    return float(client().head(bucket, key)["LastModified"].timestamp())
+
+
 def open_read(uri: str) -> BinaryIO:
     """The object, fetched in ranges as they are read."""
     file: BinaryIO = client().open(uri, "rb")
