@@ -133,7 +133,7 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
         revisions: shards, of this title or others, that are to be made otherwise.
 
     Raises:
-        UsageError: a revision is of frames that are no shard of the title.
+        UsageError: a revision is of pictures that are no shard of the title.
         SourceError: damaged or truncated.
         SourceChanged: replaced or written to since it was scanned.
         UnsupportedSource: changing size, of another cadence than asked, or not encodable as asked.
@@ -178,7 +178,7 @@ def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Pl
     """A plan with one shard made otherwise; all others are as they were, to the key.
 
     Raises:
-        UsageError: there is no shard of these frames, or the settings are none.
+        UsageError: there is no shard of these pictures, or the settings are none.
         UnknownModel, WeightsError: see `vsr_model`.
     """
     index = next((s.index for s in plan.shards if (s.start, s.stop) == (revision.start, revision.stop)), None)

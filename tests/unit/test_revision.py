@@ -164,7 +164,7 @@ def test_a_plain_repetition_is_the_same_without_force(before: Before) -> None:
     assert before.again(retry__attempts=9).profile.retry.attempts == 9
 
 
-def test_rejected_shards_are_named_by_their_frames(before: Before, plan: Plan) -> None:
+def test_rejected_shards_are_named_by_their_pictures(before: Before, plan: Plan) -> None:
     run = before.again("film.mkv", [2, 0, 2], REASON, model="swift")
     assert run.profile == PROFILE
     assert run.titles == "film.mkv"
