@@ -1,18 +1,19 @@
 """What a run may cost: whether it may begin, what it has spent, and that nothing new is begun once that is all of it.
 
 Spent is what workers were paid for, failures too, and what was kept, by the profile's rates; it is counted from the
-run's own ledger, so that a run that goes on in another process goes on counting. Another run counts from nothing.
+run's own files, so that a run that goes on in another process goes on counting. Another run counts from nothing.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Collection, Iterable
 
 from flows.planning import as_rows, keep
 from flows.progress import current_progress
-from flows.run import TITLES_AT_ONCE, Run, RunFiles
+from flows.run import TITLES_AT_ONCE, Run, RunFiles, Spent
 from flows.stopping import Stopped, is_draining
 from tasks.errors import RemasterError
 from tasks.estimate import Forecast, estimate, forecast, is_in_question, price, refusal
@@ -24,6 +25,7 @@ from tasks.store import Store
 from tasks.tables import LedgerRow
 from vsr_model.errors import ModelError
 
+_LOG = logging.getLogger("remaster.budget")
 # Titles that are measured before a run begins; a plan measures all of them.
 _MEASURED = 5
 
@@ -34,9 +36,10 @@ class Spending:
     Args:
         cost: rates and budget.
         rows: attempts that were paid for before.
+        besides: what else was.
     """
 
-    def __init__(self, cost: CostSettings, rows: Iterable[LedgerRow] = ()) -> None:
+    def __init__(self, cost: CostSettings, rows: Iterable[LedgerRow] = (), besides: Iterable[Spent] = ()) -> None:
         self._cost = cost
         self._lock = threading.Lock()
         self._spent = 0.0
@@ -44,6 +47,8 @@ class Spending:
         self._stopped = False
         for row in rows:
             self.add(row.seconds, row.bytes if row.outcome == "done" else 0)
+        for spent in besides:
+            self.add(spent.seconds, master_bytes=spent.master_bytes)
 
     def begin(self, attempt: object) -> None:
         """A worker has a shard in hand."""
@@ -96,8 +101,19 @@ def spending_of(run: Run) -> Spending:
     """The one of a run that all of its titles in this process share."""
     with _known_lock:
         if run.id not in _known:
-            _known[run.id] = Spending(run.profile.cost, RunFiles(Store(run.store), run.id).read_ledger())
+            files = RunFiles(Store(run.store), run.id)
+            _known[run.id] = Spending(run.profile.cost, files.read_ledger(), files.read_spent())
         return _known[run.id]
+
+
+def spend(run: Run, spent: Spent) -> None:
+    """Count what was spent besides shards, and note it for who goes on with the run in another process."""
+    spending_of(run).add(spent.seconds, master_bytes=spent.master_bytes)
+    try:
+        if spent != Spent():
+            RunFiles(Store(run.store), run.id).note_spent(spent)
+    except RemasterError as error:  # what was made is there all the same
+        _LOG.warning("what run %s spent is not all noted: %s", run.id, error)
 
 
 def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
@@ -111,12 +127,16 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
     if not is_in_question(wanted, profile, store, output):
         return ""
 
+    sampled = 0.0
+    made = {row.key for row in RunFiles(store, run.id).read_ledger() if row.outcome == "done"}
+
     def make(work: Work) -> Record:
+        nonlocal sampled
         record = pool.run(work, lambda frames: None)
-        spending_of(run).add(record.seconds["total"])
+        sampled += record.seconds["total"]
         return record
 
-    measured: dict[Title, Forecast] = {}
+    measured: dict[str, Forecast] = {}
     unknown: dict[str, str] = {}
     longest = sorted(wanted, key=weight, reverse=True)
     for title in longest[:_MEASURED]:
@@ -125,10 +145,12 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
         current_progress().phase(title.name, "measuring")
         try:
             plan = plan_title(title, profile, store, run.revisions)
-            measured[title] = forecast(plan, profile, store, output, make, run.force)
+            measured[title.name] = forecast(plan, profile, store, output, make, run.force, made)
         except (RemasterError, ModelError) as error:
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
-    known = sum(map(weight, measured))
+        spend(run, Spent(seconds=sampled))
+        sampled = 0.0
+    known = sum(weight(title) for title in wanted if title.name in measured)
     others = [title for title in longest[_MEASURED:] if known and not output.exists(title.master)]
     forecasts = [*measured.values(), *(_alike(title, measured.values(), weight(title) / known) for title in others)]
     workers = pool.start().size if any(each.shard_seconds for each in forecasts) else 1

@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--new-only", action="store_true", help=words(Request, "new_only"))
 
     plan = add_command(commands, "plan", _plan, "show what a run would do and what it would take, without doing it")
-    plan.add_argument("library", metavar="LIBRARY")
+    plan.add_argument("library", metavar="LIBRARY", help=words(Request, "library"))
     plan.add_argument("--output", metavar="OUTPUT", default="", help="as for run; what is there already costs nothing")
     add_store(plan, "as for run (default: OUTPUT/.remaster, or a folder for the time of the command)")
     _add_profile(plan)
@@ -199,8 +199,6 @@ def _rerun(options: argparse.Namespace) -> int:
 
 def _execute(run: Any) -> int:
     """Run the library flow with a display, and print where everything is."""
-    if not run.ray_address:
-        environment.keep_ray_on_loopback()
     _require_usable(run.profile)
     require_ready(run)
     from flows.server import prefect_server

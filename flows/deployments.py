@@ -68,10 +68,12 @@ def deployments(run: Run, cron: str, timezone: str, name: str = "") -> list[Runn
     ]
 
 
-def for_pool(deployment: RunnerDeployment, pool: str, ray_address: str) -> RunnerDeployment:
-    """The same, for the workers of a pool, which find the package installed."""
-    env = environment.defaults() | ({} if ray_address else environment.LOOPBACK)
-    return deployment.model_copy(update={"work_pool_name": pool, "job_variables": {"env": env}})
+def for_pool(deployment: RunnerDeployment, pool: str) -> RunnerDeployment:
+    """The same, for the workers of a pool, which find the package installed.
+
+    Nothing is said of Ray: which cluster is joined, and with what token, may be left to where the run takes place.
+    """
+    return deployment.model_copy(update={"work_pool_name": pool, "job_variables": {"env": environment.defaults()}})
 
 
 def parameters(run: Run) -> dict[str, Any]:

@@ -21,8 +21,6 @@ _PATIENCE = {
     "PREFECT_CLIENT_MAX_RETRIES": "10",  # a server with its hands full answers 503 for longer than 5 of them take
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; see `flows.watchdog`
 }
-# For a Ray that one process starts for itself. (The first name speaks of two systems; it works on all.)
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 def defaults() -> dict[str, str]:
@@ -39,12 +37,3 @@ def prepare(console_level: str = "WARNING") -> None:
     for name, value in defaults().items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", console_level)
-
-
-def keep_ray_on_loopback() -> None:
-    """For a Ray that this process starts: it serves nobody else, needs no tokens, and is gone with the process.
-
-    To be called before Ray is imported, and not when a cluster will be joined.
-    """
-    for name, value in LOOPBACK.items():
-        os.environ.setdefault(name, value)

@@ -34,15 +34,22 @@ def add_commands(commands: Any) -> None:
     add_command(commands, "models", _models, "list the networks")
 
     bench = add_command(commands, "bench", _bench, "time a network by itself; prints one line of JSON")
-    bench.add_argument("--model", metavar="NAME", default="swift", help="network by name or a weights file")
-    bench.add_argument("--size", metavar="HxW", default="192x352", help="rows and columns of a source frame")
-    bench.add_argument("--scale", metavar="N", type=int, default=4)
-    bench.add_argument("--chunks", metavar="N", type=int, default=4, help="of 8 frames, timed after it has settled")
-    bench.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    bench.add_argument(
+        "--model", metavar="NAME", default="swift", help="network by name or a weights file (default: swift)"
+    )
+    bench.add_argument(
+        "--size", metavar="HxW", default="192x352", help="rows and columns of a source frame (default: 192x352)"
+    )
+    bench.add_argument("--scale", metavar="N", type=int, default=4, help="factor on width and height (default: 4)")
+    bench.add_argument(
+        "--chunks", metavar="N", type=int, default=4, help="of 8 frames, timed after it has settled (default: 4)"
+    )
+    precisions = ("auto", "float32", "bfloat16", "float16")
+    bench.add_argument("--precision", default="auto", choices=precisions, help="of its arithmetic (default: auto)")
     bench.add_argument("--random-weights", action="store_true", help="a FlashVSR mode without its weights")
 
     weights = add_command(commands, "weights", _weights, "install the weights of a network that brings none")
-    weights.add_argument("verb", choices=("import",))
+    weights.add_argument("verb", choices=("import",), help="what to do with them")
     weights.add_argument("version", metavar="VERSION", help="flashvsr-v1.1 or flashvsr-v1")
     weights.add_argument("folder", metavar="FOLDER", type=Path, help="where its published files are")
 

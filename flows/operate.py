@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flows import environment
 from flows.arguments import GOOD, add_command, require_ready
 
 # Programs that copy write at least every few seconds, and networks pause.
@@ -62,8 +61,6 @@ def add_commands(commands: Any, add_request: AddRequest, asked: Asked) -> None:
 
 
 def _serve(run: Any, given: argparse.Namespace) -> int:
-    if not run.ray_address:
-        environment.keep_ray_on_loopback()
     require_ready(run)
     from prefect import serve
 
@@ -94,7 +91,7 @@ def _deploy(run: Any, given: argparse.Namespace) -> int:
                 f" `prefect work-pool create {given.pool} --type process`."
             ) from error
         for deployment in found:
-            for_pool(deployment, given.pool, run.ray_address).apply()
+            for_pool(deployment, given.pool).apply()
             print(f"{deployment.flow_name}/{deployment.name}")
     return GOOD
 
@@ -114,13 +111,11 @@ def _watch(run: Any, given: argparse.Namespace) -> int:
 
     if given.every <= 0:
         raise UsageError(f"--every {given.every:g}: must be more than 0 seconds.")
-    if not run.ray_address:
-        environment.keep_ray_on_loopback()
     require_ready(run)
     from flows.server import prefect_server
     from flows.watching import Watched
 
-    watched = Watched(run.library, run.settle)
+    watched = Watched(run.library, run.settle, run.only)
     watched.new()  # what is wrong from the start is said at once
     try:
         with prefect_server():

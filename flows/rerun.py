@@ -8,7 +8,7 @@ from typing import Any
 from flows.run import Run, RunFiles
 from tasks.errors import UsageError
 from tasks.profile import is_of_shards, with_settings
-from tasks.records import Revision, Shard
+from tasks.records import Revision, Shard, Title
 from tasks.scan import matching
 
 
@@ -31,8 +31,7 @@ def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: 
         UsageError: there are no such titles or shards, or the settings are none for them.
     """
     before = files.read_run()
-    # What was made again is not wanted once more.
-    kept = tuple(replace(revision, again=False) for revision in before.revisions if revision.settings)
+    kept = _kept(before)
     changes: dict[str, Any] = {"id": run_id, "rerun_of": before.id, "force": False, "titles": titles or before.titles}
     if titles and not matching(files.read_titles(), titles):
         raise UsageError(f"--title {titles}: run {before.id} has no title of such a name.")
@@ -47,8 +46,10 @@ def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: 
             raise UsageError(
                 f"--with {name}: is the same for all shards of a title. Leave out --shard, or the setting."
             )
-    known = {(revision.title, revision.start): revision for revision in kept}
-    rejected = _find(files, before, titles, shards)
+    cut, rejected = _find(files, before, titles, shards)
+    # What was decided when the title was made counts too, where it only stood since.
+    decided = [each for each in _kept(cut) if each.title == rejected[0].title]
+    known = {(revision.title, revision.start): revision for revision in (*decided, *kept)}
     for shard in rejected:
         standing = known.get((shard.title, shard.start), Revision(shard.title, shard.start, shard.stop))
         otherwise = _otherwise(before, settings) if settings else standing.settings
@@ -58,21 +59,49 @@ def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: 
     return before.model_copy(update={**changes, "titles": rejected[0].title, "revisions": tuple(known.values())})
 
 
+def _kept(run: Run) -> tuple[Revision, ...]:
+    """A run's revisions; what was made again is not wanted once more."""
+    return tuple(replace(revision, again=False) for revision in run.revisions if revision.settings)
+
+
 def _otherwise(before: Run, settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """The settings, checked; none if they are what the rest of the run has."""
     changed = with_settings(before.profile, settings) != before.profile
     return tuple(sorted(settings.items())) if changed else ()
 
 
-def _find(files: RunFiles, before: Run, titles: str, numbers: list[int]) -> list[Shard]:
-    """The shards of these numbers, of the one title that is meant."""
-    names = [title.name for title in matching(files.read_titles(), titles)]
-    if len(names) != 1:
-        raise UsageError(f"--shard is of one title: name it with --title. Run {before.id} has {', '.join(names[:5])}.")
-    known = {shard.index: shard for shard in files.read_shards() if shard.title == names[0]}
-    if not known:
-        raise UsageError(f"{names[0]}: run {before.id} did not come to cut it into shards; there is none to reject.")
+def _find(files: RunFiles, before: Run, titles: str, numbers: list[int]) -> tuple[Run, list[Shard]]:
+    """The shards of these numbers, of the one title that is meant, and the run that cut it."""
+    found = matching(files.read_titles(), titles)
+    if len(found) != 1:
+        names = ", ".join(title.name for title in found[:5])
+        raise UsageError(f"--shard is of one title: name it with --title. Run {before.id} has {names}.")
+    (title,) = found
+    run, shards = _cut(files, before, title)
+    known = {shard.index: shard for shard in shards}
     for number in numbers:
         if number not in known:
-            raise UsageError(f"--shard {number}: {names[0]} has shards 0 to {max(known)} in run {before.id}.")
-    return [known[number] for number in sorted(set(numbers))]
+            raise UsageError(f"--shard {number}: {title.name} has shards 0 to {max(known)} in run {run.id}.")
+    return run, [known[number] for number in sorted(set(numbers))]
+
+
+def _cut(files: RunFiles, before: Run, title: Title) -> tuple[Run, list[Shard]]:
+    """The run that cut a title into shards, and these: this one or, where its master only stood, the one that made it.
+
+    The latest that made its master is the one: it noted what stands.
+    """
+    if shards := files.read_shards(title):
+        return before, shards
+    outcome = files.read_outcome(title)
+    if outcome is None or outcome.state != "done":
+        raise UsageError(f"{title.name}: run {before.id} did not come to cut it into shards; there is none to reject.")
+    for earlier in files.earlier():
+        made = earlier.read_outcome(title)
+        shards = earlier.read_shards(title) if made is not None and made.state == "done" else []
+        same = shards and [each.uri for each in earlier.read_titles(title.name)] == [title.uri]
+        if same and (run := earlier.read_run()).output == before.output:
+            return run, shards
+    raise UsageError(
+        f"{title.name}: its master stood in run {before.id}, and the run that made it is not in the store any more. Run"
+        " the library without --new-only, which takes no work but looking, and reject the shard of that run."
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -90,6 +90,18 @@ class Outcome(BaseModel):
     cadence: CadenceNote | None = None
 
 
+class Spent(BaseModel):
+    """What a run spent besides its shards.
+
+    Attributes:
+        seconds: of workers, on samples.
+        master_bytes: of masters that appeared.
+    """
+
+    seconds: float = 0.0
+    master_bytes: int = 0
+
+
 class Verdict(BaseModel):
     """How a run ended: Prefect's state in one word, and a sentence that names what failed."""
 
@@ -115,6 +127,12 @@ class RunFiles:
         self._store = store
         self._id = run_id
         self._ledger: dict[str, list[LedgerRow]] = {}
+
+    def earlier(self) -> Iterator[RunFiles]:
+        """The files of the runs of the same store before this one, the latest first."""
+        for run in reversed(list_runs(self._store)):
+            if run < self._id:
+                yield RunFiles(self._store, run)
 
     def begin(self, run: Run) -> None:
         """Note what was asked for. What an earlier try of the same run came to counts no more: it goes on."""
@@ -147,9 +165,11 @@ class RunFiles:
         """Note how a title is cut."""
         self._store.write(place(self._id, "shards.parquet", f"{title.id}.parquet"), shards_table(shards))
 
-    def read_shards(self) -> list[Shard]:
-        """Every shard planned so far."""
+    def read_shards(self, title: Title | None = None) -> list[Shard]:
+        """Every shard planned so far, or those of one title."""
         files = self._store.list(place(self._id, "shards.parquet"))
+        if title is not None:
+            files = [file for file in files if file.endswith(f"/{title.id}.parquet")]
         return [shard for file in files for shard in read_shards_table(self._store.read(file))]
 
     def write_outcome(self, title: Title, outcome: Outcome) -> None:
@@ -185,6 +205,16 @@ class RunFiles:
         key = place(self._id, "report.html")
         self._store.write(key, page.encode())
         return self._store.uri(key)
+
+    def note_spent(self, spent: Spent) -> None:
+        """Note what was spent besides what the ledger tells of."""
+        key = place(self._id, "spent", f"{secrets.token_hex(8)}.json")
+        self._store.write(key, spent.model_dump_json().encode())
+
+    def read_spent(self) -> list[Spent]:
+        """What was spent besides what the ledger tells of."""
+        files = self._store.list(place(self._id, "spent"))
+        return [Spent.model_validate_json(self._store.read(file)) for file in files]
 
     def read_ledger(self) -> list[LedgerRow]:
         """Every attempt noted so far, in order of time."""

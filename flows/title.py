@@ -15,10 +15,11 @@ from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
+from flows.budget import spend
 from flows.job import Job, called, pool_settings, retrying, worth_retrying
 from flows.progress import current_progress
 from flows.results import StoreResults, master_cache_key, results_block
-from flows.run import Ledger, Outcome, Run, RunFiles
+from flows.run import Ledger, Outcome, Run, RunFiles, Spent
 from flows.shards import upscale_all, what_failed
 from flows.standing import Standings
 from flows.stopping import stop_if_draining
@@ -150,7 +151,7 @@ def _finish(job: Job) -> str:
         new = True
 
     made = publish_title(job.planned, job.run.profile, job.records, job.store, job.output, _finishing(job), commit)
-    job.spending.add(master_bytes=made.size if new else 0)
+    spend(job.run, Spent(master_bytes=made.size if new else 0))
     return to_json(made).decode()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from tasks.scan import list_library, unsettled_seconds
+from tasks.scan import is_meant, list_library, unsettled_seconds
 from tasks.store import stat
 
 _LOOKERS = 8
@@ -16,10 +16,11 @@ class Watched:
     Args:
         library: normalised URI.
         settle: seconds for which a file must not have changed.
+        only: glob of the names that are of interest; empty: all.
     """
 
-    def __init__(self, library: str, settle: float) -> None:
-        self._library, self._settle = library, settle
+    def __init__(self, library: str, settle: float, only: str = "") -> None:
+        self._library, self._settle, self._only = library, settle, only
         self._taken: dict[str, tuple[int, str]] = {}
         self._seen: dict[str, tuple[int, str]] = {}
 
@@ -30,7 +31,7 @@ class Watched:
             UsageError: the library is not there.
             StoreError: its store does not answer.
         """
-        self._seen = _lying_still(self._library, self._settle)
+        self._seen = _lying_still(self._library, self._settle, self._only)
         return sorted(name for name, seen in self._seen.items() if self._taken.get(name) != seen)
 
     def take(self) -> None:
@@ -38,8 +39,8 @@ class Watched:
         self._taken |= self._seen
 
 
-def _lying_still(library: str, settle: float) -> dict[str, tuple[int, str]]:
-    """Size and stamp of every file of a library that did not change for `settle` seconds, by name."""
+def _lying_still(library: str, settle: float, only: str) -> dict[str, tuple[int, str]]:
+    """Size and stamp of every file of interest that did not change for `settle` seconds, by name."""
 
     def look(entry: tuple[str, str]) -> tuple[str, tuple[int, str]] | None:
         name, uri = entry
@@ -52,4 +53,5 @@ def _lying_still(library: str, settle: float) -> dict[str, tuple[int, str]]:
         return name, (seen.size, seen.stamp)
 
     with ThreadPoolExecutor(_LOOKERS) as lookers:
-        return dict(found for found in lookers.map(look, list_library(library)) if found)
+        wanted = (entry for entry in list_library(library) if is_meant(entry[0], only))
+        return dict(found for found in lookers.map(look, wanted) if found)

@@ -104,16 +104,19 @@ def compare_networks(
         raise UsageError("; ".join(f"{model}: {why}" for model, why in left_out))
     infos = [find(each.model).info for each in profiles]
     rate = float(title.probe.frame_rate or Fraction(25))
-    stop = at + seconds + max(info.look_ahead for info in infos) / rate
+    stop = at + max(seconds, 2 / rate) + max(info.look_ahead for info in infos) / rate  # a frame at least
     with open_source(title.uri, title.name) as source:
         stretch = read_stretch(source, title.probe.stream, at, stop, max(info.warm_up for info in infos))
     start = next(n for n, shows in enumerate(stretch.seconds) if shows >= at)
     end = next((n for n, shows in enumerate(stretch.seconds) if shows >= at + seconds), len(stretch.seconds))
+    end = max(end, start + 1)  # a moment shorter than a frame is that frame
     with tempfile.TemporaryDirectory(prefix="remaster-preview-") as folder:
         store = Store(folder)
-        plan = plan_frames(title, "preview", stretch.timeline, profiles[0], store)
+        plan = plan_frames(title, "preview", stretch.timeline, profiles[0], store, seek=stretch.seek)
         base = plan.reading.pictures.base  # from here on pictures are counted, not frames
         start, end = (int(number) for number in np.searchsorted(base, (start, end)))
+        start = min(start, len(base) - 1)
+        end = max(end, start + 1)  # of a frame that is no picture of its own, the next one
         wanted = sorted({start + (end - 1 - start) * n // max(1, shown - 1) for n in range(shown)})
         work = _anchored(order(plan, profiles[0], store, stretch_of(plan, start, end)), stretch)
         sources = _sources(work, wanted)
@@ -158,11 +161,12 @@ def _by(
     store: Store,
 ) -> Candidate:  # fmt: skip
     info = find(profile.model).info
-    whole = plan_frames(title, "preview", stretch.timeline, profile, store)
+    whole = plan_frames(title, "preview", stretch.timeline, profile, store, seek=stretch.seek)
     plan = replace(whole, bars=part, restored=Bars())
     shot = max((cut for cut in plan.cuts if cut <= start), default=0)
     warm_up = min(info.warm_up, start - shot)
-    look_ahead = min(info.look_ahead, len(plan.shown) - end)
+    shot_end = min((cut for cut in plan.cuts if cut >= end), default=len(plan.shown))
+    look_ahead = min(info.look_ahead, shot_end - end)
     shard = stretch_of(plan, start, end, warm_up, look_ahead)
     worker = ShardWorker(WorkerSettings(**vars(network_of(profile))))
     record = worker.upscale(_anchored(order(plan, profile, store, shard), stretch))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -76,7 +76,10 @@ class Estimate:
     hours: float
 
 
-def forecast(plan: Plan, profile: Profile, store: Store, output: Store, make: Make, force: bool = False) -> Forecast:
+def forecast(
+    plan: Plan, profile: Profile, store: Store, output: Store, make: Make, force: bool = False,
+    made: Collection[str] = (),
+) -> Forecast:  # fmt: skip
     """Say what is left to do of a title, from a sample if anything is.
 
     Args:
@@ -85,12 +88,17 @@ def forecast(plan: Plan, profile: Profile, store: Store, output: Store, make: Ma
         store: where segments are.
         output: where masters are.
         make: carries a sample's orders out.
-        force: what is made is to be made again.
+        force: what is made is to be made again, as are shards that a revision says so of.
+        made: keys of shards that were made again already.
 
     Raises:
         RemasterError, ModelError: whatever making a shard may raise.
     """
-    records = [None if force else _kept(shard, store) for shard in plan.shards]
+    again = {each.index for each in plan.revised if each.revision.again}
+    records = [
+        None if (force or shard.index in again) and shard.key not in made else _kept(shard, store)
+        for shard in plan.shards
+    ]
     left = [shard for shard, record in zip(plan.shards, records, strict=True) if record is None]
     known = Forecast(plan.title.name, len(plan.shown), len(plan.shards), len(plan.shards) - len(left))
     if not left and _is_published([r for r in records if r is not None], plan, profile, store, output):
@@ -193,8 +201,9 @@ def _at_most(titles: Iterable[Title], profile: Profile) -> int:
         frames = probe.frames or math.ceil(probe.duration * float(probe.frame_rate))
         if not frames:
             return _NOBODY_KNOWS
+        pictures = 2 * frames if profile.cadence == "fields" else frames
         # Three planes of two bytes a sample, in store and master; half as much again for counts that are off.
-        total += 3 * frames * 6 * probe.height * probe.width * profile.scale**2 + title.size
+        total += 3 * pictures * 6 * probe.height * probe.width * profile.scale**2 + title.size
     return total
 
 

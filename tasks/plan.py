@@ -133,7 +133,7 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
         revisions: shards, of this title or others, that are to be made otherwise.
 
     Raises:
-        UsageError: a revision is of frames that are no shard of the title.
+        UsageError: a revision is of pictures that are no shard of the title.
         SourceError: damaged or truncated.
         SourceChanged: replaced or written to since it was scanned.
         UnsupportedSource: changing size, of another cadence than asked, or not encodable as asked.
@@ -149,13 +149,13 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
 
 def plan_frames(
     title: Title, source_print: str, timeline: Timeline, profile: Profile, store: Store,
-    revisions: tuple[Revision, ...] = (),
+    revisions: tuple[Revision, ...] = (), seek: int | None = None,
 ) -> Plan:  # fmt: skip
-    """Plan the frames of a frame table, all or some of a title's; see `plan_title`. Nothing is decoded."""
+    """Plan the frames of a frame table, all of a title's or, from a timestamp to seek to, some; see `plan_title`."""
     assert title.probe is not None
     entry = find(profile.model)
     info, model = entry.info, model_reference(entry, profile)
-    reading = read_cadence(title, profile.cadence, timeline, source_print, store)
+    reading = read_cadence(title, profile.cadence, timeline, source_print, store, seek)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
     colour = master_colour(title.probe.colour, layout)
@@ -178,7 +178,7 @@ def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Pl
     """A plan with one shard made otherwise; all others are as they were, to the key.
 
     Raises:
-        UsageError: there is no shard of these frames, or the settings are none.
+        UsageError: there is no shard of these pictures, or the settings are none.
         UnknownModel, WeightsError: see `vsr_model`.
     """
     index = next((s.index for s in plan.shards if (s.start, s.stop) == (revision.start, revision.stop)), None)

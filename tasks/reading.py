@@ -7,7 +7,7 @@ the store, so that it is looked for once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from tasks.errors import StoreDamaged, UnsupportedSource
 from tasks.media.cadence import Cadence, Evidence, Part, cadence_of, classify, gather
@@ -64,7 +64,9 @@ class Reading:
         )
 
 
-def read_cadence(title: Title, asked: str, timeline: Timeline, source_print: str, store: Store) -> Reading:
+def read_cadence(
+    title: Title, asked: str, timeline: Timeline, source_print: str, store: Store, seek: int | None = None
+) -> Reading:
     """Decide on a title's pictures.
 
     Args:
@@ -73,6 +75,8 @@ def read_cadence(title: Title, asked: str, timeline: Timeline, source_print: str
         timeline: its frame table.
         source_print: fingerprint of its bytes.
         store: where what is seen of its fields is kept.
+        seek: timestamp of a key frame from which the frames of the table decode, if they are not the whole title;
+            nothing before it is read, and no flags are counted.
 
     Raises:
         UnsupportedSource: what was asked makes no sense of this title.
@@ -80,11 +84,12 @@ def read_cadence(title: Title, asked: str, timeline: Timeline, source_print: str
     """
     probe = title.probe
     assert probe is not None
-    repeat_flags = _repeat_flags(title, source_print, store) if probe.codec == "mpeg2video" else -1
+    flags = probe.codec == "mpeg2video" and seek is None
+    repeat_flags = _repeat_flags(title, source_print, store) if flags else -1
     evidence = gather(timeline, probe.field_order, repeat_flags)
     fields = None
     if evidence.suspect(probe.height) or asked in {"fields", "detelecine", "deduplicate"}:
-        fields = _fields(title, timeline, source_print, store)
+        fields = _fields(title, timeline, source_print, store, seek)
     # What is too small for fields is looked at for repeated frames only.
     combs = fields if evidence.suspect(probe.height) or asked in {"fields", "detelecine"} else None
     seen = classify(timeline, evidence, combs)
@@ -171,7 +176,7 @@ def _repeat_flags(title: Title, source_print: str, store: Store) -> int:
     place = f"repeats/{content_key({'source': source_print, 'stream': probe.stream})}"
     try:
         return int(store.read(place))
-    except (FileNotFoundError, StoreDamaged):
+    except (FileNotFoundError, ValueError):  # damaged, it is made again
         with open_source(title.uri, title.name) as source:
             found = count_repeat_flags(source, probe.stream)
         require_unchanged(title)
@@ -179,7 +184,7 @@ def _repeat_flags(title: Title, source_print: str, store: Store) -> int:
         return found
 
 
-def _fields(title: Title, timeline: Timeline, source_print: str, store: Store) -> Fields:
+def _fields(title: Title, timeline: Timeline, source_print: str, store: Store, seek: int | None) -> Fields:
     probe = title.probe
     assert probe is not None
     key = content_key({"source": source_print, "stream": probe.stream, "version": FIELDS_VERSION})
@@ -188,7 +193,9 @@ def _fields(title: Title, timeline: Timeline, source_print: str, store: Store) -
         return read_fields_table(store.read(place))
     except (FileNotFoundError, StoreDamaged):
         with open_source(title.uri, title.name) as source:
-            frames = read_window(source, probe.stream, probe.layout, window(timeline, 0, len(timeline)))
+            all_of_it = window(timeline, 0, len(timeline))
+            wanted = all_of_it if seek is None else replace(all_of_it, seeks=(seek,))
+            frames = read_window(source, probe.stream, probe.layout, wanted)
             fields = measure(frames, probe.layout)
         require_unchanged(title)
         store.write(place, fields_table(fields))

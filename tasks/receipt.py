@@ -53,7 +53,7 @@ class ModelLine(_Part):
 
 
 class ShardLine(_Part):
-    """A shard: its frames [start, stop), key, and its segment's SHA-256; `rung` and `made` where not as asked.
+    """A shard: its pictures [start, stop), key, and its segment's SHA-256; `rung` and `made` where not as asked.
 
     `settings`, `weights_hash` and `reason` where it is made otherwise than the others: what replaces the profile's.
     """

@@ -148,7 +148,7 @@ class Revision:
 
     Attributes:
         title: the title's name.
-        start, stop: the shard's frames, [start, stop).
+        start, stop: the shard's pictures, [start, stop).
         settings: dotted names and values that replace the profile's.
         reason: why, in somebody's words.
         again: it is to be made even if it is done.

@@ -6,10 +6,8 @@ places tell what a shard costs from what its frames do. Knows neither prices nor
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +22,7 @@ from tasks.plan import Plan, order, stretch_of
 from tasks.profile import Profile
 from tasks.records import Record, Shard, Work
 from tasks.sources import open_source
-from tasks.store import Store, is_remote
+from tasks.store import Store
 from vsr_model.contract import ModelInfo
 from vsr_model.registry import find
 
@@ -97,7 +95,7 @@ def measure(plan: Plan, profile: Profile, store: Store, make: Make) -> Rates:
     """
     probe = plan.title.probe
     assert probe is not None
-    with _scratch(store) as scratch:
+    with store.temporary_store() as scratch:
         short, long = _take(plan, profile, scratch, make)
         decoded = sum(s.frames + s.skipped for s in (*short, *long))
         skipped_seconds = sum(s.record.seconds["decode"] for s in (*short, *long)) / decoded
@@ -193,18 +191,3 @@ def _frames(plan: Plan, stretch: _Stretch, scratch: Store) -> Iterator[av.VideoF
     label = f"sample of {plan.title.name}"
     with open_source(scratch.uri(stretch.record.segment), label) as segment:
         yield from read_segment(segment, plan.layout, stretch.start, stretch.start + stretch.frames)
-
-
-@contextmanager
-def _scratch(store: Store) -> Iterator[Store]:
-    """A store for a while, as fast as the other one because it lies in it."""
-    if not is_remote(store.root):
-        with store.temporary_folder() as folder:
-            yield Store(str(folder))
-        return
-    scratch = Store(store.uri(f"samples/{secrets.token_hex(8)}"))
-    try:
-        yield scratch
-    finally:
-        for key in scratch.list():
-            scratch.delete(key)

@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
+from tasks.media.encode import containers_for
 from tasks.media.master import choose_container
 from tasks.media.probe import Probe, probe
 from tasks.media.source import Source
 from tasks.profile import Profile
 from tasks.records import Title
 from tasks.sources import open_source
-from tasks.store import filesystem, is_remote, join, stat
+from tasks.store import filesystem, is_remote, join, last_change, stat
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -69,21 +70,21 @@ def scan(
 
     with ThreadPoolExecutor(_PROBERS) as pool:
         titles = list(pool.map(look, found))
-    return _refuse_collisions(titles, output)
+    return _refuse_collisions(titles, output, profile)
 
 
 def unsettled_seconds(uri: str, settle: float) -> float | None:
-    """Seconds since a file changed, if they are fewer than `settle`; None if it lies still, or is not there.
+    """Seconds since a file changed, if they are fewer than `settle`; None if it lies still, or cannot be looked at.
 
-    By the time at which the file system itself saw a change: a program that copies a file may set every other time.
-    Objects of a bucket appear whole.
+    By the time at which the storage itself saw a change. An object of a bucket appears whole, but what uploads it may
+    still be about to replace it, as gateways do that write a growing file again and again.
     """
-    if settle <= 0 or is_remote(uri):
+    if settle <= 0:
         return None
     try:
-        age = time.time() - Path(uri).stat().st_ctime
-    except OSError:
-        return None
+        age = time.time() - last_change(uri)
+    except (OSError, RemasterError):
+        return None  # whoever opens it will say so
     return age if age < settle else None
 
 
@@ -107,7 +108,12 @@ def require_outside(place: str, library: str, what: str) -> None:
 
 def matching(titles: list[Title], glob: str) -> list[Title]:
     """The titles whose names match a shell pattern, or are it to the letter; all of them for an empty one."""
-    return [title for title in titles if not glob or title.name == glob or fnmatch.fnmatchcase(title.name, glob)]
+    return [title for title in titles if is_meant(title.name, glob)]
+
+
+def is_meant(name: str, glob: str) -> bool:
+    """True if a title's name matches a shell pattern, or is it to the letter; always for an empty one."""
+    return not glob or name == glob or fnmatch.fnmatchcase(name, glob)
 
 
 def list_library(library: str) -> Iterator[tuple[str, str]]:
@@ -217,16 +223,29 @@ def _list_remote(library: str) -> Iterator[tuple[str, str]]:
             yield name, f"{library.rstrip('/')}/{name}"
 
 
-def _refuse_collisions(titles: list[Title], output: str) -> list[Title]:
-    """Refuse titles whose master would overwrite a source, climb out of the output, or fall on another's master."""
+def _refuse_collisions(titles: list[Title], output: str, profile: Profile) -> list[Title]:
+    """Refuse titles whose master would overwrite a source, climb out of the output, or fall on another's master; leave
+    those whose master may fall on that of a title that is left."""
     claims: dict[str, list[str]] = defaultdict(list)
     for title in titles:
         if not (title.refused or title.left):
             claims[title.master].append(title.name)
-    return [
-        title if title.refused or title.left else replace(title, refused=_collision(title, claims, output))
-        for title in titles
-    ]
+    # Of what is not opened it is not known which container it will get.
+    possible = [c for c in containers_for(profile.master.codec) if profile.master.container in ("auto", c)]
+    unsettled = {replace(t, container=c).master: t.name for t in titles if t.left for c in possible}
+
+    def judged(title: Title) -> Title:
+        refused = _collision(title, claims, output)
+        rival = "" if refused else unsettled.get(title.master, "")
+        if rival:
+            reason = (
+                f"{title.name}: is left for a later run, as {rival} still changes and may get the same master"
+                f" ({title.master})."
+            )
+            return replace(title, left=reason)
+        return replace(title, refused=refused)
+
+    return [title if title.refused or title.left else judged(title) for title in titles]
 
 
 def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:

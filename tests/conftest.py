@@ -7,8 +7,8 @@ import os
 from flows import environment
 
 environment.prepare()
-environment.keep_ray_on_loopback()
-os.environ["RAY_AUTH_MODE"] = "disabled"  # inherited by the cluster of the tests, which is on loopback too
+# For the cluster of the tests, which is on loopback, and for those who join it; read when Ray is imported.
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 if not os.path.exists("/dev/nvidiactl"):
     os.environ["TRITON_INTERPRET"] = "1"  # kernels run step by step on the CPU; read when Triton is imported
 
@@ -19,6 +19,7 @@ import time  # noqa: E402
 import urllib.error  # noqa: E402
 import urllib.request  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -37,12 +38,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Prefect server of this session's own, in a process of its own."""
-    home = tmp_path_factory.mktemp("prefect")
+@contextmanager
+def prefect_server_at(home: Path, **settings: str) -> Iterator[str]:
+    """URL of a Prefect server in a process of its own, with its files in a folder, for as long as the block lasts."""
     port = free_port()
-    env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+    env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR", **settings}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -53,6 +53,17 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of this session's Prefect server.
+
+    It takes automations and does not evaluate them: with SQLite that makes it stand still for a minute now and then,
+    its only thread waiting for a lock that is released by the same thread.
+    """
+    with prefect_server_at(tmp_path_factory.mktemp("prefect"), PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED="false") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -220,7 +220,7 @@ class _Book:
         lengths = np.diff(np.append(times, self._starts[-1]))
         # The coarsest ticks that all times are whole numbers of.
         finer = next(n for n in (1, 2, 4) if not (times % (_PARTS_OF_A_TICK // n)).any())
-        if finer == 1 and len(times) == len(self._timeline):
+        if np.array_equal(times, self._starts[:-1]):
             lengths = self._timeline.duration * _PARTS_OF_A_TICK  # unknown ones stay unknown
         ticks = _PARTS_OF_A_TICK // finer
         rows = {name: getattr(self._timeline, name)[base] for name in Timeline.__dataclass_fields__}

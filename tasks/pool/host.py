@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from tasks.errors import UsageError
 
@@ -18,6 +19,8 @@ _UP_SECONDS = 300.0
 _CONNECT_SECONDS = 10.0
 # Frames never enter Ray's object store: only orders and records do.
 _OBJECT_STORE_BYTES = 128 << 20
+# The name speaks of two systems; it works on all.
+_CLUSTER, _AUTH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE"
 
 
 class RayHost:
@@ -77,6 +80,7 @@ def _connect(address: str, workers: int) -> bool:
         except ConnectionError as error:
             raise UsageError(f"no Ray cluster answers at {address} ({error}).") from error
         return True
+    _keep_on_loopback()
     began = time.perf_counter()
     ray.init(
         address="local",
@@ -87,6 +91,16 @@ def _connect(address: str, workers: int) -> bool:
     )
     _LOG.debug("Ray started in %.1f s", time.perf_counter() - began)
     return True
+
+
+def _keep_on_loopback() -> None:
+    """A Ray that this process starts serves nobody else, needs no tokens, and is gone with the process.
+
+    Decided here, as only here it is known that no cluster is joined: its driver must have an address of its own there.
+    """
+    if os.environ.setdefault(_CLUSTER, "0") == "0":
+        os.environ.setdefault(_AUTH, "disabled")
+        ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray is imported
 
 
 def _require_listener(address: str) -> None:

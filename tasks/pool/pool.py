@@ -185,7 +185,8 @@ class WorkerPool:
     def _give_back(self, slot: _Slot) -> None:
         with self._lock:
             # The last one may outlive several shards that kill: they are set aside, and the others need a worker.
-            limit = _DEATHS_PER_ACTOR if self._usable > 1 else _DEATHS_OF_THE_LAST
+            there = self._usable - self._pending
+            limit = _DEATHS_PER_ACTOR if there > 1 else _DEATHS_OF_THE_LAST
         if slot.deaths >= limit:
             self._retire(slot, f"died {slot.deaths} times without finishing a shard")
         else:

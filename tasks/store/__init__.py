@@ -12,7 +12,7 @@ Every error is one of `tasks.errors`, or FileNotFoundError where a file is simpl
 """
 
 from tasks.store.digest import Digest, digest_of
-from tasks.store.fingerprint import SourceStat, fingerprint, stat
+from tasks.store.fingerprint import SourceStat, fingerprint, last_change, stat
 from tasks.store.store import Store
 from tasks.store.uri import filesystem, is_remote, join, normalise, open_read
 
@@ -25,6 +25,7 @@ __all__ = [
     "fingerprint",
     "is_remote",
     "join",
+    "last_change",
     "normalise",
     "open_read",
     "stat",

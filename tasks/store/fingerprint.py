@@ -34,6 +34,14 @@ def stat(uri: str) -> SourceStat:
     return SourceStat(*backend(uri).stat(uri))
 
 
+def last_change(uri: str) -> float:
+    """When the storage itself last saw a file change, in seconds since the epoch.
+
+    Raises FileNotFoundError, UsageError, StoreError.
+    """
+    return backend(uri).last_change(uri)
+
+
 def fingerprint(uri: str) -> str:
     """BLAKE2b-256 of the source's content, 64 hex digits. Reads all of it, in constant memory.
 

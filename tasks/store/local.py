@@ -45,6 +45,12 @@ def stat(uri: str) -> tuple[int, str]:
     return found.st_size, str(found.st_mtime_ns)
 
 
+def last_change(uri: str) -> float:
+    """Of content, name or permissions, by the file system's own note: a program that copies may set every other."""
+    with _reading(uri):
+        return Path(uri).stat().st_ctime
+
+
 def open_read(uri: str) -> BinaryIO:
     """The file, buffered."""
     stat(uri)

@@ -28,6 +28,9 @@ class Backend(Protocol):
     def stat(self, uri: str) -> tuple[int, str]:
         """Size in bytes, and a stamp that is another one after a change of content."""
 
+    def last_change(self, uri: str) -> float:
+        """When the storage itself last saw the file change, in seconds since the epoch."""
+
     def read(self, uri: str) -> bytes:
         """The whole file."""
 

@@ -53,6 +53,14 @@ def stat(uri: str) -> tuple[int, str]:
     return head["ContentLength"], f"{head.get('ETag', '')} {head['LastModified'].isoformat()}"
 
 
+def last_change(uri: str) -> float:
+    """When the object appeared, by the server's clock: each is written as a whole, and only ever replaced."""
+    bucket, key = _split(uri)
+    if not key:
+        raise FileNotFoundError(uri)
+    return float(client().head(bucket, key)["LastModified"].timestamp())
+
+
 def open_read(uri: str) -> BinaryIO:
     """The object, fetched in ranges as they are read."""
     file: BinaryIO = client().open(uri, "rb")
@@ -74,13 +82,17 @@ def list_files(uri: str) -> list[str]:
 
 
 def list_temporaries(uri: str) -> list[tuple[str, int, float]]:
-    """Key, bytes and time of last change of probes that a killed process left."""
+    """Key, bytes and time of last change of what killed processes left: probes, and all below such a prefix as one."""
     prefix = uri.removeprefix(S3) + "/"
-    return [
-        (name.removeprefix(prefix), int(entry["size"]), entry["LastModified"].timestamp())
-        for name, entry in client().find(uri, detail=True).items()
-        if name.startswith(prefix) and name.rpartition("/")[2].startswith(TEMPORARY)
-    ]
+    found: dict[str, tuple[int, float]] = {}
+    for name, entry in client().find(uri, detail=True).items():
+        parts = name.removeprefix(prefix).split("/") if name.startswith(prefix) else []
+        depth = next((depth for depth, part in enumerate(parts, 1) if part.startswith(TEMPORARY)), 0)
+        if depth:
+            key = "/".join(parts[:depth])
+            size, changed = found.get(key, (0, 0.0))
+            found[key] = size + int(entry["size"]), max(changed, entry["LastModified"].timestamp())
+    return [(key, size, changed) for key, (size, changed) in found.items()]
 
 
 def delete(uri: str) -> None:
@@ -90,8 +102,10 @@ def delete(uri: str) -> None:
 
 
 def delete_temporary(uri: str) -> None:
-    """Remove a probe that may not be there."""
+    """Remove a probe that may not be there, or all below a prefix."""
     delete(uri)
+    for name in list_files(uri):
+        delete(f"{uri}/{name}")
 
 
 def write(uri: str, data: bytes) -> None:

@@ -155,6 +155,22 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @contextmanager
+    def temporary_store(self) -> Iterator[Store]:
+        """A store in this one, as fast as it, that is removed at the end with what is in it; `list` never shows it.
+
+        A killed process leaves it as it leaves a temporary folder, or, on a remote store, to `temporaries`.
+        """
+        if not is_remote(self.root):
+            with self.temporary_folder() as folder:
+                yield Store(str(folder))
+            return
+        name = temporary_name()
+        try:
+            yield Store(self.uri(name))
+        finally:
+            self.delete_temporary(name)
+
     def sweep(self, *folders: str) -> int:
         """Remove scratch folders and files that processes of this machine left when they were killed; returns how many.
 

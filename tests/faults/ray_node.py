@@ -6,14 +6,13 @@ on one machine works as well.
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
-from flows import environment
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 
-environment.keep_ray_on_loopback()
-
-from ray._private import ray_constants  # noqa: E402
-from ray.scripts import scripts  # noqa: E402
+from ray._private import ray_constants
+from ray.scripts import scripts
 
 if __name__ == "__main__":
     scripts.ray_constants = SimpleNamespace(**{**vars(ray_constants), "ENABLE_RAY_CLUSTER": True})

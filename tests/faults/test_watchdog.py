@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from flows.watchdog import SILENCE
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, prefect_server_at
 from tests.faults import kills
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -32,6 +33,13 @@ def library():
 watch()
 library()
 """
+
+
+@pytest.fixture(scope="module")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Prefect server that evaluates automations."""
+    with prefect_server_at(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
 
 
 def state_of(api: str, name: str) -> dict[str, Any]:

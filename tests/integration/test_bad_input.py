@@ -14,6 +14,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from flows.cli import main
 from tests import broken
 from tests.clips import Clip, make
 from tests.conftest import Remaster
@@ -85,12 +86,18 @@ def test_a_bad_title_never_stops_the_others(mixed: Finished, library: Path) -> N
         assert_keeps(library / name, mixed.output / name, 2)
 
 
+@pytest.fixture(scope="module")
+def status(mixed: Finished, remaster: Remaster) -> str:
+    """What `remaster status` says of the mixed library's run."""
+    said = remaster("status", mixed.run.name, "--store", mixed.store)
+    assert said.returncode == 3
+    return said.stdout
+
+
 @pytest.mark.parametrize("name", sorted(BAD))
-def test_every_bad_title_is_explained_wherever_one_looks(name: str, mixed: Finished, remaster: Remaster) -> None:
+def test_every_bad_title_is_explained_wherever_one_looks(name: str, mixed: Finished, status: str) -> None:
     report = (mixed.run / "report.html").read_text()
-    status = remaster("status", mixed.run.name, "--store", mixed.store)
-    assert status.returncode == 3
-    for place in (status.stdout, report.replace("&#39;", "'").replace("&#34;", '"')):
+    for place in (status, report.replace("&#39;", "'").replace("&#34;", '"')):
         assert re.search(rf"{re.escape(name)}: [^\n]*({BAD[name].replace('(', '[(]').replace(')', '[)]')})", place), (
             place
         )
@@ -168,7 +175,6 @@ def test_weights_that_are_a_pickle_bomb_do_not_go_off(remaster: Remaster, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{library}", "{tmp}/out", "--model", "lanczoz"], "did you mean lanczos"),
         (["{library}", "{tmp}/out", "--model", "{tmp}/none.safetensors"], "none.safetensors"),
         (["{library}", "{tmp}/out", "--scale", "0"], "scale = 0"),
         (["{library}", "{tmp}/out", "--scale", "5"], "scale = 5"),
@@ -176,15 +182,31 @@ def test_weights_that_are_a_pickle_bomb_do_not_go_off(remaster: Remaster, tmp_pa
         (["{library}", "{tmp}/out", "--set", "master.codec"], "write it as NAME=VALUE"),
         (["{library}", "{tmp}/out", "--profile", "{tmp}/none.toml"], "none.toml: cannot be read"),
         (["{library}", "{tmp}/out", "--workers", "-1"], "workers = -1: Input should be greater than or equal to 0"),
-        (["{library}", "{tmp}/out", "--only", "nothing*"], r"no title matches 'nothing\*'"),
         (["{library}", "{library}/masters"], "output .* lies inside the library"),
         (["{library}", "{tmp}/out", "--store", "{library}/work"], "store .* lies inside the library"),
+        (["{library}", "ftp://host/out"], "ftp"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_before_anything_is_started(
+    arguments: list[str], words: str, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *(a.format(library=library, tmp=tmp_path) for a in arguments)]) == 2
+    said = capsys.readouterr().err
+    assert re.search(words, said), said
+    assert not list(tmp_path.rglob("*.mkv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{library}", "{tmp}/out", "--model", "lanczoz"], "did you mean lanczos"),
+        (["{library}", "{tmp}/out", "--only", "nothing*"], r"no title matches 'nothing\*'"),
         (["{tmp}/nowhere", "{tmp}/out"], "no such file or folder"),
         (["{tmp}/hollow", "{tmp}/out"], "holds no video file"),
-        (["{library}", "ftp://host/out"], "ftp"),
         (["{library}", "/proc/out"], "cannot be (written|made)"),
     ],
-    ids=lambda value: " ".join(value[2:]) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_usage_leaves_with_2_and_a_sentence(
     arguments: list[str], words: str, library: Path, remaster: Remaster, tmp_path: Path
@@ -257,9 +279,10 @@ def test_a_store_that_is_full_says_so_and_keeps_what_is_done(remaster: Remaster,
     ("change", "words"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "secret"),
-        ({"AWS_ACCESS_KEY_ID": "nobody"}, "key"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "127.0.0.1:9"),
-        ({}, "no-such-bucket"),
+        # The store's own sentences for these are in test_store_s3.
+        pytest.param({"AWS_ACCESS_KEY_ID": "nobody"}, "key", marks=pytest.mark.slow),
+        pytest.param({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "127.0.0.1:9", marks=pytest.mark.slow),
+        pytest.param({}, "no-such-bucket", marks=pytest.mark.slow),
     ],
     ids=["wrong secret", "unknown key", "nobody listens", "missing bucket"],
 )

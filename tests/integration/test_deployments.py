@@ -115,7 +115,7 @@ def test_the_form_has_the_words_ranges_and_defaults_of_the_models(server: Server
     server.make_pool("forms")
     for _ in range(2):  # as often as one likes
         for deployment in deployments(run, "0 2 * * *", "Europe/Berlin"):
-            for_pool(deployment, "forms", "").apply()
+            for_pool(deployment, "forms").apply()
     nightly = server.deployment("remaster library/form-nightly")
     (schedule,) = nightly["schedules"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 2 * * *", "Europe/Berlin")
@@ -142,7 +142,7 @@ def test_the_form_has_the_words_ranges_and_defaults_of_the_models(server: Server
 def test_what_is_out_of_range_is_refused_by_the_server(server: Server) -> None:
     run = Run(library="/nowhere/range", output="/nowhere/out", profile=Profile())
     server.make_pool("forms")
-    nightly = for_pool(deployments(run, "", "UTC")[0], "forms", "")
+    nightly = for_pool(deployments(run, "", "UTC")[0], "forms")
     nightly.apply()
     asked = nightly.parameters["run"]
     for wrong in ({"settle": -1}, {"workers": "many"}, {"profile": {"scale": 5}}, {"profile": {"no such": 1}}):

@@ -135,14 +135,15 @@ def test_the_same_through_a_real_object_store(
         key=s3_server.env["AWS_ACCESS_KEY_ID"], secret=s3_server.env["AWS_SECRET_ACCESS_KEY"],
         client_kwargs={"endpoint_url": s3_server.endpoint},
     )  # fmt: skip
-    for name in LIBRARY:
+    names = ("plain.mp4", "season 1/épisode.mkv")
+    for name in names:
         fs.put_file(str(library / name), f"{bucket}/catalogue/{name}")
     arguments = ("run", f"s3://{bucket}/catalogue", f"s3://{bucket}/masters", "--store", f"s3://{bucket}/work", *FAST)
     # Ray's workers live in the cluster, which has no credentials of this bucket: they need a Ray of this run's own.
     env = {**s3_server.env, "RAY_ADDRESS": ""}
     result = remaster(*arguments, env=env)
     assert result.returncode == 0, result.stdout + result.stderr
-    for name in LIBRARY:
+    for name in names:
         fs.invalidate_cache()
         assert fs.cat_file(f"{bucket}/masters/{name}") == (finished / name).read_bytes(), name
     again = remaster(*arguments, env=env)

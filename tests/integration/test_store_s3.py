@@ -19,6 +19,7 @@ from threading import Barrier
 import pytest
 from botocore.exceptions import ProxyConnectionError
 
+from tasks.clean import find_waste, remove_waste
 from tasks.errors import StoreError, StoreFull, UsageError
 from tasks.store import Digest, Store, fingerprint, open_read, s3_client, stat
 from tasks.store import s3 as objects
@@ -144,6 +145,18 @@ def test_probes_that_killed_processes_left_are_found_and_removed(store):
     store.delete_temporary(left.key)
     assert store.temporaries() == ()
     assert store.list() == ["records/x.json"]
+
+
+def test_what_a_killed_plan_measured_is_known_as_waste_once_it_is_old(store):
+    with store.temporary_store() as scratch:
+        for key in ("segments/ab/half.mkv", "records/ab/half.json"):
+            scratch.write(key, b"0123456789")
+        assert store.list() == []
+        assert find_waste(store, ()).temporaries == ()
+        waste = find_waste(store, (), now=time.time() + 25 * 3600)
+        assert len(waste.temporaries) == 1
+        assert remove_waste(store, waste, lambda: ()) == waste.bytes == 20
+        assert scratch.list() == []
 
 
 def test_an_empty_object(store):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from flows.references import needed_shards
 from flows.run import RunFiles
 from tasks.errors import UsageError
 from tasks.records import to_sealed
@@ -121,13 +122,21 @@ def test_nothing_goes_if_a_table_is_damaged(store: Path, capsys: pytest.CaptureF
     (table,) = store.glob("runs/*/shards.parquet/*")
     whole = table.read_bytes()
     before = everything(store)
+    needed = needed_shards(Store(str(store)), ())
+    refused = 0
     for offset in range(0, len(whole), 3):
         table.write_bytes(whole)
         flip(table, offset)
-        # A byte that means nothing may pass; none may set a needed file free.
-        if main(["clean", str(store), "--yes"]) == 0:
-            assert before - everything(store) <= set(WASTE)
-    capsys.readouterr()
+        try:
+            # A byte that means nothing may pass; none may set a needed file free.
+            assert needed <= needed_shards(Store(str(store)), ())
+        except UsageError:
+            refused = offset
+    table.write_bytes(whole)
+    flip(table, refused)
+    assert main(["clean", str(store), "--yes"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert everything(store) == before
 
 
 def test_nothing_goes_from_a_place_without_runs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

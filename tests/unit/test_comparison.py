@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,20 @@ from tasks.comparison import SOURCE, Comparison, _pictures, compare_networks
 from tasks.comparison_page import MOST_BYTES, comparison_page
 from tasks.errors import UnsupportedSource, UsageError
 from tasks.media.bars import Bars
+from tasks.media.pixels import Layout, Planes
+from tasks.media.read import Window, read_window
 from tasks.media.source import Source
 from tasks.media.stretch import read_stretch
 from tasks.media.timeline import read_timeline
 from tasks.plan import plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
+from tasks.records import Record, Work
 from tasks.scan import examine
 from tasks.store import Store
 from tests.clips import Clip, make
+from tests.fielded import film as film_of
+from tests.fielded import video, write
 
 PROFILE = read_profile(None, {"scale": 2, "shards.frames": 1000, "master.preset": "ultrafast"})
 
@@ -66,6 +73,50 @@ def test_it_shows_what_a_run_makes(at: float, off: int, film: Path, tmp_path: Pa
     record = ShardWorker(WorkerSettings("lanczos")).upscale(work)
     made = _pictures(record, plan, work.shard, frames, store).int()
     assert (found.candidates[1].pictures_T3HW.int() - made).abs().max() <= off
+
+
+def test_what_a_network_looks_ahead_ends_with_the_shot(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead: list[int] = []
+
+    def noted(worker: ShardWorker, work: Work) -> Record:
+        ahead.append(work.shard.look_ahead)
+        return upscale(worker, work)
+
+    upscale = ShardWorker.upscale
+    monkeypatch.setattr(ShardWorker, "upscale", noted)
+    for at in (1.5, 2.0):  # 12 frames each; the next shot begins at frame 50
+        compare(film, "flashvsr-test", at=at, seconds=0.5, part=(16, 16))
+    assert ahead == [2, 24]
+
+
+@pytest.mark.parametrize("at", [0.0, 1.01, 2.0])
+def test_a_moment_shorter_than_a_frame_is_one_frame(at: float, film: Path) -> None:
+    found = compare(film, "lanczos", at=at, seconds=0.001, part=(16, 16))
+    assert [round(seconds * 24) for seconds in found.moments] == [math.ceil(at * 24)]
+
+
+def test_nothing_before_the_stretch_of_an_interlaced_title_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fields are looked at from the key frame before the stretch on, and its flags are not counted."""
+    path = write(tmp_path / "film.mkv", video(film_of(120)), "mpeg2video", options={"g": "6", "bf": "0", "q": "2"})
+    sought: list[tuple[int, ...]] = []
+
+    def noted(source: Source, stream: int, layout: Layout, wanted: Window) -> Iterator[Planes]:
+        sought.append(wanted.seeks)
+        return read_window(source, stream, layout, wanted)
+
+    monkeypatch.setattr("tasks.reading.read_window", noted)
+    monkeypatch.setattr("tasks.reading.count_repeat_flags", None)
+    title = examine("film.mkv", str(path), PROFILE)
+    deinterlaced = read_profile(None, {"scale": 2, "cadence": "fields"})
+    found = compare_networks(title, deinterlaced, ["lanczos"], 1.0, 0.2, (16, 16), 4)
+    assert len(found.moments) == 4
+    assert title.probe is not None
+    start = title.probe.time_base.denominator  # ticks of a second
+    assert [len(seeks) for seeks in sought] == [1]
+    first = read_timeline(Source(str(path), "film"), title.probe.stream).pts[0]
+    assert 0.5 * start < sought[0][0] - first <= 1.0 * start
 
 
 def test_a_part_is_where_the_edges_are_and_of_the_size_asked_for(film: Path) -> None:

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from flows.cli import parser
+from flows.manual import manual
+from flows.stopping import Stopped
 from tasks import tables
+from tasks.errors import RemasterError
 from tasks.profile import Profile, read_profile, setting_names
+from vsr_model.errors import ModelError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +50,38 @@ def test_the_readme_names_commands_that_exist() -> None:
     assert set(re.findall(r"`remaster ([a-z]+)", text)) == known
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= set(targets)
+
+
+def test_the_reference_of_commands_is_what_the_command_line_says() -> None:
+    """After a change of the command line: `python -m flows.manual > docs/cli.md`."""
+    assert (ROOT / "docs/cli.md").read_text() == manual()
+
+
+def test_every_error_that_a_person_can_meet_is_in_the_table_of_remedies() -> None:
+    rows = re.findall(
+        r"^\| [^|]*`([A-Z]\w+)`[^|]* \| ([^|]+) \| ([^|]+) \|$", (ROOT / "docs/recover.md").read_text(), re.M
+    )
+    errors = errors_below(RemasterError, ModelError)
+    assert Stopped in errors
+    known = {error.__name__ for error in errors}
+    assert len(rows) == len({name for name, _, _ in rows})
+    assert {name for name, _, _ in rows} == known - {"PermanentError", "TransientError"}
+
+
+def test_remedies_are_commands_that_exist() -> None:
+    text = (ROOT / "docs/recover.md").read_text()
+    commands = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    for name, rest in re.findall(r"`remaster ([a-z]+)([^`]*)`", text):
+        options = {option for action in commands[name]._actions for option in action.option_strings}  # type: ignore[index, call-overload]
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options, (name, rest)
+        assert set(re.findall(r"--with ([a-z_.]+)=", rest)) <= set(setting_names()), rest
+
+
+def errors_below(*above: type[BaseException]) -> set[type[BaseException]]:
+    """All kinds of error of the project below these; what a module has for itself alone begins with an underscore."""
+    below = {error for one in above for error in one.__subclasses__() if not error.__name__.startswith("_")}
+    ours = {error for error in below if error.__module__.split(".")[0] in {"flows", "tasks", "vsr_model"}}
+    return ours | (errors_below(*ours) if ours else set())
 
 
 def test_the_profiles_in_documents_and_demo_are_valid(tmp_path: Path) -> None:

@@ -13,18 +13,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows.budget import Spending
+from flows.budget import Spending, spend, spending_of
 from flows.cli import main
+from flows.run import Run, Spent
 from flows.stopping import Stopped
 from tasks import estimate as estimates
 from tasks import sample
 from tasks.estimate import Estimate, Forecast, estimate, forecast, is_in_question, price, refusal
 from tasks.media.segment import read_segment
 from tasks.media.trial import Trial, try_encoder
-from tasks.plan import plan_title
+from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import CostSettings, Profile, read_profile
-from tasks.records import Record, Work
+from tasks.records import Record, Revision, Work
 from tasks.scan import scan
 from tasks.sources import open_source
 from tasks.store import Store
@@ -143,6 +144,28 @@ def test_what_is_made_costs_nothing_and_is_not_measured(done: Mastered) -> None:
     assert (forced.cached, len(forced.shard_seconds)) == (0, 3)
 
 
+def test_a_shard_that_is_to_be_made_again_is_to_be_paid_for_until_it_was(done: Mastered) -> None:
+    shard = done.plan.shards[1]
+    rejected = Revision(shard.title, shard.start, shard.stop, reason="it flickers", again=True)
+    plan = revise(done.plan, done.profile, Store(done.store), rejected)
+    places = (Store(done.store), Store(done.output), Counted())
+    found = forecast(plan, done.profile, *places)
+    assert (found.cached, len(found.shard_seconds)) == (2, 1)
+    assert forecast(plan, done.profile, *places, made={shard.key}).cached == 3
+
+
+def test_a_run_that_goes_on_in_another_process_goes_on_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = read_profile(None, {"cost.gpu_hour": 3600.0, "cost.master_gb_month": 1.0, "cost.months": 1.0})
+    run = Run(id="20260101-000000-aaaa", library="/films", output=str(tmp_path / "out"), profile=profile)
+    spend(run, Spent(seconds=5.0))
+    spend(run, Spent(master_bytes=2 * 10**9))
+    assert spending_of(run).spent() == pytest.approx(5.0 + 2.0)
+    monkeypatch.setattr("flows.budget._known", {})
+    assert spending_of(run).spent() == pytest.approx(5.0 + 2.0)
+
+
 def test_the_sample_is_a_small_part_of_a_long_title_and_leaves_nothing(tmp_path: Path) -> None:
     film = make(tmp_path / "film.mkv", Clip(frames=900, width=64, height=48, audio="", gop=30))
     profile = read_profile(None, {"scale": 2, "master.preset": "ultrafast", "shards.frames": 100})
@@ -188,6 +211,9 @@ def test_nothing_is_measured_where_no_answer_could_forbid_the_run(
     most = 3 * 24 * 6 * 64 * 48 * 16
     monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: DISK(most, 0, most))
     assert is_in_question(titles, Profile(), store, output)
+    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: DISK(2 * most, 0, 2 * most))
+    assert not is_in_question(titles, Profile(), store, output)
+    assert is_in_question(titles, read_profile(None, {"cadence": "fields"}), store, output)  # twice as many pictures
     assert not is_in_question(titles, Profile(), Store("s3://bucket/work"), Store("s3://bucket/out"))
 
 

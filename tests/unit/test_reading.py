@@ -107,6 +107,15 @@ def test_film_that_is_flagged_to_be_shown_unevenly_is_left_as_it_is(originals: l
     assert all(work.recipe == () for work in plan.work)
 
 
+def test_a_count_of_flags_that_was_damaged_in_the_store_is_taken_again(originals: list[Planes], tmp_path: Path) -> None:
+    path = soft(tmp_path / "film.ts", originals)
+    before = planned(path, tmp_path / "store").reading.evidence
+    (noted,) = (tmp_path / "store" / "repeats").iterdir()
+    noted.write_bytes(b"1\xff")
+    assert planned(path, tmp_path / "store").reading.evidence == before
+    assert noted.read_bytes() == b"16"
+
+
 def test_pictures_coded_as_fields_are_left_as_they_are(originals: list[Planes], tmp_path: Path) -> None:
     options = {"preset": "veryfast", "crf": "16", "x264-params": "tff=1"}
     plan = planned(write(tmp_path / "film.mp4", originals, "libx264", options=options), tmp_path / "store")

@@ -124,6 +124,16 @@ def test_fields_are_shown_half_a_frame_apart() -> None:
     assert decided(Part(0, 4, "top"), table=even, choice=Choice(double=True)).time_base == BASE
 
 
+def test_as_many_pictures_as_frames_need_not_be_the_frames() -> None:
+    """One picture less of film and one more of video: each is shown until the next one all the same."""
+    even = replace(timeline([PROGRESSIVE] * 6, 0), pts=np.arange(6) * 1000, duration=np.full(6, 1000))
+    book = decided(Part(0, 5, "telecine"), Part(5, 6, "top"), table=even, choice=Choice(double=True))
+    assert book.shown.pts.tolist() == [0, 1250, 2500, 3750, 5000, 5500]
+    assert book.shown.duration.tolist() == [1250, 1250, 1250, 1250, 500, 500]
+    unknown = replace(even, duration=np.zeros(6, np.int64))
+    assert decided(Part(0, 6, "progressive"), table=unknown).shown.duration.tolist() == [0] * 6
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.pix_fmt)
 def test_every_frame_of_video_comes_out_as_a_picture_of_its_layout(layout: Layout) -> None:
     frames = video([moving(n, layout, 36, 50) for n in range(10)])

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from prefect.utilities.callables import parameter_schema
 
+from flows import environment
 from flows.cli import main, parser
-from flows.deployments import deployments, library_name, parameters
+from flows.deployments import deployments, for_pool, library_name, parameters
 from flows.library import remaster_library
 from flows.request import Cleaning, Request, Rerun, words
 from flows.run import Run
@@ -78,6 +79,15 @@ def test_names_in_prefect_are_made_of_what_it_takes() -> None:
     ]  # fmt: skip
 
 
+def test_a_pools_workers_know_themselves_which_ray_they_join() -> None:
+    """A deployment that named no cluster may still be run where there is one, with a token."""
+    run = Run(library="/library", output="/out", ray_address="", profile=Profile())
+    for deployment in deployments(run, "", "UTC"):
+        env = for_pool(deployment, "gpus").job_variables["env"]
+        assert env == environment.defaults()
+        assert not {"RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_ADDRESS"} & set(env)
+
+
 def test_the_file_for_prefect_s_own_command_has_the_same_deployments() -> None:
     """But for what is the installation's: places, pool, and when the night begins."""
     written = yaml.safe_load((ROOT / "infra/prefect.yaml").read_text())["deployments"]
@@ -86,6 +96,7 @@ def test_the_file_for_prefect_s_own_command_has_the_same_deployments() -> None:
     )
     for file, deployment in zip(written, made, strict=True):
         assert file["name"] == deployment.name
+        assert file["work_pool"]["job_variables"] == for_pool(deployment, "gpus").job_variables
         assert file["entrypoint"] == deployment.entrypoint
         assert file["description"] == deployment.description
         assert file["tags"] == deployment.tags

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.rerun import again
-from flows.run import Run, RunFiles
+from flows.run import Outcome, Run, RunFiles
 from tasks.check import check_master
 from tasks.commit import done_record
 from tasks.errors import UsageError
@@ -164,7 +164,7 @@ def test_a_plain_repetition_is_the_same_without_force(before: Before) -> None:
     assert before.again(retry__attempts=9).profile.retry.attempts == 9
 
 
-def test_rejected_shards_are_named_by_their_frames(before: Before, plan: Plan) -> None:
+def test_rejected_shards_are_named_by_their_pictures(before: Before, plan: Plan) -> None:
     run = before.again("film.mkv", [2, 0, 2], REASON, model="swift")
     assert run.profile == PROFILE
     assert run.titles == "film.mkv"
@@ -189,6 +189,38 @@ def test_a_repetition_of_a_repetition_keeps_what_was_asked_otherwise(before: Bef
     assert [(r.start, r.settings, r.again) for r in before.again().revisions] == [
         (0, (("seed", 1),), False), (10, (("seed", 2),), False),
     ]  # fmt: skip
+
+
+def test_a_shard_is_rejected_in_a_run_in_which_its_title_only_stood(before: Before, plan: Plan) -> None:
+    """A night opens nothing that is as it was: the shards, and what was decided of them, are the earlier run's."""
+    made = before.again("film.mkv", [0], REASON, seed=1).model_copy(update={"id": ID, "new_only": True})
+    before.files.write_run(made)
+    elsewhere = made.model_copy(update={"output": made.output + "-2", "revisions": ()})
+    for run, state in ((made, "done"), (elsewhere, "done"), (made.model_copy(update={"revisions": ()}), "failed")):
+        files = RunFiles(Store(run.store), f"{ID}-{len(run.output)}-{state}")
+        files.write_run(run.model_copy(update={"id": f"{ID}-{len(run.output)}-{state}"}))
+        files.write_titles([plan.title])
+        files.write_shards(plan.title, plan.shards)
+        files.write_outcome(plan.title, Outcome(title="film.mkv", state=state))  # type: ignore[arg-type]
+    night = RunFiles(Store(made.store), "20260102-000000-bbbb")
+    night.write_run(made.model_copy(update={"id": "20260102-000000-bbbb", "revisions": ()}))
+    night.write_titles([plan.title])
+    with pytest.raises(UsageError, match="did not come to cut it into shards"):
+        again(night, "next", "film.mkv", [1], "", {})  # cut off: nothing stood
+    night.write_outcome(plan.title, Outcome(title="film.mkv", state="done", shards=3))
+    asked = again(night, "next", "film.mkv", [1], "torn", {})
+    assert asked.rerun_of == "20260102-000000-bbbb"
+    assert [(r.start, r.stop, r.settings, r.again) for r in asked.revisions] == [
+        (0, 10, (("seed", 1),), False), (10, 20, (), True),
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match=r"film\.mkv has shards 0 to 2 in run 20260101"):
+        again(night, "next", "film.mkv", [3], "", {})
+    first = RunFiles(Store(made.store), "20250101-000000-cccc")
+    first.write_run(made.model_copy(update={"id": "20250101-000000-cccc"}))
+    first.write_titles([plan.title])
+    first.write_outcome(plan.title, Outcome(title="film.mkv", state="done", shards=3))
+    with pytest.raises(UsageError, match="the run that made it is not in the store any more"):
+        again(first, "next", "film.mkv", [1], "", {})
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,19 @@ def test_once_it_lies_still_it_is_taken(library: Path, growing: Path) -> None:
     assert "growing.mp4" in taken.refused  # opened, and found to be no video
 
 
+def test_what_still_changes_guards_the_place_of_its_master(library: Path) -> None:
+    """Two sources of one master are refused; while one of them is not opened yet, neither becomes that master."""
+    (library / "still.mkv").write_bytes(b"only the beginning")
+    try:
+        found = {title.name: title for title in scan(str(library), str(library.parent / "out"), Profile(), SETTLE)}
+    finally:
+        (library / "still.mkv").unlink()
+    assert found["still.mkv"].left
+    assert found["still.mp4"].left == (
+        "still.mp4: is left for a later run, as still.mkv still changes and may get the same master (still.mp4)."
+    )
+
+
 def test_without_settling_everything_is_taken(library: Path, growing: Path) -> None:
     assert not any(title.left for title in scan(str(library), str(library.parent / "out"), Profile()))
 
@@ -84,6 +97,14 @@ def test_a_growing_file_is_new_once_and_only_when_it_lies_still(tmp_path: Path) 
     (tmp_path / "first.mp4").write_bytes(b"replaced")
     time.sleep(SETTLE + 0.2)
     assert watched.new() == ["first.mp4"]
+
+
+def test_only_what_is_meant_is_new(tmp_path: Path) -> None:
+    watched = Watched(str(tmp_path), 0.0, "season 1/*.mkv")
+    for name in ("other.mkv", "season 1/a.mp4", "season 1/b.mkv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"whole")
+    assert watched.new() == ["season 1/b.mkv"]
 
 
 def test_a_file_that_was_merely_touched_by_others_is_not_new_again(tmp_path: Path) -> None:

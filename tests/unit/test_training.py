@@ -27,6 +27,14 @@ from vsr_model.training.validate import psnr_y
 SHAPE = Shape(channels=8, blocks=1, flow_channels=8, canvas=2)
 RECIPE = Recipe(steps=20, minutes=5, clips=2, frames=3, crop=16, lr=3e-3, warm=2, double_every=4, ema=0.9)
 CPU = torch.device("cpu")
+REPOSITORY = Path(__file__).resolve().parents[2]
+# The module as it is, but for how much it is examined on at the end.
+SMALL_EXAM = """
+import runpy
+from vsr_model.training import data
+data.EXAM_CLIPS, data.EXAM_FRAMES, data.EXAM_SIDE = 2, 3, 64
+runpy.run_module("vsr_model.training.train", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,11 +140,14 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
     """Started by torchrun they end with one set of weights, and their gradients were really averaged."""
     tiles = tmp_path / "tiles"
     shutil.copytree(data, tiles, ignore=shutil.ignore_patterns("film*"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-               "vsr_model.training.train", str(tiles), str(tmp_path), "--device", "cpu"]  # fmt: skip
+    program = tmp_path / "train.py"
+    program.write_text(SMALL_EXAM)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               str(program), str(tiles), str(tmp_path), "--device", "cpu"]  # fmt: skip
     options = asdict(replace(RECIPE, steps=2, film_share=0.0)) | asdict(SHAPE)
     command += [word for key, value in options.items() for word in ("--" + key.replace("_", "-"), str(value))]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     together = load_checkpoint(tmp_path / "checkpoint.pt")["net"]
 
