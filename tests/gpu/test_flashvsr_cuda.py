@@ -63,9 +63,31 @@ def test_the_kernel_is_used_and_exact(dtype: torch.dtype, tokens: int, width: in
         query, key, value = (x.to(dtype) for x in (query, key, value))
         for share in (0.0, 0.3, 1.0):
             chosen = torch.rand((heads, queries, keys), device=CUDA) < share
-            wanted = attention.exact_attention(query.double(), key.double(), value.double(), chosen)
-            error = float((kernel(query, key, value, chosen).double() - wanted).abs().max())
+            exact = attention.Seen.alone(key.double(), value.double())
+            wanted = attention.exact_attention(query.double(), exact, chosen)
+            found = kernel(query, attention.Seen.alone(key, value), chosen)
+            error = float((found.double() - wanted).abs().max())
             assert error < ROUNDING[dtype], (share, error)
+
+
+@pytest.mark.skipif(
+    torch.cuda.get_device_capability()[0] != 9 if torch.cuda.is_available() else True, reason="Hopper's"
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_hopper_has_its_own_kernel(dtype: torch.dtype) -> None:
+    kernel = attention._kernel(CUDA, dtype, 128, 128)
+    assert kernel is not None
+    assert kernel.__module__.endswith("attention_hopper")
+    for slabs, heads, windows in ((1, 1, 1), (3, 2, 5), (4, 12, 66)):
+        pool = [torch.randn((slabs + 2, heads, windows, 128, 128), device=CUDA).to(dtype) for _ in range(2)]
+        numbers = torch.randperm(slabs + 2, device=CUDA)[:slabs].to(torch.int32)
+        seen = attention.Seen(*pool, numbers)
+        query = torch.randn((heads, windows, 128, 128), device=CUDA).to(dtype)
+        chosen = torch.rand((heads, windows, slabs * windows), device=CUDA) < 0.4
+        chosen[0, 0] = False
+        wanted = attention.exact_attention(query.float(), attention.Seen(*(x.float() for x in pool), numbers), chosen)
+        error = float((kernel(query, seen, chosen).float() - wanted).abs().max())
+        assert error < ROUNDING[dtype], error
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -11,7 +11,8 @@ import torch
 from tests.unit.model_contract import check_contract, run
 from vsr_model.contract import Placement
 from vsr_model.errors import UnsupportedScale
-from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_windows
+from vsr_model.flashvsr.attention import Seen, from_windows, sparse_attention, to_windows
+from vsr_model.flashvsr.dit import Cache
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.noise import noise
 from vsr_model.flashvsr.pipeline import Pipeline
@@ -120,8 +121,7 @@ def test_tiles_that_wait_elsewhere_give_the_same_pictures(monkeypatch: pytest.Mo
     def move(self: Pipeline, device: torch.device) -> None:
         whole(self, device)
         moves.append(device.type)
-        cache = self._cache
-        held = [*cache.keys, *cache.values, *cache.means, *self._memory.last, *self._source, *self._waiting]
+        held = [*self._cache.pool, *self._memory.last, *self._source, *self._waiting]
         assert all(tensor.device == device for tensor in held)
 
     monkeypatch.setattr(Pipeline, "move", move)
@@ -186,13 +186,30 @@ def test_sparse_attention_is_dense_attention_over_what_was_chosen() -> None:
     query, key, value = (torch.randn((2, n, 128, 16), generator=generator) for n in (3, 5, 5))
     chosen = torch.rand((2, 3, 5), generator=generator) < 0.5
     chosen[1, 2] = False
-    out = sparse_attention(query, key, value, chosen)
+    out = sparse_attention(query, Seen.alone(key, value), chosen)
     mask = chosen.repeat_interleave(128, 1).repeat_interleave(128, 2)
     dense = torch.nn.functional.scaled_dot_product_attention(
         query.flatten(1, 2)[None], key.flatten(1, 2)[None], value.flatten(1, 2)[None], attn_mask=mask
     )[0].nan_to_num(0.0)
     assert torch.allclose(out.flatten(1, 2), dense, atol=1e-5)
     assert not out[1, 2].any()
+
+
+def test_all_layers_share_the_slab_that_is_being_made() -> None:
+    cache, layers, kept = Cache(), 5, 3
+    cache.make_room(torch.zeros(0), layers, kept, (2, 4, 128, 16))
+    assert [len(each) for each in cache.pool] == [layers * kept + 1] * 3
+    shown: list[list[int]] = [[] for _ in range(layers)]  # numbers of what each layer was given, in order
+    lies_in: dict[int, tuple[int, int]] = {}  # what each slab of the pool holds: layer and number
+    for slabs in (3, 1, 1, 1, 1, 1):
+        for layer, (written, seen) in enumerate(zip(*cache.turn_over(slabs), strict=True)):
+            for slab in written:
+                shown[layer].append(len(shown[layer]))
+                lies_in[slab] = (layer, shown[layer][-1])
+            wanted = shown[layer][-max(kept + 1, slabs) :]
+            assert [lies_in[slab] for slab in seen] == [(layer, number) for number in wanted]
+    with pytest.raises(ValueError, match="2 slabs at once do not fit"):
+        cache.turn_over(2)
 
 
 def test_a_stream_that_is_let_go_is_gone_at_once() -> None:

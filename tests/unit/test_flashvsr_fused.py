@@ -10,7 +10,7 @@ if torch.cuda.is_available():
     pytest.skip("compiled here: tests/gpu has these", allow_module_level=True)
 
 from vsr_model.flashvsr import attention_triton, fused, fused_triton
-from vsr_model.flashvsr.attention import exact_attention
+from vsr_model.flashvsr.attention import Seen
 from vsr_model.flashvsr.fused import Plain, Turned, check, steps_on
 from vsr_model.flashvsr.fused_triton import Fused
 
@@ -49,27 +49,19 @@ def test_the_threshold_of_more_scores_than_a_program_holds(scores: int, monkeypa
 
 @pytest.mark.parametrize(("heads", "queries", "keys"), [(1, 1, 1), (2, 5, 7), (3, 4, 33)])
 def test_lists_name_what_is_chosen_with_the_longest_first(heads: int, queries: int, keys: int) -> None:
-    chosen = torch.rand((heads, queries, keys)) < 0.5
-    list_EWW, count_P, order_P = attention_triton.listed(chosen)
+    """Three slabs are seen of five: a window's number is that of its slab, its head and its place there."""
+    slabs, n = torch.tensor([4, 0, 3], dtype=torch.int32), keys
+    pool = torch.arange(5 * heads * n).reshape(5, heads, n, 1, 1)
+    chosen = torch.rand((heads, queries, 3 * n)) < 0.5
+    list_EWW, count_P, order_P = attention_triton.listed(chosen, Seen(pool, pool, slabs))
+    numbers_EW = Seen(pool, pool, slabs).gathered()[0].flatten(1)
     assert torch.equal(count_P, chosen.sum(-1).flatten().int())
-    for lists, wanted, count in zip(list_EWW.flatten(0, 1), chosen.flatten(0, 1), count_P, strict=True):
-        assert lists[:count].tolist() == wanted.nonzero().flatten().tolist()
+    for head in range(heads):
+        for window in range(queries):
+            wanted = numbers_EW[head, chosen[head, window]].tolist()
+            assert list_EWW[head, window, : len(wanted)].tolist() == wanted
     assert sorted(order_P.tolist()) == list(range(heads * queries))
     assert count_P[order_P].tolist() == sorted(count_P.tolist(), reverse=True)
-
-
-def test_keys_in_a_ring_need_not_be_copied() -> None:
-    """A part of the slots, so that heads lie further apart than their windows are long."""
-    query = torch.randn((2, 2, 16, 16))
-    ring = torch.randn((2, 5, 2, 16, 16))
-    key, value = ring[:, :3, 0], ring[:, :3].flatten(1, 2)[:, 1::2]
-    keys = ring[:, :3].flatten(1, 2)
-    chosen = torch.rand((2, 2, 6)) < 0.6
-    found = attention_triton.sparse_attention(query, keys, keys, chosen)
-    assert float((found - exact_attention(query, keys, keys, chosen)).abs().max()) < 2e-6
-    chosen = torch.rand((2, 2, 3)) < 0.6
-    found = attention_triton.sparse_attention(query, key, value, chosen)
-    assert float((found - exact_attention(query, key, value, chosen)).abs().max()) < 2e-6
 
 
 def test_steps_that_do_not_work_on_a_device_are_not_used() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
 import torch
 
 from vsr_model.flashvsr import attention
-from vsr_model.flashvsr.attention import exact_attention
+from vsr_model.flashvsr.attention import Seen, exact_attention
 
 pytest.importorskip("triton", reason="no Triton for this system")
 if torch.cuda.is_available():
@@ -29,8 +32,8 @@ def test_it_is_the_exact_attention(heads: int, queries: int, keys: int, tokens: 
     query, key, value = drawn(heads, queries, keys, tokens, width)
     for share in (0.0, 0.5, 1.0):  # nothing, some and everything chosen
         chosen = torch.rand((heads, queries, keys)) < share
-        found = kernel.sparse_attention(query, key, value, chosen)
-        assert float((found - exact_attention(query, key, value, chosen)).abs().max()) < 2e-6
+        found = kernel.sparse_attention(query, Seen.alone(key, value), chosen)
+        assert float((found - exact_attention(query, Seen.alone(key, value), chosen)).abs().max()) < 2e-6
 
 
 def test_nothing_is_left_of_what_lay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +44,7 @@ def test_nothing_is_left_of_what_lay_in_memory(monkeypatch: pytest.MonkeyPatch) 
     chosen[:, :, 1] = False
     chosen[1, 2] = False
     key[:, 1] = value[:, 1] = torch.nan
-    found = kernel.sparse_attention(query, key, value, chosen)
+    found = kernel.sparse_attention(query, Seen.alone(key, value), chosen)
     assert torch.isfinite(found).all()
     assert not found[1, 2].any()
 
@@ -49,25 +52,38 @@ def test_nothing_is_left_of_what_lay_in_memory(monkeypatch: pytest.MonkeyPatch) 
 def test_large_scores_do_not_overflow() -> None:
     query, key, value = drawn(1, 2, 3, 16, 16)
     chosen = torch.ones((1, 2, 3), dtype=torch.bool)
-    found = kernel.sparse_attention(query * 300, key * 300, value, chosen)
-    wanted = exact_attention((query * 300).double(), (key * 300).double(), value.double(), chosen)
+    found = kernel.sparse_attention(query * 300, Seen.alone(key * 300, value), chosen)
+    wanted = exact_attention((query * 300).double(), Seen.alone((key * 300).double(), value.double()), chosen)
     assert float((found - wanted).abs().max()) < 1e-3
 
 
 def test_half_precision_is_as_near_as_it_can_be() -> None:
     query, key, value = (x.half() for x in drawn(1, 2, 3, 16, 32))
     chosen = torch.rand((1, 2, 3)) < 0.7
-    found = kernel.sparse_attention(query, key, value, chosen)
+    found = kernel.sparse_attention(query, Seen.alone(key, value), chosen)
     assert found.dtype == torch.float16
-    wanted = exact_attention(query.float(), key.float(), value.float(), chosen)
+    wanted = exact_attention(query.float(), Seen.alone(key.float(), value.float()), chosen)
     assert float((found.float() - wanted).abs().max()) < 5e-3
 
 
 def test_layouts_other_than_plain_ones_are_understood() -> None:
     query, key, value = (x.transpose(0, 1) for x in drawn(3, 2, 2, 16, 16))
     chosen = torch.rand((2, 3, 3)) < 0.7
-    found = kernel.sparse_attention(query, key, value, chosen)
-    assert float((found - exact_attention(query, key, value, chosen)).abs().max()) < 2e-6
+    found = kernel.sparse_attention(query, Seen.alone(key, value), chosen)
+    assert float((found - exact_attention(query, Seen.alone(key, value), chosen)).abs().max()) < 2e-6
+
+
+def test_slabs_may_lie_anywhere_in_the_pool() -> None:
+    """And what lies in the others is never touched."""
+    pool = [torch.randn((5, 2, 3, 16, 16)) for _ in range(2)]
+    for each in pool:
+        each[[0, 3]] = torch.nan
+    seen = Seen(*pool, torch.tensor([4, 1, 2], dtype=torch.int32))
+    (query,) = drawn(2, 3, 1, 16, 16)[:1]
+    chosen = torch.rand((2, 3, 9)) < 0.6
+    found = kernel.sparse_attention(query, seen, chosen)
+    in_order = [torch.cat([each[slab] for slab in (4, 1, 2)], dim=1) for each in pool]
+    assert float((found - exact_attention(query, Seen.alone(*in_order), chosen)).abs().max()) < 2e-6
 
 
 def test_a_kernel_that_does_not_work_on_a_device_is_not_used() -> None:
@@ -77,3 +93,35 @@ def test_a_kernel_that_does_not_work_on_a_device_is_not_used() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert attention._kernel(torch.device("cpu"), torch.float32, 16, 16) is None
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon._runtime import GluonASTSource
+from vsr_model.flashvsr.attention_hopper import attend
+
+tile = f"tensordesc<{{dtype}}[128, 128],{gl.NVMMASharedLayout(128, 16, 2)!r}>"
+kinds = dict.fromkeys(("query", "key", "value"), tile) | dict.fromkeys(("count", "windows", "order"), "*i32")
+kinds |= {"out": "*{dtype}", "keys": "i32", "scale": "fp32"}
+sizes = {"L": 128, "D": 128, "STAGES": 2, "HALF_REGISTERS": 240, "FETCH_REGISTERS": 24}
+names = attend.arg_names
+for dtype in ("bf16", "fp16"):
+    signature = {name: kinds.get(name, "constexpr").replace("{dtype}", dtype) for name in names}
+    source = GluonASTSource(attend, signature, {(names.index(name),): size for name, size in sizes.items()})
+    made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_warps": 4})
+    print(made.metadata.shared, made.asm["ptx"].count("wgmma.mma_async"))
+"""
+
+
+def test_the_kernel_for_hopper_compiles_and_fits() -> None:
+    """What it computes is tried on the GPU, before it is trusted and in tests/gpu; compiling needs none."""
+    env = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    ran = subprocess.run([sys.executable, "-c", COMPILE], env=env, capture_output=True, text=True, timeout=250)
+    assert ran.returncode == 0, ran.stderr
+    lines = [tuple(map(int, line.split())) for line in ran.stdout.splitlines()]
+    assert len(lines) == 2
+    for shared, products in lines:
+        assert shared <= 227 * 1024  # what a program may have there
+        assert products == 64  # of both halves: the first scores, scores and sums in the loop, the last sum

@@ -4,17 +4,18 @@ After arXiv 2510.12747, section 3.3, as the published code does it. Two latent f
 see key windows within `local_range` of it in the picture, in its own slab and the cached ones. Of all allowed pairs
 of a query slab the most promising share is kept, by a softmax over window means. The choice is made for each head.
 
-`sparse_attention` is the one place that computes it, by a kernel on GPUs where that has proven itself against
-`exact_attention`, which computes it window by window anywhere.
+`sparse_attention` is the one place that computes it, by the fastest kernel for a GPU that has proven itself there
+against `exact_attention`, which computes it window by window anywhere.
 
 Shape suffixes: N tokens, E heads, D head width, W windows (Wq of queries, Wk of keys), L = 128 tokens of a window,
-n windows of one slab, R slabs of all heads, M pairs of windows of a slab.
+n windows of one slab, s slabs that are seen, S of a pool, R slabs of all heads, M pairs of windows of a slab.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -24,8 +25,36 @@ from vsr_model.flashvsr.trial import agree, works
 WINDOW = (2, 8, 8)  # latent frames, token rows, token columns
 WINDOW_TOKENS = math.prod(WINDOW)
 
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 KthLargest = Callable[[torch.Tensor, int], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What queries may look at: slabs of keys and values that lie anywhere in a pool.
+
+    Attributes:
+        keys_SEnLD, values_SEnLD: the pool, dense.
+        slabs_s: numbers of its slabs, int32: key window w is window w % n of slab number `slabs_s[w // n]`.
+    """
+
+    keys_SEnLD: torch.Tensor
+    values_SEnLD: torch.Tensor
+    slabs_s: torch.Tensor
+
+    @classmethod
+    def alone(cls, key_EWLD: torch.Tensor, value_EWLD: torch.Tensor) -> Seen:
+        """Keys and values of a single slab that is a pool of its own."""
+        slabs_s = torch.zeros(1, dtype=torch.int32, device=key_EWLD.device)
+        return cls(key_EWLD[None].contiguous(), value_EWLD[None].contiguous(), slabs_s)
+
+    def gathered(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of all that is seen, [E, Wk, L, D] each; copies."""
+        slabs_s = self.slabs_s.long()
+        key_EWLD, value_EWLD = (x[slabs_s].transpose(0, 1).flatten(1, 2) for x in (self.keys_SEnLD, self.values_SEnLD))
+        return key_EWLD, value_EWLD
+
+
+Attend = Callable[[torch.Tensor, Seen, torch.Tensor], torch.Tensor]
 
 
 def to_windows(x_NED: torch.Tensor, times: int, height: int, width: int) -> torch.Tensor:
@@ -95,19 +124,16 @@ def choose_windows(
     return (share_RM > kth_largest(share_RM, kept + 1)).reshape(heads, queries, keys)
 
 
-def sparse_attention(
-    query_EWLD: torch.Tensor, key_EWLD: torch.Tensor, value_EWLD: torch.Tensor, chosen_EWW: torch.Tensor
-) -> torch.Tensor:
+def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
     """Attention of each query window to the tokens of the key windows chosen for it; zeros where there are none."""
     attend = _kernel(query_EWLD.device, query_EWLD.dtype, *query_EWLD.shape[2:]) or exact_attention
-    return attend(query_EWLD, key_EWLD, value_EWLD, chosen_EWW)
+    return attend(query_EWLD, seen, chosen_EWW)
 
 
-def exact_attention(
-    query_EWLD: torch.Tensor, key_EWLD: torch.Tensor, value_EWLD: torch.Tensor, chosen_EWW: torch.Tensor
-) -> torch.Tensor:
+def exact_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
     """What `sparse_attention` promises, window by window."""
     heads, queries, _, head_width = query_EWLD.shape
+    key_EWLD, value_EWLD = seen.gathered()
     out_EWLD = torch.zeros_like(query_EWLD)
     for head in range(heads):
         for window in range(queries):
@@ -123,22 +149,49 @@ def exact_attention(
 
 @lru_cache(maxsize=8)
 def _kernel(device: torch.device, dtype: torch.dtype, tokens: int, head_width: int) -> Attend | None:
-    """The kernel for a device, if it runs there and computes what it should."""
+    """The fastest kernel for a device that runs there and computes what it should."""
     if device.type != "cuda":
         return None
-    made: list[Attend] = []
+    kernels = {"the attention kernel is": _for_any}
+    halves = dtype.itemsize == 2 and (tokens, head_width) == (128, 128)
+    if halves and torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] == 9:
+        kernels = {"the attention kernel for Hopper is": _for_hopper} | kernels
+    for what, kernel in kernels.items():
+        made: list[Attend] = []
 
-    def prove() -> None:
-        from vsr_model.flashvsr.attention_triton import sparse_attention as kernel
+        def prove(kernel: Callable[[], Attend] = kernel, made: list[Attend] = made) -> None:
+            made.append(kernel())
+            check(made[0], device, dtype, tokens, head_width)
 
-        made.append(kernel)
-        generator = torch.Generator(device).manual_seed(0)
-        size = (tokens, head_width)
-        drawn = (torch.randn((2, n, *size), generator=generator, device=device) for n in (3, 5, 5))
-        query, key, value = (x.to(dtype) for x in drawn)
-        chosen = torch.rand((2, 3, 5), generator=generator, device=device) < 0.5
-        chosen[0, 0], chosen[1, 2] = True, False
-        wanted = exact_attention(query.float(), key.float(), value.float(), chosen)
-        agree("its result", kernel(query, key, value, chosen), wanted, dtype)
+        if works(what, device, prove):
+            return made[0]
+    return None
 
-    return made[0] if works("the attention kernel is", device, prove) else None
+
+def _for_hopper() -> Attend:
+    from vsr_model.flashvsr.attention_hopper import sparse_attention as kernel
+
+    return kernel
+
+
+def _for_any() -> Attend:
+    from vsr_model.flashvsr.attention_triton import sparse_attention as kernel
+
+    return kernel
+
+
+def check(attend: Attend, device: torch.device, dtype: torch.dtype, tokens: int, head_width: int) -> None:
+    """Compare a kernel with `exact_attention` on fresh noise.
+
+    Raises:
+        ArithmeticError: they differ by more than rounding explains.
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    size = (2, 3, tokens, head_width)
+    drawn = [torch.randn((n, *size), generator=generator, device=device).to(dtype) for n in (4, 4)]
+    query = torch.randn(size, generator=generator, device=device).to(dtype)
+    slabs = torch.tensor([3, 0], dtype=torch.int32, device=device)
+    chosen = torch.rand((2, 3, 6), generator=generator, device=device) < 0.5
+    chosen[0, 0], chosen[1, 2] = True, False
+    exact = exact_attention(query.float(), Seen(drawn[0].float(), drawn[1].float(), slabs), chosen)
+    agree("its result", attend(query, Seen(drawn[0], drawn[1], slabs), chosen), exact, dtype)

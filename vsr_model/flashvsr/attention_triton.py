@@ -6,8 +6,8 @@ float32, in powers of two.
 
 Exact: what it computes is `attention.sparse_attention` but for the order of sums. Knows nothing of who chose.
 
-Shape suffixes: E heads, W windows (Wq of queries, Wk of keys), P = E * Wq places, L tokens of a window, K of them at a
-time, D head width, B a block, which a row is padded to.
+Shape suffixes: E heads, W windows (Wq of queries, Wk of keys), P = E * Wq places, s slabs that are seen, S of the pool,
+n windows of one, L tokens of a window, K of them at a time, D head width, B a block, which a row is padded to.
 """
 
 from __future__ import annotations
@@ -18,54 +18,58 @@ import torch
 import triton
 import triton.language as tl
 
-_LOG2_E = math.log2(math.e)
+from vsr_model.flashvsr.attention import Seen
+
+LOG2_E = math.log2(math.e)
 _KEYS = 64  # of a window, looked at together: more would not fit beside the sums in a program's registers
 
 
-def sparse_attention(
-    query_EWLD: torch.Tensor, key_EWLD: torch.Tensor, value_EWLD: torch.Tensor, chosen_EWW: torch.Tensor
-) -> torch.Tensor:
+def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
     """See `attention.sparse_attention`; half or single precision, L and D powers of two from 16 on."""
     heads, queries, tokens, width = query_EWLD.shape
-    keys = key_EWLD.shape[1]
     query_EWLD = query_EWLD.contiguous()
-    key_EWLD, value_EWLD = (x if x[0].is_contiguous() else x.contiguous() for x in (key_EWLD, value_EWLD))
     out_EWLD = torch.empty_like(query_EWLD)
-    list_EWW, count_P, order_P = listed(chosen_EWW)
+    list_EWW, count_P, order_P = listed(chosen_EWW, seen)
     # Two stages of keys and values in single precision are more than shared memory holds.
     stages = 1 if query_EWLD.dtype == torch.float32 else 2
     _attend[(heads * queries,)](
-        query_EWLD, key_EWLD, value_EWLD, out_EWLD, count_P, list_EWW, order_P, queries, keys,
-        key_EWLD.stride(0), value_EWLD.stride(0), _LOG2_E / math.sqrt(width),
-        L=tokens, K=min(_KEYS, tokens), D=width, num_warps=4, num_stages=stages,
+        query_EWLD, seen.keys_SEnLD, seen.values_SEnLD, out_EWLD, count_P, list_EWW, order_P, chosen_EWW.shape[2],
+        LOG2_E / math.sqrt(width), L=tokens, K=min(_KEYS, tokens), D=width, num_warps=4, num_stages=stages,
     )  # fmt: skip
     return out_EWLD
 
 
-def listed(chosen_EWW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def listed(chosen_EWW: torch.Tensor, seen: Seen) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The choice as lists, made on the device.
 
     Returns:
-        Chosen key windows of each query window in front of [E, Wq, Wk], how many they are [P], and the places head *
-        Wq + window with the longest lists first [P]; int32.
+        For each query window the chosen key windows in front of [E, Wq, Wk], by their numbers in the whole pool; how
+        many they are [P]; and the places head * Wq + window with the longest lists first [P]; int32.
     """
     heads, queries, keys = chosen_EWW.shape
     places = heads * queries
     list_EWW = torch.empty(chosen_EWW.shape, dtype=torch.int32, device=chosen_EWW.device)
     count_P, order_P = (torch.empty(places, dtype=torch.int32, device=chosen_EWW.device) for _ in range(2))
-    _list[(places,)](chosen_EWW.contiguous(), list_EWW, count_P, keys, B=triton.next_power_of_2(keys))
+    _list[(places,)](
+        chosen_EWW.contiguous(), seen.slabs_s, list_EWW, count_P, queries, keys, heads, seen.keys_SEnLD.shape[2],
+        B=triton.next_power_of_2(keys),
+    )  # fmt: skip
     _rank[(places,)](count_P, order_P, places, B=triton.next_power_of_2(places))
     return list_EWW, count_P, order_P
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _list(chosen, windows, count, keys, B: tl.constexpr):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    start = tl.program_id(0).to(tl.int64) * keys
+def _list(  # type: ignore[no-untyped-def]
+    chosen, slabs, windows, count, queries, keys, heads, n, B: tl.constexpr
+):  # pragma: no cover - compiled
+    place = tl.program_id(0)
+    start = place.to(tl.int64) * keys
     at_B = tl.arange(0, B)
     chosen_B = tl.load(chosen + start + at_B, at_B < keys, 0).to(tl.int32)
-    place_B = tl.cumsum(chosen_B, 0) - chosen_B
-    tl.store(windows + start + place_B, at_B, chosen_B != 0)
-    tl.store(count + tl.program_id(0), tl.sum(chosen_B, 0))
+    before_B = tl.cumsum(chosen_B, 0) - chosen_B
+    slab_B = tl.load(slabs + at_B // n, at_B < keys, 0)
+    tl.store(windows + start + before_B, (slab_B * heads + place // queries) * n + at_B % n, chosen_B != 0)
+    tl.store(count + place, tl.sum(chosen_B, 0))
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -80,19 +84,16 @@ def _rank(count, order, places, B: tl.constexpr):  # type: ignore[no-untyped-def
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _attend(  # type: ignore[no-untyped-def]
-    query, key, value, out, count, windows, order, queries, keys, key_stride, value_stride, scale,
-    L: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
+    query, key, value, out, count, windows, order, keys, scale, L: tl.constexpr, K: tl.constexpr,
+    D: tl.constexpr,
 ):  # pragma: no cover - compiled  # fmt: skip
-    place = tl.load(order + tl.program_id(0))  # head * queries + window
-    head = (place // queries).to(tl.int64)
+    place = tl.load(order + tl.program_id(0))
     wanted = tl.load(count + place)
     row_L, row_K, at_D = tl.arange(0, L), tl.arange(0, K), tl.arange(0, D)
     tile_LD = row_L[:, None] * D + at_D[None, :]
     tile_KD = row_K[:, None] * D + at_D[None, :]
     tile_DK = at_D[:, None] + row_K[None, :] * D
     q_LD = tl.load(query + place.to(tl.int64) * (L * D) + tile_LD)
-    key += head * key_stride
-    value += head * value_stride
     windows += place.to(tl.int64) * keys
     sum_LD = tl.zeros((L, D), tl.float32)
     weight_L = tl.zeros((L,), tl.float32)

@@ -4,7 +4,8 @@ Wan2.1-T2V-1.3B made causal: a chunk of latents attends to itself and to cached 
 (see `attention`). One step from pure noise, so the time embedding and the text's keys and values are constants.
 
 Shape suffixes: N tokens, C width, E heads, D head width, P complex pairs, M text tokens, t latent frames, H and W rows
-and columns of a latent, W windows, L tokens of a window, S six modulations.
+and columns of a latent, W windows, n of them in a slab, L tokens of a window, S slabs of the pool (six modulations
+where no window is near).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import nn
 from vsr_model.flashvsr.attention import (
     WINDOW,
     WINDOW_TOKENS,
+    Seen,
     choose_windows,
     from_windows,
     local_mask,
@@ -98,42 +100,60 @@ class Chunk:
         grid: latents, rows and columns of tokens.
         turn_NP2: cosine and sine of each pair's rotation.
         near_nn: see `attention.local_mask`.
-        slot, slabs: the first slot of the cache's rings that its slabs take, and their number.
-        seen: slots that hold slabs by then.
+        written: the slabs of the pool that each layer writes.
+        seen_Ks: those that each of the K layers looks at, from the oldest, int32.
     """
 
     grid: tuple[int, int, int]
     turn_NP2: torch.Tensor
     near_nn: torch.Tensor
-    slot: int
-    slabs: int
-    seen: int
+    written: list[list[int]]
+    seen_Ks: torch.Tensor
 
 
 @dataclass
 class Cache:
-    """Keys and values of the latest slabs in rings, layer by layer; empty before the first chunk.
+    """Keys and values of the latest slabs of all layers, in one pool; empty before the first chunk.
+
+    A layer writes what is new into slabs that are free, and those that it lets go are the next layer's to write: one
+    slab for what is being made serves all layers.
 
     Attributes:
-        keys, values: [E, slots, n, L, D] each; a slab's slot is its number modulo the slots.
-        means: of the keys over the tokens of each window, [E, slots, n, D].
-        slabs: written so far.
+        pool: keys and values [S, E, n, L, D] and the means of the keys over the tokens of each window [S, E, n, D].
+        held: slabs of each layer, from the oldest.
+        free: slabs that nobody holds.
+        kept: how many a layer holds when its attention is computed.
     """
 
-    keys: list[torch.Tensor] = field(default_factory=list)
-    values: list[torch.Tensor] = field(default_factory=list)
-    means: list[torch.Tensor] = field(default_factory=list)
-    slabs: int = 0
+    pool: list[torch.Tensor] = field(default_factory=list)
+    held: list[list[int]] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)
+    kept: int = 0
 
-    def make_room(self, like: torch.Tensor, layers: int, shape: tuple[int, int, int, int, int]) -> None:
-        """Before the first chunk: rings of `shape` in the type and place of `like`."""
-        self.keys, self.values = ([like.new_empty(shape) for _ in range(layers)] for _ in range(2))
-        self.means = [like.new_empty((*shape[:3], shape[4])) for _ in range(layers)]
+    def make_room(self, like: torch.Tensor, layers: int, kept: int, shape: tuple[int, int, int, int]) -> None:
+        """Before the first chunk: slabs of `shape`, [E, n, L, D], in the type and place of `like`."""
+        size = layers * kept + 1
+        self.pool = [like.new_empty((size, *each)) for each in (shape, shape, (*shape[:2], shape[3]))]
+        self.held = [[] for _ in range(layers)]
+        self.free, self.kept = list(range(size)), kept
 
-    def order(self) -> list[int]:
-        """Slots from the oldest slab that is kept to the latest."""
-        slots = self.keys[0].shape[1]
-        return [slab % slots for slab in range(max(0, self.slabs - slots), self.slabs)]
+    def turn_over(self, slabs: int) -> tuple[list[list[int]], list[list[int]]]:
+        """Room for so many new slabs in each layer: which it writes, and all that it sees, from the oldest.
+
+        Raises:
+            ValueError: there are not so many free ones.
+        """
+        written, seen = [], []
+        for held in self.held:
+            if slabs > len(self.free):
+                raise ValueError(f"{slabs} slabs at once do not fit into a cache with {len(self.free)} free ones")
+            written.append([self.free.pop() for _ in range(slabs)])
+            held += written[-1]
+            seen.append(list(held))
+            gone = max(0, len(held) - self.kept)
+            self.free += held[:gone]
+            del held[:gone]
+        return written, seen
 
 
 class RmsNorm(nn.Module):
@@ -178,20 +198,25 @@ class Block(nn.Module):
     def look_around(
         self, y_NC: torch.Tensor, at: Chunk, layer: int, cache: Cache, steps: Steps, keep_ratio: float
     ) -> torch.Tensor:
-        """Sparse self-attention over the cache; what this chunk adds to it is written into its ring."""
-        attention, slots = self.self_attn, slice(at.slot, at.slot + at.slabs)
-        key_EWLD, value_EWLD = (ring[layer][:, slots].flatten(1, 2) for ring in (cache.keys, cache.values))
-        to = Turned(
-            attention.norm_q.weight, attention.norm_k.weight, at.turn_NP2, at.grid, key_EWLD, value_EWLD
-        )  # fmt: skip
-        query_EWLD = steps.windows(attention.q(y_NC), attention.k(y_NC), attention.v(y_NC), to)
-        means_EsnD = cache.means[layer][:, slots]
-        means_EsnD.copy_(key_EWLD.mean(2).view_as(means_EsnD))
-        keys_EWLD, values_EWLD, means_EWD = (
-            ring[layer][:, : at.seen].flatten(1, 2) for ring in (cache.keys, cache.values, cache.means)
-        )
+        """Sparse self-attention over the cache; what this chunk adds to it is written into its pool."""
+        attention = self.self_attn
+        keys_SEnLD, values_SEnLD, means_SEnD = cache.pool
+        query_NC, key_NC, value_NC = attention.q(y_NC), attention.k(y_NC), attention.v(y_NC)
+        tokens = len(y_NC) // len(at.written[layer])
+        queries = []
+        for n, slab in enumerate(at.written[layer]):
+            part = slice(n * tokens, (n + 1) * tokens)
+            to = Turned(
+                attention.norm_q.weight, attention.norm_k.weight, at.turn_NP2[part], (WINDOW[0], *at.grid[1:]),
+                keys_SEnLD[slab], values_SEnLD[slab],
+            )  # fmt: skip
+            queries.append(steps.windows(query_NC[part], key_NC[part], value_NC[part], to))
+            torch.mean(keys_SEnLD[slab], 2, out=means_SEnD[slab])
+        query_EWLD = queries[0] if len(queries) == 1 else torch.cat(queries, dim=1)
+        seen = Seen(keys_SEnLD, values_SEnLD, at.seen_Ks[layer])
+        means_EWD = means_SEnD.index_select(0, seen.slabs_s).transpose(0, 1).flatten(1, 2)
         chosen_EWW = choose_windows(query_EWLD.mean(2), means_EWD, at.near_nn, keep_ratio, steps.kth_largest)
-        seen_EWLD = sparse_attention(query_EWLD, keys_EWLD, values_EWLD, chosen_EWW)
+        seen_EWLD = sparse_attention(query_EWLD, seen, chosen_EWW)
         out_NC: torch.Tensor = attention.o(from_windows(seen_EWLD, *at.grid))
         return out_NC
 
@@ -297,7 +322,6 @@ class Dit(nn.Module):
             y_NC = steps.add_norm(x_NC, y_NC, None, layer.ffn_scale_1C, layer.ffn_shift_1C)
             y_NC = block.feed_forward(y_NC, steps)
             y_NC = steps.add_norm(x_NC, y_NC, layer.ffn_gate_1C, *norms[n + 1])
-        cache.slabs += at.slabs
         return self._unpatch(self.head(y_NC), at.grid)
 
     def _place(self, noise_CtHW: torch.Tensor, first_time: int, sparsity: Sparsity, cache: Cache) -> Chunk:
@@ -306,19 +330,17 @@ class Dit(nn.Module):
         device, head_width = noise_CtHW.device, self.shape.width // self.shape.heads
         near_nn = local_mask(height // WINDOW[1], width // WINDOW[2], sparsity.local_range, device)
         slabs = times // WINDOW[0]
-        if not cache.slabs:
-            # As many as are kept, and one that is being made; the first chunk has several.
-            slots = max(sparsity.kv_slabs + 1, slabs)
-            cache.make_room(
-                noise_CtHW, self.shape.layers, (self.shape.heads, slots, len(near_nn), WINDOW_TOKENS, head_width)
-            )
-        slots = cache.keys[0].shape[1]
-        slot = cache.slabs % slots
-        if slot + slabs > slots:
-            raise ValueError(f"{slabs} slabs do not fit into {slots} slots from {slot}")
+        if not cache.pool:
+            # The first chunk, of several slabs, is seen with as many as it has from then on.
+            kept = max(sparsity.kv_slabs, slabs - 1)
+            shape = (self.shape.heads, len(near_nn), WINDOW_TOKENS, head_width)
+            cache.make_room(noise_CtHW, self.shape.layers, kept, shape)
         turn_NP2 = as_real(rotations(first_time, times, height, width, head_width, device))
-        seen = min(cache.slabs + slabs, slots)
-        return Chunk((times, height, width), turn_NP2, near_nn, slot, slabs, seen)
+        written, seen = cache.turn_over(slabs)
+        seen_Ks = torch.tensor(seen, dtype=torch.int32)
+        if device.type == "cuda":  # from pinned memory, so that nobody waits for the device
+            seen_Ks = seen_Ks.pin_memory().to(device, non_blocking=True)
+        return Chunk((times, height, width), turn_NP2, near_nn, written, seen_Ks)
 
     def _unpatch(self, x_NV: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
         times, height, width = grid

@@ -131,8 +131,7 @@ class Pipeline:
         for name in ("first_CThw", "second_CThw"):
             held = getattr(history, name)
             setattr(history, name, held if held is None else held.to(device))
-        remembered = (self._cache.keys, self._cache.values, self._cache.means, self._memory.last)
-        for tensors in (*remembered, self._waiting, self._source, self._tokens):
+        for tensors in (self._cache.pool, self._memory.last, self._waiting, self._source, self._tokens):
             tensors[:] = [tensor.to(device) for tensor in tensors]
 
     def _take(self, frame_31HW: torch.Tensor) -> list[torch.Tensor]:
