@@ -2,10 +2,10 @@
 
 # No postponed annotations: a deployed flow goes to its process without the names that only annotations speak of.
 
+import json
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
@@ -15,6 +15,7 @@ from flows.references import needed_shards
 from flows.request import Cleaning, Rerun
 from flows.rerun import again
 from flows.run import RunFiles, list_runs, new_run_id
+from flows.surfaces import put
 from tasks.clean import find_waste, remove_waste
 from tasks.errors import UsageError
 from tasks.store import Store
@@ -56,7 +57,7 @@ def remaster_clean(cleaning: Cleaning) -> State[Any]:
     names = (*waste.shards, *waste.replaced, *waste.temporaries)
     if names:
         rows = [{"file": store.uri(name), "bytes": waste.sizes[name]} for name in names[:_SHOWN]]
-        create_table_artifact(rows, key="clean", description=f"{len(names)} files, {waste.bytes:,} bytes")
+        put("table", "clean", json.dumps(rows), f"{len(names)} files, {waste.bytes:,} bytes")
     if not cleaning.yes or not names:
         return Completed(message=f"{len(names)} files, {waste.bytes:,} bytes can go; nothing was removed")
     removed = remove_waste(store, waste, lambda: needed_shards(store, cleaning.cut_off))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,17 @@ class Server:
     def find(self, kind: str, **query: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._client.post(f"/{kind}/filter", json=query).raise_for_status().json()
         return found
+
+    def events(self, name: str, wanted: int, **about: Any) -> list[dict[str, Any]]:
+        """Events of this name, once there are so many: they arrive a moment after what they tell of."""
+        query = {"filter": {"event": {"name": [name]}, **about}}
+        deadline = time.monotonic() + 60
+        while True:
+            found: list[dict[str, Any]]
+            found = self._client.post("/events/filter", json=query).raise_for_status().json()["events"]
+            if len(found) >= wanted or time.monotonic() > deadline:
+                return found
+            time.sleep(0.3)
 
     def library_run(self, run_id: str) -> dict[str, Any]:
         (found,) = self.find("flow_runs", flow_runs={"name": {"any_": [run_id]}})
@@ -98,7 +112,19 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     artifacts = {a["key"]: a for a in server.find("artifacts", limit=200)}
     (table,) = [a for key, a in artifacts.items() if key == f"run-{runs[0]}"]
     assert table["type"] == "table"
-    assert "dog.mp4" in table["data"]
+    (row,) = json.loads(table["data"])
+    assert (row["title"], row["state"], row["frames"]) == ("dog.mp4", "done", 25)
+    assert (row["shards made"], row["shards cached"]) == (3, 0)
+    again = json.loads(artifacts[f"run-{runs[1]}"]["data"])[0]
+    assert (again["shards made"], again["shards cached"]) == (0, 3)
+    total = artifacts[f"run-{runs[0]}-progress"]
+    assert total["data"] == 100.0
+    assert total["description"].startswith("1/1 titles  25 frames")
+    assert total["flow_run_id"] == server.library_run(runs[0])["id"]
+    links = artifacts[f"run-{runs[0]}-links"]
+    assert links["type"] == "markdown"
+    for shown in (f"/runs/{runs[0]}/report.html>)", f"[dog.mp4](<{Path(row['master']).as_uri()}>)"):
+        assert shown in links["data"]
     kinds = {key.split("-")[0]: a for key, a in artifacts.items() if a["description"] and "dog.mp4" in a["description"]}
     assert kinds["progress"]["type"] == "progress"
     assert kinds["progress"]["data"] == 100.0
@@ -107,6 +133,37 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     picture = kinds["preview"]["data"]
     assert kinds["preview"]["type"] == "image"
     assert base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))[:3] == b"\xff\xd8\xff"
+
+
+def test_what_happened_is_in_the_feed_by_names_that_last(server: Server, runs: tuple[str, str], library: Path) -> None:
+    finished = server.events("remaster.title.finished", 2, resource={"id": [f"remaster.title.{library}/dog.mp4"]})
+    by_run = {event["payload"]["run"]: event for event in finished}
+    assert set(by_run) == set(runs)
+    for run in runs:
+        event = by_run[run]
+        assert event["resource"]["remaster.state"] == event["payload"]["state"] == "done"
+        assert event["payload"]["master"].endswith("/dog.mp4")
+        related = {r["prefect.resource.role"]: r["prefect.resource.name"] for r in event["related"]}
+        assert (related["flow"], related["flow-run"]) == ("remaster title", "dog.mp4")
+    ended = server.events("remaster.run.finished", 2, resource={"id": [f"remaster.library.{library}"]})
+    assert {event["payload"]["run"] for event in ended} == set(runs)
+    assert {event["payload"]["message"] for event in ended} == {"1 of 1 titles done"}
+
+
+def test_the_master_is_an_asset_that_comes_from_its_source(
+    server: Server, runs: tuple[str, str], library: Path
+) -> None:
+    # Once: the second run made nothing.
+    (made,) = server.events("prefect.asset.materialization.succeeded", 1, related={"id": [f"file://{library}/dog.mp4"]})
+    resource, related = made["resource"], {each["prefect.resource.role"]: each for each in made["related"]}
+    master = Path(made["resource"]["prefect.asset.url"].removeprefix("file://"))
+    assert resource["prefect.resource.id"] == f"file://{master}"
+    assert resource["prefect.resource.name"] == "dog.mp4"
+    assert related["asset"]["prefect.resource.id"] == f"file://{library}/dog.mp4"
+    assert related["asset-materialized-by"]["prefect.resource.id"] == "remaster"
+    assert made["payload"]["sha256"] == hashlib.sha256(master.read_bytes()).hexdigest()
+    assert made["payload"]["frames"] == 25
+    assert made["payload"]["run"] == runs[0]
 
 
 def test_a_titles_flow_runs_alone_in_another_process(
