@@ -54,7 +54,10 @@ def run_finished(run: Run, verdict: Verdict) -> None:
 
 
 def _place(run: Run, name: str) -> str:
-    return f"{run.library.rstrip('/')}/{name}"
+    folder, _, leaf = run.library.rstrip("/").rpartition("/")
+    # A library may be a single file; its title is called as in a run of the folder.
+    root = folder if name == leaf or name.startswith(f"{leaf} [") else run.library.rstrip("/")
+    return f"{root}/{name}"
 
 
 def _emit(

@@ -24,6 +24,8 @@ from prefect.utilities.context import get_task_and_flow_run_ids
 
 from flows.progress import Progress, Share
 from flows.run import Outcome, Run, Verdict
+from tasks.comparison import Comparison
+from tasks.pages import data_uri
 from tasks.records import CheckResult, Title
 
 _LOG = logging.getLogger("remaster.surfaces")
@@ -197,6 +199,16 @@ def show_results(run: Run, outcomes: list[Outcome], verdict: Verdict, report: st
     )
     page = f"{link('Report', report)}\n\n| title | state | master |\n|---|---|---|\n{masters}"
     put("markdown", f"{key}-links", page, "report and masters")
+
+
+def show_preview(found: Comparison, picture: bytes, page: str) -> None:
+    """What networks made of a part of a title, and where the page to choose on is."""
+    rows = [f"| {each.model} | {each.rate:.1f} | {each.fidelity:.1f} |" for each in found.candidates if each.rate]
+    rows += [f"| {cell(model)} | {cell(why)} | |" for model, why in found.left_out]
+    table = "\n".join(["| network | frames of this part a second | lowest PSNR in dB |", "|---|---|---|", *rows])
+    put("markdown", "preview", f"{link('Page to choose on', page)}\n\n{table}", found.title)
+    names = ", ".join(each.model for each in found.candidates)
+    put("image", "preview-picture", data_uri(picture), f"{found.title}, from left to right: {names}")
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from flows.watchdog import NAME, watch
 from tests.clips import Clip, make
 from tests.conftest import REPOSITORY, Remaster
 from tests.contract import assert_keeps
+from tests.feed import events
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--set", "retry.delay=0.1")
 
@@ -35,17 +35,6 @@ class Server:
     def find(self, kind: str, **query: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._client.post(f"/{kind}/filter", json=query).raise_for_status().json()
         return found
-
-    def events(self, name: str, wanted: int, **about: Any) -> list[dict[str, Any]]:
-        """Events of this name, once there are so many: they arrive a moment after what they tell of."""
-        query = {"filter": {"event": {"name": [name]}, **about}}
-        deadline = time.monotonic() + 60
-        while True:
-            found: list[dict[str, Any]]
-            found = self._client.post("/events/filter", json=query).raise_for_status().json()["events"]
-            if len(found) >= wanted or time.monotonic() > deadline:
-                return found
-            time.sleep(0.3)
 
     def library_run(self, run_id: str) -> dict[str, Any]:
         (found,) = self.find("flow_runs", flow_runs={"name": {"any_": [run_id]}})
@@ -135,8 +124,10 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     assert base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))[:3] == b"\xff\xd8\xff"
 
 
-def test_what_happened_is_in_the_feed_by_names_that_last(server: Server, runs: tuple[str, str], library: Path) -> None:
-    finished = server.events("remaster.title.finished", 2, resource={"id": [f"remaster.title.{library}/dog.mp4"]})
+def test_what_happened_is_in_the_feed_by_names_that_last(
+    prefect_api: str, runs: tuple[str, str], library: Path
+) -> None:
+    finished = events(prefect_api, "remaster.title.finished", 2, resource={"id": [f"remaster.title.{library}/dog.mp4"]})
     by_run = {event["payload"]["run"]: event for event in finished}
     assert set(by_run) == set(runs)
     for run in runs:
@@ -145,16 +136,18 @@ def test_what_happened_is_in_the_feed_by_names_that_last(server: Server, runs: t
         assert event["payload"]["master"].endswith("/dog.mp4")
         related = {r["prefect.resource.role"]: r["prefect.resource.name"] for r in event["related"]}
         assert (related["flow"], related["flow-run"]) == ("remaster title", "dog.mp4")
-    ended = server.events("remaster.run.finished", 2, resource={"id": [f"remaster.library.{library}"]})
+    ended = events(prefect_api, "remaster.run.finished", 2, resource={"id": [f"remaster.library.{library}"]})
     assert {event["payload"]["run"] for event in ended} == set(runs)
     assert {event["payload"]["message"] for event in ended} == {"1 of 1 titles done"}
 
 
 def test_the_master_is_an_asset_that_comes_from_its_source(
-    server: Server, runs: tuple[str, str], library: Path
+    prefect_api: str, runs: tuple[str, str], library: Path
 ) -> None:
     # Once: the second run made nothing.
-    (made,) = server.events("prefect.asset.materialization.succeeded", 1, related={"id": [f"file://{library}/dog.mp4"]})
+    (made,) = events(
+        prefect_api, "prefect.asset.materialization.succeeded", 1, related={"id": [f"file://{library}/dog.mp4"]}
+    )
     resource, related = made["resource"], {each["prefect.resource.role"]: each for each in made["related"]}
     master = Path(made["resource"]["prefect.asset.url"].removeprefix("file://"))
     assert resource["prefect.resource.id"] == f"file://{master}"
@@ -192,8 +185,7 @@ def test_a_lasting_server_is_told_once_to_notice_runs_whose_process_died(
     """The runs told it already; that a killed one is then marked as crashed, `tests/faults` shows."""
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         watch()
-    (automation,) = server.find("automations")
-    assert automation["name"] == NAME
+    (automation,) = server.find("automations", automations={"name": {"any_": [NAME]}})
     assert automation["enabled"]
 
 
