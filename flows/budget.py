@@ -126,7 +126,7 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
         spending_of(run).add(record.seconds["total"])
         return record
 
-    measured: dict[Title, Forecast] = {}
+    measured: dict[str, Forecast] = {}
     unknown: dict[str, str] = {}
     longest = sorted(wanted, key=weight, reverse=True)
     for title in longest[:_MEASURED]:
@@ -135,10 +135,10 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
         current_progress().phase(title.name, "measuring")
         try:
             plan = plan_title(title, profile, store, run.revisions)
-            measured[title] = forecast(plan, profile, store, output, make, run.force)
+            measured[title.name] = forecast(plan, profile, store, output, make, run.force)
         except (RemasterError, ModelError) as error:
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
-    known = sum(map(weight, measured))
+    known = sum(weight(title) for title in wanted if title.name in measured)
     others = [title for title in longest[_MEASURED:] if known and not output.exists(title.master)]
     forecasts = [*measured.values(), *(_alike(title, measured.values(), weight(title) / known) for title in others)]
     workers = pool.start().size if any(each.shard_seconds for each in forecasts) else 1
