@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -285,6 +285,25 @@ def test_a_night_does_exactly_what_is_new(server: Server, remaster_env: dict[str
 
 
 @pytest.mark.slow
+def test_a_night_whose_process_is_killed_goes_on_by_itself(
+    server: Server, remaster_env: dict[str, str], tmp_path: Path
+) -> None:
+    library, output = tmp_path / "killed", tmp_path / "out"
+    make(library / "film.mp4", Clip(frames=120, width=160, height=128))
+    serve = command("serve", library, output, *FAST, "--set", "shards.frames=10", "--settle", "0")
+    with running(serve, remaster_env, tmp_path / "log", "killed-nightly") as served:
+        night = server.start("remaster library/killed-nightly")
+        until(lambda: list((output / ".remaster/records").rglob("*.json")))
+        (run,) = children_of(served.pid)
+        os.kill(run, signal.SIGKILL)
+        until(lambda: server.flow_run(night)["run_count"] == 2)
+        ended = until(lambda: (now := server.flow_run(night))["state"]["type"] == "COMPLETED" and now)
+    assert ended["state"]["message"] == "1 of 1 titles done"
+    made = [row["index"] for row in rows(output / ".remaster/runs" / ended["name"]) if row["outcome"] == "done"]
+    assert len(made) == len(set(made))
+
+
+@pytest.mark.slow
 def test_two_nights_never_overlap(
     server: Server, remaster_env: dict[str, str], remaster: Remaster, tmp_path: Path
 ) -> None:
@@ -365,6 +384,14 @@ def test_a_growing_file_is_remastered_once_and_only_when_it_is_whole(
     assert "refused" not in said
     worked_on = [row for run in (output / ".remaster/runs").iterdir() for row in rows(run) if row["outcome"] == "done"]
     assert sorted(row["title"] for row in worked_on) == ["first.mp4", "slow.mp4"]  # by content, once
+
+
+def children_of(pid: int) -> list[int]:
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    return [child for child, parent in parents.items() if parent == pid]
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
