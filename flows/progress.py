@@ -126,8 +126,9 @@ class Progress:
         """How far a title is."""
         with self._lock:
             line = self._line(name)
-            words = _describe(line) if line.outcome is None else _ended(line.outcome)
-            return Share(line.percent, f"{name}: {words}", ended=line.outcome is not None)
+            words = _describe(line) if line.outcome is None else f"{line.outcome.state}, {_ended(line.outcome)}"
+            # A reason begins with the title's name.
+            return Share(line.percent, f"{name}: {words.replace(f'{name}: ', '')}", ended=line.outcome is not None)
 
     def total(self) -> Share:
         """How far all titles are together, each by its weight; one that has ended, however it did, is through."""

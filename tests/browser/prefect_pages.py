@@ -1,9 +1,9 @@
-"""Makes the pictures of Prefect in docs/ui.md: a server, a library of three titles and two runs, all of its own.
+"""Makes the pictures of Prefect in docs/ui.md: a server, a library of two titles and two runs, all of its own.
 
     python -m tests.browser.prefect_pages [FOLDER]
 
-In between a title is changed, so that the second run shows what is cached beside what is made. Chromium is the one that
-REMASTER_CHROMIUM names, or Playwright's own; the pictures are for a person to look at before they are kept.
+The second run makes some shards of a title anew, so that it shows what is cached beside what is made. Chromium is the
+one that REMASTER_CHROMIUM names, or Playwright's own; the pictures are for a person to look at before they are kept.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from playwright.sync_api import Page, sync_playwright
 from flows import environment
 from tests.conftest import REPOSITORY, free_port
 
-SETTINGS = ("--scale", "2", "--set", "shards.frames=12", "--set", "master.preset=ultrafast", "--workers", "2")
-VIEW = {"width": 1180, "height": 660}
+SETTINGS = ("--scale", "2", "--set", "shards.frames=12", "--workers", "2")
+AGAIN = ("--shard", "2", "--shard", "3", "--reason", "too soft", "--with", "model=bicubic")
+TITLE = "season 1/one.mp4"
+WIDTH = 1180
 PATIENCE_MS = 60_000
 
 
@@ -38,14 +40,13 @@ def main(folder: Path = REPOSITORY / "docs") -> None:
     with tempfile.TemporaryDirectory() as scratch, server(Path(scratch)) as url:
         env = os.environ | {"PREFECT_API_URL": f"{url}/api", "PYTHONPATH": str(REPOSITORY)}
         films, masters = Path(scratch) / "films", Path(scratch) / "masters"
-        (films / "season 1").mkdir(parents=True)
-        clip = REPOSITORY / "datasets/demo/flower.mp4"
-        for name in ("flower.mp4", "season 1/one.mp4"):
-            shutil.copy(clip, films / name)
-        run = [sys.executable, "-m", "flows.cli", "run", films, masters, *SETTINGS]
-        subprocess.run([*run, "--only", "flower.mp4"], env=env, check=True)
-        subprocess.run([*run, "--model", "bicubic"], env=env, check=True)
-        subprocess.run(run, env=env, check=True)
+        for name in ("flower.mp4", TITLE):
+            (films / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / "datasets/demo/flower.mp4", films / name)
+        command = [sys.executable, "-m", "flows.cli"]
+        subprocess.run([*command, "run", films, masters, *SETTINGS], env=env, check=True)
+        again = ["rerun", "--store", masters / ".remaster", "--title", TITLE, *AGAIN]
+        subprocess.run([*command, *again], env=env, check=True)
         take(url, folder)
 
 
@@ -53,9 +54,15 @@ def main(folder: Path = REPOSITORY / "docs") -> None:
 def server(folder: Path) -> Iterator[str]:
     """A Prefect server with its pages, for as long as the block lasts."""
     port = free_port()
-    env = os.environ | {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
+    env = os.environ | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+        "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "ui"),  # it writes its address into its pages
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
@@ -74,33 +81,38 @@ def server(folder: Path) -> Iterator[str]:
 
 
 def take(url: str, folder: Path) -> None:
-    """The pictures of the latest run."""
+    """The pictures: artifacts of the first run, the title's tasks in the second, a picture of the title."""
     with httpx.Client(base_url=f"{url}/api", timeout=30) as client, sync_playwright() as playwright:
-        run = newest(client, "remaster library")
-        title = newest(client, "remaster title", "season 1/one.mp4")
+        first = find(client, "flow_runs", flows={"name": {"any_": ["remaster library"]}}, sort="START_TIME_ASC")
+        title = find(client, "flow_runs", flow_runs={"name": {"any_": [TITLE]}}, sort="START_TIME_DESC")
+        image = find(client, "artifacts", artifacts={"type": {"any_": ["image"]}}, sort="CREATED_DESC")
         browser = playwright.chromium.launch(executable_path=os.environ.get("REMASTER_CHROMIUM"), args=["--no-sandbox"])
-        page = browser.new_page(viewport=VIEW, timezone_id="Europe/Berlin", color_scheme="light")
-        shoot(page, f"{url}/runs/flow-run/{run['id']}", "season 1/one.mp4", folder / "prefect-run.png")
-        shoot(page, f"{url}/runs/flow-run/{title['id']}?tab=Task+Runs", "Cached", folder / "prefect-title.png")
-        shoot(page, f"{url}/runs/flow-run/{run['id']}?tab=Artifacts", "report and masters", folder / "prefect-artifacts.png")
+        page = browser.new_page(viewport={"width": WIDTH, "height": 600}, timezone_id="Europe/Berlin")
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(f"{url}/runs/flow-run/{first['id']}")
+        page.get_by_text("Artifacts", exact=True).locator("visible=true").last.click()
+        shoot(page, "2/2 titles", folder / "prefect-run.jpg", 1080)
+        page.goto(f"{url}/runs/flow-run/{title['id']}")
+        page.get_by_text("Task Runs", exact=True).locator("visible=true").last.click()
+        page.get_by_placeholder("Search by run name").locator("visible=true").fill("shard")
+        shoot(page, "Cached", folder / "prefect-title.jpg", 1150)
+        page.goto(f"{url}/artifacts/artifact/{image['id']}")
+        shoot(page, "enlarged by", folder / "prefect-picture.jpg", 540)
         browser.close()
 
 
-def shoot(page: Page, place: str, shown: str, picture: Path) -> None:
-    """Take the picture of a page once it shows some words."""
-    page.goto(place)
-    page.get_by_text(shown).locator("visible=true").first.wait_for(timeout=PATIENCE_MS)
-    page.wait_for_timeout(1500)  # what slides or fades in
-    page.screenshot(path=picture)
+def shoot(page: Page, shown: str, picture: Path, height: int) -> None:
+    """Take the picture of a page, so high, once it shows some words."""
+    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.get_by_text(shown).locator("visible=true").first.wait_for()
+    page.wait_for_timeout(2000)  # what slides or fades in
+    page.screenshot(path=picture, type="jpeg", quality=72)
 
 
-def newest(client: httpx.Client, flow: str, name: str = "") -> dict[str, Any]:
-    """The flow run that was begun last."""
-    query: dict[str, Any] = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1}
-    if name:
-        query["flow_runs"] = {"name": {"any_": [name]}}
-    (found,) = client.post("/flow_runs/filter", json=query).raise_for_status().json()
-    return dict(found)
+def find(client: httpx.Client, kind: str, **query: Any) -> dict[str, Any]:
+    """The first of these."""
+    found = client.post(f"/{kind}/filter", json=query | {"limit": 1}).raise_for_status().json()
+    return dict(found[0])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows import surfaces
 from flows.library import remaster_library
+from flows.progress import Progress
+from flows.run import Outcome
 from flows.title import remaster_title
 from flows.watchdog import NAME, watch
 from tests.clips import Clip, make
@@ -122,6 +126,33 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     picture = kinds["preview"]["data"]
     assert kinds["preview"]["type"] == "image"
     assert base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))[:3] == b"\xff\xd8\xff"
+
+
+def test_progress_moves(server: Server, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> tuple[float, str]:
+        found = server.find("artifacts", artifacts={"key": {"any_": ["progress-moving"]}})
+        assert len(found) <= 1
+        return (found[0]["data"], found[0]["description"]) if found else (-1.0, "")
+
+    def wait_for(percent: float, words: str) -> None:
+        deadline = time.monotonic() + 60
+        while shown()[0] != percent or words not in shown()[1]:
+            assert time.monotonic() < deadline, shown()
+            time.sleep(0.05)
+
+    monkeypatch.setattr(surfaces, "_EVERY", 0.05)
+    progress = Progress()
+    progress.start("film.mkv", 40)
+    with temporary_settings({PREFECT_API_URL: prefect_api}), surfaces.board() as board:
+        board.follow("progress-moving", lambda: progress.title("film.mkv"))
+        wait_for(0.0, "film.mkv: 0/40 frames")
+        for shard, percent in enumerate((25.0, 50.0, 75.0, 100.0)):
+            progress.advance("film.mkv", shard, 10)
+            wait_for(percent, f"{10 * shard + 10}/40 frames")
+        progress.phase("film.mkv", "checking")
+        wait_for(100.0, "film.mkv: checking")
+        progress.end(Outcome(title="film.mkv", state="held", reason="film.mkv: a person is to look"))
+    assert shown() == (100.0, "film.mkv: held, a person is to look")
 
 
 def test_what_happened_is_in_the_feed_by_names_that_last(

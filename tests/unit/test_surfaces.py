@@ -78,7 +78,7 @@ def test_the_whole_is_the_titles_by_their_weights() -> None:
     assert progress.total().percent == pytest.approx(37.5)
     progress.end(Outcome(title="short", state="failed", reason="short: torn"))
     assert progress.title("short").ended
-    assert progress.title("short").words == "short: short: torn"
+    assert progress.title("short").words == "short: failed, torn"
     assert progress.total().percent == pytest.approx(62.5)
     assert "1/2 titles" in progress.total().words and "1 not done" in progress.total().words
 
