@@ -76,14 +76,17 @@ def tell(block: str) -> Automation:
         UsageError: the server has no such block.
     """
     kind, _, name = block.partition("/")
+    unknown = UsageError(
+        f"--notify {block}: Prefect's server has no such block. Make one in its UI under Blocks, of a type that"
+        " notifies, and name it as TYPE/NAME, for instance slack-webhook/ops."
+    )
+    if not (kind and name):
+        raise unknown
     with get_client(sync_client=True) as client:
         try:
             found = client.read_block_document_by_name(name, kind)
         except ObjectNotFound as error:
-            raise UsageError(
-                f"--notify {block}: Prefect's server has no such block. Make one in its UI under Blocks, with"
-                " Notifications as its capability, and name it as TYPE/NAME, for instance slack-webhook/ops."
-            ) from error
+            raise unknown from error
     return Automation(
         name=NOTIFY.format(block),
         description="Tells of runs of remaster that failed, ended with exceptions, or crashed.",

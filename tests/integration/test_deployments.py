@@ -216,8 +216,9 @@ def test_deploying_needs_a_server_that_lasts_and_a_pool(
     places = (str(tmp_path / "films"), str(tmp_path / "out"))
     assert main(["deploy", *places, "--pool", "no-such-pool"]) == 2
     assert "prefect work-pool create no-such-pool" in capsys.readouterr().err
-    assert main(["deploy", *places, "--pool", "forms", "--notify", "slack-webhook/nobody"]) == 2
-    assert "--notify slack-webhook/nobody" in capsys.readouterr().err
+    for nobody in ("slack-webhook/nobody", "nobody"):
+        assert main(["deploy", *places, "--pool", "forms", "--notify", nobody]) == 2
+        assert f"--notify {nobody}" in capsys.readouterr().err
     assert main(["deploy", *places, "--pool", "forms", "--cron", "at night"]) == 2
     assert "--cron 'at night'" in capsys.readouterr().err
     assert main(["deploy", *places, "--pool", "forms", "--cron", "0 2 * * *", "--timezone", "Atlantis"]) == 2
