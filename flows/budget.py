@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
+from flows import events
 from flows.planning import as_rows, keep
 from flows.progress import current_progress
 from flows.run import TITLES_AT_ONCE, Run, RunFiles, Spent
@@ -37,14 +39,22 @@ class Spending:
         cost: rates and budget.
         rows: attempts that were paid for before.
         besides: what else was.
+        reached: told once, when something is not begun for want of money, what is spent.
     """
 
-    def __init__(self, cost: CostSettings, rows: Iterable[LedgerRow] = (), besides: Iterable[Spent] = ()) -> None:
+    def __init__(
+        self,
+        cost: CostSettings,
+        rows: Iterable[LedgerRow] = (),
+        besides: Iterable[Spent] = (),
+        reached: Callable[[float], None] = lambda spent: None,
+    ) -> None:
         self._cost = cost
         self._lock = threading.Lock()
         self._spent = 0.0
         self._in_hand: dict[object, float] = {}
         self._stopped = False
+        self._reached = reached
         for row in rows:
             self.add(row.seconds, row.bytes if row.outcome == "done" else 0)
         for spent in besides:
@@ -77,7 +87,10 @@ class Spending:
     def leave(self, what: str) -> None:
         """Raise `Stopped` once the budget is spent."""
         if self._cost.budget and self.spent() >= self._cost.budget:
-            self._stopped = True
+            with self._lock:
+                first, self._stopped = not self._stopped, True
+            if first:
+                self._reached(self.spent())
             raise Stopped(f"{what}: not begun, {self.words()}")
 
     @property
@@ -102,7 +115,8 @@ def spending_of(run: Run) -> Spending:
     with _known_lock:
         if run.id not in _known:
             files = RunFiles(Store(run.store), run.id)
-            _known[run.id] = Spending(run.profile.cost, files.read_ledger(), files.read_spent())
+            reached = partial(events.budget_reached, run)
+            _known[run.id] = Spending(run.profile.cost, files.read_ledger(), files.read_spent(), reached)
         return _known[run.id]
 
 

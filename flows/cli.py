@@ -26,7 +26,7 @@ from flows.arguments import (
     require_ready,
     run_files,
 )
-from flows.request import Request, Rerun, in_a_sentence, words
+from flows.request import Preview, Request, Rerun, in_a_sentence, words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,17 +73,19 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="as JSON")
 
     preview = add_command(commands, "preview", _preview, "make a page on which to choose between networks")
-    preview.add_argument("title", metavar="TITLE", help="a file or s3:// object")
-    preview.add_argument("--at", metavar="H:MM:SS", default="", help="where to look (default: the middle)")
-    preview.add_argument("--seconds", metavar="S", type=float, default=3.0, help="how much of it (default: 3)")
+    preview.add_argument("title", metavar="TITLE", help=words(Preview, "title"))
+    preview.add_argument("--at", metavar="H:MM:SS", default="", help=words(Preview, "at"))
+    preview.add_argument(
+        "--seconds", metavar="S", type=float, default=3.0, help=f"{words(Preview, 'seconds')} (default: 3)"
+    )
     preview.add_argument(
         "--models",
         metavar="A,B,...",
         default="lanczos,swift",
-        help="networks or weights files (default: lanczos,swift)",
+        help=f"{words(Preview, 'models')} (default: lanczos,swift)",
     )
     preview.add_argument(
-        "--part", metavar="WxH", default="256x144", help="of the source's picture; or whole (default: 256x144)"
+        "--part", metavar="WxH", default="256x144", help=f"{words(Preview, 'part')} (default: 256x144)"
     )
     preview.add_argument("--page", metavar="FILE", default="", help="to write (default: TITLE.preview.html, here)")
     preview.add_argument("--profile", metavar="TOML", help="file of settings, or a built-in profile")

@@ -1,4 +1,4 @@
-"""The deployments of a library: every night, titles on demand, a run again, cleaning up; served, or for a work pool.
+"""The deployments of a library: every night, single titles, previews, a run again, cleaning up; served, or for a pool.
 
 A deployment's parameters are the models of `flows.request` and `flows.run`, so that Prefect's form for them has the
 words, ranges and defaults of the command line.
@@ -19,7 +19,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows import environment
 from flows.library import remaster_library
-from flows.operations import remaster_clean, remaster_rerun
+from flows.operations import remaster_clean, remaster_preview, remaster_rerun
 from flows.request import Request
 from flows.run import Run
 
@@ -50,6 +50,13 @@ def deployments(run: Run, cron: str, timezone: str, name: str = "") -> list[Runn
             "title",
             {"run": one_title},
             "Remaster single titles now: fill in `only`, and whatever is to be otherwise.",
+        ),
+        _deployment(
+            remaster_preview,
+            library,
+            "preview",
+            {"preview": {"store": run.store}, "profile": asked["profile"]},
+            "See what networks make of a part of a title: fill in `title`.",
         ),
         _deployment(
             remaster_rerun,

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
+from flows import events
 from flows.budget import Spending, spending_of, weight, why_not
 from flows.job import pool_settings
 from flows.known import note_run
@@ -25,6 +25,7 @@ from flows.results import results_block
 from flows.run import TITLES_AT_ONCE, Outcome, Run, RunFiles, Verdict
 from flows.standing import Standings
 from flows.stopping import draining_on_termination, is_draining
+from flows.surfaces import board, follow_run, show_results
 from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
@@ -65,7 +66,7 @@ def remaster_library(run: Run) -> State[Any]:
     Args:
         run: what is asked for.
     """
-    with draining_on_termination():
+    with draining_on_termination(), board():
         return _remaster(_identified(run))
 
 
@@ -76,11 +77,13 @@ def _remaster(run: Run) -> State[Any]:
     titles, ended = _scan(run)
     standing = sum(outcome.state == "done" for outcome in ended.values())
     files.write_titles(titles)
-    current_progress().expect([title.name for title in titles])
+    current_progress().expect({title.name: weight(title) for title in titles})
+    follow_run(run, current_progress())
     _note_outcomes(files, [(title, ended[title.name]) for title in titles if title.name in ended])
     new = [title for title in titles if title.name not in ended]
     made, refusal = _run_titles(run, new)
     if refusal:
+        events.run_refused(run, refusal)
         return _end(
             run, list(ended.values()), Verdict(state="failed", message=f"not begun: {refusal}", finished=_now())
         )
@@ -96,6 +99,7 @@ def _remaster(run: Run) -> State[Any]:
 def _end(run: Run, outcomes: list[Outcome], verdict: Verdict) -> State[Any]:
     RunFiles(Store(run.store), run.id).write_verdict(verdict)
     _report(run, outcomes, verdict)
+    events.run_finished(run, verdict)
     if verdict.state == "completed":
         return Completed(message=verdict.message)
     if verdict.state == "stopped":
@@ -142,6 +146,7 @@ def _run_title(run: Run, title: Title) -> Outcome:
     with suppress(RemasterError):
         files.write_outcome(title, outcome)
     current_progress().end(outcome)
+    events.title_finished(run, outcome)
     return outcome
 
 
@@ -178,22 +183,7 @@ def _scan_task(run: Run) -> tuple[list[Title], dict[str, Outcome]]:
 def _report(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
     page = report_page(run.model_dump(), [o.model_dump() for o in outcomes], verdict.model_dump())
     uri = RunFiles(Store(run.store), run.id).write_report(page)
-    rows = [
-        {
-            "title": o.title,
-            "state": o.state,
-            "frames": o.frames,
-            "shards": o.shards,
-            "cached": o.cached,
-            "seconds": o.seconds,
-            "master": o.master,
-            "reason": o.reason,
-        }
-        for o in outcomes
-    ]
-    key = f"run-{run.id}"
-    create_table_artifact(rows, key=key, description=verdict.message)
-    create_link_artifact(uri if "://" in uri else f"file://{uri}", key=f"{key}-report", link_text="report")
+    show_results(run, outcomes, verdict, uri)
     return uri
 
 

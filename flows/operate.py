@@ -47,6 +47,12 @@ def add_commands(commands: Any, add_request: AddRequest, asked: Asked) -> None:
         command.add_argument(
             "--name", metavar="NAME", default="", help="of the library in Prefect (default: the last part of LIBRARY)"
         )
+        command.add_argument(
+            "--notify",
+            metavar="TYPE/NAME",
+            default="",
+            help="notification block of Prefect to tell of runs that fail, e.g. slack-webhook/ops",
+        )
         command.set_defaults(new_only=True)
     deploy.add_argument("--pool", metavar="NAME", required=True, help="work pool: its workers have this package")
     watch = add_command(
@@ -64,9 +70,11 @@ def _serve(run: Any, given: argparse.Namespace) -> int:
     require_ready(run)
     from prefect import serve
 
+    from flows.automations import ready
     from flows.server import lasting_server
 
     with lasting_server():
+        ready(given.notify)
         # One at a time: the GPUs of one machine are one run's.
         serve(*_deployments(run, given), limit=1)
     return GOOD
@@ -77,6 +85,7 @@ def _deploy(run: Any, given: argparse.Namespace) -> int:
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
+    from flows.automations import ready
     from flows.deployments import for_pool
     from flows.server import lasting_server
     from tasks.errors import UsageError
@@ -90,6 +99,7 @@ def _deploy(run: Any, given: argparse.Namespace) -> int:
                 f"--pool {given.pool}: Prefect's server knows no such work pool. Make it, for instance by"
                 f" `prefect work-pool create {given.pool} --type process`."
             ) from error
+        ready(given.notify)
         for deployment in found:
             for_pool(deployment, given.pool).apply()
             print(f"{deployment.flow_name}/{deployment.name}")

@@ -1,22 +1,28 @@
-"""What is done to runs and stores after the fact, as flows: doing a run again, and cleaning up."""
+"""What a person starts beside runs, as flows: a preview of a title, doing a run again, cleaning up."""
 
 # No postponed annotations: a deployed flow goes to its process without the names that only annotations speak of.
 
+import json
+import posixpath
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
-from flows.arguments import place
+from flows.arguments import file_uri, place
 from flows.library import remaster_library
+from flows.preview import compare
 from flows.references import needed_shards
-from flows.request import Cleaning, Rerun
+from flows.request import Cleaning, Preview, Rerun
 from flows.rerun import again
 from flows.run import RunFiles, list_runs, new_run_id
+from flows.surfaces import board, put, show_preview
 from tasks.clean import find_waste, remove_waste
+from tasks.comparison_page import comparison_page, strip
 from tasks.errors import UsageError
+from tasks.profile import Profile
 from tasks.store import Store
 
 _SHOWN = 500
@@ -42,6 +48,31 @@ def remaster_rerun(rerun: Rerun) -> State[Any]:
     return State(type=state.type, name=state.name, message=state.message)
 
 
+@flow(name="remaster preview", log_prints=False)
+def remaster_preview(preview: Preview, profile: Profile) -> State[Any]:
+    """Make a page on which to choose between networks, and show the middle of it in Prefect.
+
+    It is made here, by this process: on its GPU if there is one. Ends Completed; or Failed, in a state called
+    "Exceptions", if a network could not be used, which the page names.
+
+    Args:
+        preview: which part of which title, by which networks.
+        profile: settings of all of them but for the network.
+    """
+    store = Store(place(preview.store))
+    store.check_writable()
+    uri = file_uri(preview.title)
+    found = compare(uri, profile, preview.models, preview.at, preview.seconds, preview.part)
+    key = f"previews/{datetime.now(UTC):%Y%m%d-%H%M%S}-{posixpath.basename(uri)}.html"
+    store.write(key, comparison_page(found).encode())
+    with board():
+        show_preview(found, strip(found), store.uri(key))
+    if found.left_out:
+        why = "; ".join(f"{model}: {reason}" for model, reason in found.left_out)
+        return Failed(name="Exceptions", message=f"{store.uri(key)} is without {why}")
+    return Completed(message=store.uri(key))
+
+
 @flow(name="remaster clean", log_prints=False)
 def remaster_clean(cleaning: Cleaning) -> State[Any]:
     """Show, or remove, what a store holds that no run speaks of any more.
@@ -56,7 +87,7 @@ def remaster_clean(cleaning: Cleaning) -> State[Any]:
     names = (*waste.shards, *waste.replaced, *waste.temporaries)
     if names:
         rows = [{"file": store.uri(name), "bytes": waste.sizes[name]} for name in names[:_SHOWN]]
-        create_table_artifact(rows, key="clean", description=f"{len(names)} files, {waste.bytes:,} bytes")
+        put("table", "clean", json.dumps(rows), f"{len(names)} files, {waste.bytes:,} bytes")
     if not cleaning.yes or not names:
         return Completed(message=f"{len(names)} files, {waste.bytes:,} bytes can go; nothing was removed")
     removed = remove_waste(store, waste, lambda: needed_shards(store, cleaning.cut_off))

@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path, PurePosixPath
 
-from tasks.comparison import compare_networks
+from tasks.comparison import Comparison, compare_networks
 from tasks.comparison_page import comparison_page
 from tasks.errors import UsageError
 from tasks.profile import Profile
@@ -19,15 +19,10 @@ _SHOWN = 8
 def write_preview(
     uri: str, profile: Profile, models: list[str], at: str, seconds: float, part: str, page: str
 ) -> tuple[Path, bool]:
-    """Write the page.
+    """Write the page, and say in the terminal what was found.
 
     Args:
-        uri: of the title's file.
-        profile: of all networks.
-        models: names or weights files.
-        at: moment as a player shows it; empty: the middle.
-        seconds: length of the stretch.
-        part: as `256x144`, columns and rows of the source; `whole`.
+        uri, profile, models, at, seconds, part: see `compare`.
         page: file to write; empty: a name beside nothing, in the current folder.
 
     Returns:
@@ -37,13 +32,8 @@ def write_preview(
         UsageError: an option is not what it has to be, or there is nothing to show.
     """
     began = time.perf_counter()
-    if seconds <= 0:
-        raise UsageError(f"--seconds {seconds:g}: show at least a part of a second.")
-    name = PurePosixPath(uri).name
-    title = examine(name, uri, profile)
-    moment = _seconds(at) if at else (title.probe.duration / 2 if title.probe else 0.0)
-    found = compare_networks(title, profile, models, moment, seconds, _size(part), _SHOWN)
-    path = Path(page or f"{PurePosixPath(name).stem}.preview.html")
+    found = compare(uri, profile, models, at, seconds, part)
+    path = Path(page or f"{PurePosixPath(uri).stem}.preview.html")
     try:
         path.write_text(comparison_page(found), encoding="utf-8")
     except OSError as error:
@@ -55,6 +45,27 @@ def write_preview(
         print(f"{model}: not shown: {why}")
     print(f"page: {path} ({path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - began:.0f} s)")
     return path, not found.left_out
+
+
+def compare(uri: str, profile: Profile, models: list[str], at: str, seconds: float, part: str) -> Comparison:
+    """Have the networks make the part.
+
+    Args:
+        uri: of the title's file.
+        profile: of all networks.
+        models: names or weights files.
+        at: moment as a player shows it; empty: the middle.
+        seconds: length of the stretch.
+        part: as `256x144`, columns and rows of the source; `whole`.
+
+    Raises:
+        UsageError: one of these is not what it has to be, or there is nothing to show.
+    """
+    if seconds <= 0:
+        raise UsageError(f"--seconds {seconds:g}: show at least a part of a second.")
+    title = examine(PurePosixPath(uri).name, uri, profile)
+    moment = _seconds(at) if at else (title.probe.duration / 2 if title.probe else 0.0)
+    return compare_networks(title, profile, models, moment, seconds, _size(part), _SHOWN)
 
 
 def _seconds(text: str) -> float:

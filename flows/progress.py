@@ -1,21 +1,18 @@
 """What a person sees while a run goes on: one live line a title in a terminal, plain log lines elsewhere.
 
-Also keeps Prefect's progress artifacts up to date. Display only: nothing is decided here.
+Display only: nothing is decided here. `flows.surfaces` shows the same in Prefect.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from uuid import UUID
 
-from prefect.artifacts import update_progress_artifact
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -25,16 +22,31 @@ from rich.text import Text
 from flows.run import Outcome
 
 _LOG = logging.getLogger("remaster")
-_ARTIFACT_SECONDS = 2.0
 _LOG_SECONDS = 10.0
 _SHOWN_ENDED = 12
 _COLOURS = {"done": "green", "check": "yellow", "held": "yellow", "failed": "red", "refused": "yellow", "left": "dim"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """How far something is.
+
+    Attributes:
+        percent: of it that is done, 0 to 100.
+        words: what a person wants to know of it, in one line.
+        ended: whether it will not change any more.
+    """
+
+    percent: float
+    words: str
+    ended: bool = False
 
 
 @dataclass
 class _Line:
     """One title on the way."""
 
+    weight: float = 1.0
     frames: int = 0
     phase: str = "waiting"
     done: dict[int, int] = field(default_factory=dict)  # frames by shard
@@ -42,8 +54,6 @@ class _Line:
     hits: int = 0
     began: float = 0.0
     outcome: Outcome | None = None
-    artifact: UUID | None = None
-    told: float = 0.0
     logged: float = 0.0
 
     @property
@@ -56,6 +66,11 @@ class _Line:
         elapsed = time.monotonic() - self.began
         return (self.finished_frames - self.cached) / elapsed if self.began and elapsed > 0.5 else 0.0
 
+    @property
+    def percent(self) -> float:
+        """Of its frames that are written."""
+        return min(100.0 * self.finished_frames / max(self.frames, 1), 100.0)
+
 
 class Progress:
     """Collects what the titles report. Thread-safe. This plain one writes log lines; see `LiveProgress`."""
@@ -64,11 +79,11 @@ class Progress:
         self._lines: dict[str, _Line] = {}
         self._lock = threading.RLock()
 
-    def expect(self, names: list[str]) -> None:
-        """The titles there will be."""
+    def expect(self, weights: Mapping[str, float]) -> None:
+        """The titles there will be, and what each takes against the others."""
         with self._lock:
-            for name in names:
-                self._lines.setdefault(name, _Line())
+            for name, weight in weights.items():
+                self._line(name).weight = weight
 
     def phase(self, title: str, phase: str) -> None:
         """A title goes on to another stage."""
@@ -85,11 +100,6 @@ class Progress:
             line = self._line(title)
             line.frames, line.phase, line.began = frames, "upscaling", time.monotonic()
 
-    def mirror(self, title: str, artifact: UUID) -> None:
-        """Keep a Prefect progress artifact in step."""
-        with self._lock:
-            self._line(title).artifact = artifact
-
     def advance(self, title: str, shard: int, frames: int, cached: bool = False) -> None:
         """So many frames of a shard are written (or were there already)."""
         with self._lock:
@@ -101,32 +111,49 @@ class Progress:
             now = time.monotonic()
             log = now - line.logged > _LOG_SECONDS
             line.logged = now if log else line.logged
-            tell = line.artifact is not None and (now - line.told > _ARTIFACT_SECONDS)
-            line.told = now if tell else line.told
-            share = 100.0 * line.finished_frames / max(line.frames, 1)
-            artifact = line.artifact
             text = f"{title}: {_describe(line)}"
-        if tell and artifact is not None:
-            _update(artifact, share)
         if log:
             self._tell(text)
 
     def end(self, outcome: Outcome) -> None:
         """A title has ended."""
         with self._lock:
-            line = self._line(outcome.title)
-            line.outcome = outcome
-            artifact, share = line.artifact, 100.0 * line.finished_frames / max(line.frames, 1)
-        if artifact is not None:
-            _update(artifact, share)
+            self._line(outcome.title).outcome = outcome
         said = outcome.master if outcome.state == "done" else outcome.reason
         self._tell(f"{outcome.title}: {outcome.state} - {said}")
+
+    def title(self, name: str) -> Share:
+        """How far a title is."""
+        with self._lock:
+            line = self._line(name)
+            words = _describe(line) if line.outcome is None else f"{line.outcome.state}, {_ended(line.outcome)}"
+            # A reason begins with the title's name.
+            return Share(line.percent, f"{name}: {words.replace(f'{name}: ', '')}", ended=line.outcome is not None)
+
+    def total(self) -> Share:
+        """How far all titles are together, each by its weight; one that has ended, however it did, is through."""
+        with self._lock:
+            lines = list(self._lines.values())
+            done = sum(line.weight * (100.0 if line.outcome else line.percent) for line in lines)
+            return Share(done / (sum(line.weight for line in lines) or 1.0), self._total(lines))
 
     def _line(self, title: str) -> _Line:
         return self._lines.setdefault(title, _Line())
 
     def _tell(self, text: str) -> None:
         _LOG.info("%s", text)
+
+    @staticmethod
+    def _total(lines: list[_Line]) -> str:
+        ended = sum(line.outcome is not None for line in lines)
+        frames = sum(line.finished_frames for line in lines)
+        rate = sum(line.rate for line in lines if line.outcome is None)
+        hits = sum(line.hits for line in lines)
+        bad = sum(line.outcome is not None and line.outcome.state != "done" for line in lines)
+        parts = [f"{ended}/{len(lines)} titles", f"{frames} frames", f"{rate:.1f} fps"]
+        parts += [f"{hits} cached shards"] if hits else []
+        parts += [f"{bad} not done"] if bad else []
+        return "  ".join(parts)
 
 
 class LiveProgress(Progress):
@@ -153,29 +180,20 @@ class LiveProgress(Progress):
             ended = [(n, line) for n, line in self._lines.items() if line.outcome is not None]
             for name, line in ended[-_SHOWN_ENDED:] + running:
                 table.add_row(escape(_one_line(name)), _state(line))
-            return Group(table, Text(self._total(), style="bold"))
-
-    def _total(self) -> str:
-        lines = list(self._lines.values())
-        ended = sum(line.outcome is not None for line in lines)
-        frames = sum(line.finished_frames for line in lines)
-        rate = sum(line.rate for line in lines if line.outcome is None)
-        hits = sum(line.hits for line in lines)
-        bad = sum(line.outcome is not None and line.outcome.state != "done" for line in lines)
-        parts = [f"{ended}/{len(lines)} titles", f"{frames} frames", f"{rate:.1f} fps"]
-        parts += [f"{hits} cached shards"] if hits else []
-        parts += [f"{bad} not done"] if bad else []
-        return "  ".join(parts)
+            return Group(table, Text(self.total().words, style="bold"))
 
 
 def _state(line: _Line) -> str:
     if line.outcome is None:
         return escape(_describe(line))
-    outcome, colour = line.outcome, _COLOURS[line.outcome.state]
-    said = f"{outcome.frames} frames, {outcome.cached}/{outcome.shards} shards cached, {outcome.seconds:.1f} s"
+    state = line.outcome.state
+    return f"[{_COLOURS[state]}]{state}[/]  {escape(_one_line(_ended(line.outcome)))}"
+
+
+def _ended(outcome: Outcome) -> str:
     if outcome.state != "done":
-        said = outcome.reason
-    return f"[{colour}]{outcome.state}[/]  {escape(_one_line(said))}"
+        return outcome.reason
+    return f"{outcome.frames} frames, {outcome.cached}/{outcome.shards} shards cached, {outcome.seconds:.1f} s"
 
 
 def _describe(line: _Line) -> str:
@@ -195,12 +213,6 @@ def _clock(seconds: float) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _update(artifact: UUID, share: float) -> None:
-    # A display that cannot be brought up to date must not fail the work it displays.
-    with contextlib.suppress(Exception):
-        update_progress_artifact(artifact, progress=min(share, 100.0))
 
 
 _current = Progress()

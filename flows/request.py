@@ -1,4 +1,4 @@
-"""What may be asked of a run, of running again and of cleaning up: one model each, for command line and Prefect's form.
+"""What may be asked of a run, a preview, running again and cleaning up: one model each, for command and Prefect's form.
 
 Words, ranges and defaults are here only: the command's help and the parameters of a deployment are made from them.
 Imports little, as the command's help does.
@@ -53,6 +53,19 @@ class Request(BaseModel):
         from flows.arguments import place
 
         return place(value or f"{info.data.get('output', '')}/.remaster")
+
+
+class Preview(BaseModel):
+    """What a person asks of a preview, but for the profile: what networks make of a part of a title."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str = Field(description="A file or s3:// object.")
+    at: str = Field("", description="Where to look, as 90, 1:30 or 0:01:30.5 (default: the middle).")
+    seconds: float = Field(3.0, gt=0, le=60, description="How much of it.")
+    models: list[str] = Field(default_factory=lambda: ["lanczos", "swift"], description="Networks or weights files.")
+    part: str = Field("256x144", description="Of the source's picture, columns and rows; or whole.")
+    store: str = Field(description="Where the page is kept: folder or s3://bucket/prefix.")
 
 
 class Rerun(BaseModel):

@@ -7,14 +7,15 @@ from collections.abc import Collection
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_progress_artifact
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows import events
 from flows.job import Job, retrying, worth_retrying
 from flows.results import StoreResults, shard_cache_key
 from flows.stopping import Stopped
+from flows.surfaces import follow_title
 from tasks.errors import Quarantined, RemasterError
 from tasks.plan import revise
 from tasks.pool import metrics
@@ -36,8 +37,7 @@ def upscale_all(job: Job, block: StoreResults) -> list[End]:
     """Record, or why there is none, for each shard in order. A gap that may be filled is; the job's plan says so."""
     plan, run = job.planned, job.run
     job.progress.start(job.title.name, len(plan.shown))
-    shown = create_progress_artifact(0.0, key=f"progress-{job.title.id}", description=f"{job.title.name}: shards done")
-    job.progress.mirror(job.title.name, shown)  # type: ignore[arg-type]
+    follow_title(job.title, job.progress)
     ends = _upscale_some(job, block, range(len(plan.shards)))
     if run.profile.retry.quarantine == "fill":
         gaps = [index for index, end in ends.items() if isinstance(end, Quarantined) and _fill(job, index)]
@@ -138,8 +138,10 @@ def _upscale(job: Job, index: int) -> str:
         )
     except Exception as error:
         attempt.failed(error)
-        if isinstance(error, Quarantined) and job.run.profile.retry.quarantine == "fail":
-            job.called_off = str(error)
+        if isinstance(error, Quarantined):
+            events.shard_quarantined(job.run, work.shard, error)
+            if job.run.profile.retry.quarantine == "fail":
+                job.called_off = str(error)
         raise
     if worked:
         attempt.done(record)

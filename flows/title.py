@@ -3,18 +3,21 @@
 # No postponed annotations: a served flow goes to its process without the names that only annotations speak of.
 
 import base64
+import posixpath
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.assets import materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
+from flows import events
+from flows.assets import asset, describe
 from flows.budget import spend
 from flows.job import Job, called, pool_settings, retrying, worth_retrying
 from flows.progress import current_progress
@@ -23,6 +26,7 @@ from flows.run import Ledger, Outcome, Run, RunFiles, Spent
 from flows.shards import upscale_all, what_failed
 from flows.standing import Standings
 from flows.stopping import stop_if_draining
+from flows.surfaces import board, show_check, show_picture
 from tasks.check import check_master
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
 from tasks.finish import master_key, publish_title, sole_publisher
@@ -49,6 +53,16 @@ def remaster_title(run: Run, name: str) -> State[Any]:
         run: what was asked for.
         name: of the title, its path within the library.
     """
+    with board():
+        outcome = _ended(run, name)
+        events.title_finished(run, outcome)
+    if outcome.state == "done":
+        return Completed(message=f"{name}: {outcome.frames} frames, master at {outcome.master}")
+    return Failed(name="Held" if outcome.state == "held" else "Failed", message=outcome.reason)
+
+
+def _ended(run: Run, name: str) -> Outcome:
+    """How the title ended, written down."""
     began = time.perf_counter()
     progress = current_progress()
     store = Store(run.store)
@@ -63,9 +77,7 @@ def remaster_title(run: Run, name: str) -> State[Any]:
     outcome = outcome.model_copy(update={"seconds": round(time.perf_counter() - began, 3)})
     job.files.write_outcome(title, outcome)
     progress.end(outcome)
-    if outcome.state == "done":
-        return Completed(message=f"{name}: {outcome.frames} frames, master at {outcome.master}")
-    return Failed(name="Held" if outcome.state == "held" else "Failed", message=outcome.reason)
+    return outcome
 
 
 def _remaster(job: Job) -> Outcome:
@@ -109,7 +121,11 @@ def _deliver(job: Job, block: StoreResults, base: Outcome) -> Outcome:
 
 def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     run, title = job.run, job.title
-    finish = _finish.with_options(task_run_name=called(f"finish {title.name}"), result_storage=block, **retrying(run))
+    made = asset(job.output.uri(title.master), posixpath.basename(title.master))
+    finish = _finish.with_options(
+        [made], asset_deps=[asset(title.uri, title.name)], task_run_name=called(f"finish {title.name}"),
+        result_storage=block, **retrying(run),
+    )  # fmt: skip
     master = from_json(MasterRecord, finish(job))
     job.progress.phase(title.name, "checking")
     check = _check.with_options(task_run_name=called(f"check {title.name}"), **retrying(run))
@@ -141,7 +157,11 @@ def _plan(job: Job) -> None:
     get_run_logger().info("%d frames in %d shards", len(job.plan.shown), len(job.plan.shards))
 
 
-@task(cache_key_fn=_master_key, persist_result=True, result_serializer="json", retry_condition_fn=worth_retrying)
+@materialize(
+    "remaster://master",  # which one it is, each run of the task says
+    by="remaster", cache_key_fn=_master_key, persist_result=True, result_serializer="json",
+    retry_condition_fn=worth_retrying,
+)  # fmt: skip
 def _finish(job: Job) -> str:
     new = False
 
@@ -152,6 +172,7 @@ def _finish(job: Job) -> str:
 
     made = publish_title(job.planned, job.run.profile, job.records, job.store, job.output, _finishing(job), commit)
     spend(job.run, Spent(master_bytes=made.size if new else 0))
+    describe(made.uri, {"frames": made.frames, "bytes": made.size, "sha256": made.sha256, "run": job.run.id})
     return to_json(made).decode()
 
 
@@ -164,10 +185,7 @@ def _check(job: Job, master: MasterRecord) -> CheckResult:
     plan, profile = job.planned, job.run.profile
     likeness = None if profile.check.picture == "off" else likeness_of(master, plan, profile.scale, job.store)
     result = check_master(plan, profile, master, job.records, likeness)
-    rows = "\n".join(f"| {name} | {'yes' if ok else '**no**'} | {seen} |" for name, ok, seen in result.lines)
-    create_markdown_artifact(
-        f"| contract | kept | seen |\n|---|---|---|\n{rows}", key=f"check-{job.title.id}", description=job.title.name
-    )
+    show_check(job.title, result)
     return result
 
 
@@ -182,11 +200,7 @@ def _receipt(job: Job, master: MasterRecord, check: CheckResult) -> str:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def _preview(job: Job) -> str:
     picture = base64.b64encode(preview_title(job.planned, job.records, job.store)).decode()
-    create_image_artifact(
-        f"data:image/jpeg;base64,{picture}",
-        key=f"preview-{job.title.id}",
-        description=f"{job.title.name}: source (left, enlarged by bicubic interpolation) and master",
-    )
+    show_picture(job.title, picture)
     return picture
 
 

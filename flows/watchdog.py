@@ -6,14 +6,12 @@ A run that is killed outright cannot say so itself, and would be shown as runnin
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import PrefectHTTPStatusError
 
-_LOG = logging.getLogger("remaster.watchdog")
+from flows.automations import ensure
 
 NAME = "remaster: runs whose process died"
 # Flows beat every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds (see `flows.environment`): three in a row are missed.
@@ -24,18 +22,7 @@ _ENDS = ("Completed", "Failed", "Exceptions", "Cancelled", "Crashed")
 
 def watch() -> None:
     """See that the configured server has the automation. One that does not take it is only less informed."""
-    try:
-        if not _is_there():
-            _automation().create()
-    except PrefectHTTPStatusError as error:
-        _LOG.warning("Prefect's server will not notice runs whose process dies: %s", error)
-
-
-def _is_there() -> bool:
-    try:
-        return bool(Automation.read(name=NAME))
-    except ValueError:
-        return False
+    ensure(_automation())
 
 
 def _automation() -> Automation:

@@ -15,7 +15,7 @@ MOST_BYTES = 10_000_000
 # JPEG's scale from best to coarse, then pictures of a half of the size, and so on: the first that is small enough.
 _QUALITIES = (3, 6, 12)
 _SHRUNK = (1, 2, 4, 8, 16)
-_OVERVIEW = 480  # columns
+_OVERVIEW, _STRIP = 480, 1920  # columns
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -25,6 +25,14 @@ def comparison_page(comparison: Comparison) -> str:
         if len(page.encode()) < MOST_BYTES:
             break
     return page
+
+
+def strip(comparison: Comparison) -> bytes:
+    """The moment in the middle by each candidate, from left to right, the source first: a JPEG."""
+    middle = len(comparison.moments) // 2
+    pictures = [each.pictures_T3HW[middle] for each in comparison.candidates]
+    shrunk = -(-sum(picture_3HW.shape[-1] for picture_3HW in pictures) // _STRIP)
+    return jpeg(torch.cat([_reduced(picture_3HW, shrunk) for picture_3HW in pictures], dim=2), 5)
 
 
 def _page(comparison: Comparison, quality: int, shrunk: int) -> str:

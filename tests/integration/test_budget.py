@@ -10,6 +10,7 @@ import pytest
 from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
+from tests.feed import events
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--workers", "1")
 # A worker's hour at the price of seconds: any shard at all is more than the budget.
@@ -26,13 +27,17 @@ def records(output: Path) -> set[Path]:
 
 
 @pytest.mark.slow
-def test_a_run_that_would_cost_too_much_is_not_begun(film: Path, remaster: Remaster, tmp_path: Path) -> None:
+def test_a_run_that_would_cost_too_much_is_not_begun(
+    film: Path, remaster: Remaster, prefect_api: str, tmp_path: Path
+) -> None:
     result = remaster("run", film, tmp_path, *FAST, *DEAR)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "not begun: it would cost" in result.stderr
     assert "cost.budget is 0.01" in result.stderr
     assert not records(tmp_path)
     assert not (tmp_path / "film.mp4").exists()
+    (refused,) = events(prefect_api, "remaster.run.refused", 1, resource={"id": [f"remaster.library.{film}"]})
+    assert "cost.budget is 0.01" in refused["payload"]["reason"]
     # It has ended, and left nothing of what it measured.
     assert remaster("status", "--store", tmp_path / ".remaster").returncode == 1
     left = list((tmp_path / ".remaster").rglob("*.mkv"))
@@ -41,7 +46,7 @@ def test_a_run_that_would_cost_too_much_is_not_begun(film: Path, remaster: Remas
 
 @pytest.mark.slow
 def test_a_run_stops_when_its_budget_is_spent_and_the_next_goes_on(
-    film: Path, remaster: Remaster, tmp_path: Path
+    film: Path, remaster: Remaster, prefect_api: str, tmp_path: Path
 ) -> None:
     stopped = remaster("run", film, tmp_path, *FAST, *DEAR, "--set", "cost.over_budget=stop")
     assert stopped.returncode == 3, stopped.stdout + stopped.stderr
@@ -50,6 +55,8 @@ def test_a_run_stops_when_its_budget_is_spent_and_the_next_goes_on(
     assert len(made) == 1  # of six, and whole
     verdict = json.loads(next((tmp_path / ".remaster" / "runs").glob("*/verdict.json")).read_text())
     assert verdict["state"] == "stopped"
+    (reached,) = events(prefect_api, "remaster.budget.reached", 1, resource={"id": [f"remaster.library.{film}"]})
+    assert reached["payload"]["spent"] > reached["payload"]["budget"] == 0.01
 
     again = remaster("run", film, tmp_path, *FAST)
     assert again.returncode == 0, again.stdout + again.stderr

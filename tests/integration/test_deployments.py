@@ -7,16 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.automations import ready
 from flows.cli import main
 from flows.deployments import deployments, for_pool
 from flows.request import Request
@@ -24,6 +28,7 @@ from flows.run import Run
 from tasks.profile import Profile, read_profile, setting_names
 from tests.clips import Clip, make
 from tests.conftest import REPOSITORY, Remaster
+from tests.feed import events
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "retry.delay=0.1", "--workers", "1")
 PATIENCE = 240.0
@@ -62,6 +67,10 @@ class Server:
     def ended(self, flow_run: str) -> dict[str, Any]:
         """The flow run once it has ended."""
         return until(lambda: (run := self.flow_run(flow_run))["end_time"] and run)
+
+    def set_state(self, flow_run: str, kind: str, name: str) -> None:
+        body = {"state": {"type": kind, "name": name, "message": "its machine is gone"}, "force": True}
+        self._client.post(f"/flow_runs/{flow_run}/set_state", json=body).raise_for_status()
 
     def make_pool(self, name: str) -> None:
         self._client.post("/work_pools/", json={"name": name, "type": "process"})
@@ -135,6 +144,10 @@ def test_the_form_has_the_words_ranges_and_defaults_of_the_models(server: Server
         for key in ("default", "minimum", "maximum", "exclusiveMinimum", "enum", "multipleOf", "anyOf"):
             assert shown.get(key) == meant.get(key), (setting, key)
     assert server.deployment("remaster library/form-title")["schedules"] == []
+    preview = server.deployment("remaster preview/form-preview")
+    assert preview["parameters"]["preview"] == {"store": run.store}
+    assert preview["parameters"]["profile"]["master"]["codec"] == "ffv1"
+    assert preview["parameter_openapi_schema"]["definitions"]["Preview"]["properties"]["seconds"]["maximum"] == 60
     assert server.deployment("remaster rerun/form-rerun")["parameters"] == {"rerun": {"store": run.store}}
     assert server.deployment("remaster clean/form-clean")["parameters"] == {"cleaning": {"store": run.store}}
 
@@ -150,6 +163,52 @@ def test_what_is_out_of_range_is_refused_by_the_server(server: Server) -> None:
             server.start("remaster library/range-nightly", {"run": asked | wrong})
 
 
+@pytest.fixture
+def told() -> Iterator[tuple[str, list[str]]]:
+    """URL of somebody who wants to be told, and what was said."""
+    said: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}/", said
+        listening.shutdown()
+
+
+def test_a_run_that_crashed_goes_on_once_and_somebody_is_told(
+    server: Server, prefect_api: str, told: tuple[str, list[str]]
+) -> None:
+    url, said = told
+    CustomWebhookNotificationBlock(name="ops", url=url, json_data={"text": "{{subject}}: {{body}}"}).save("ops")
+    for _ in range(2):  # as often as one likes
+        made = ready("custom-webhook/ops")
+    names = [automation.name for automation in made]
+    assert sorted(a["name"] for a in server.find("automations", automations={"name": {"any_": names}})) == sorted(names)
+    server.make_pool("crashes")
+    run = Run(library="/nowhere/crashed", output="/nowhere/out", profile=Profile())
+    for_pool(deployments(run, "", "UTC")[0], "crashes", "").apply()
+    flow_run = server.start("remaster library/crashed-nightly")
+    server.set_state(flow_run, "RUNNING", "Running")
+    server.set_state(flow_run, "CRASHED", "Crashed")
+    until(lambda: server.flow_run(flow_run)["state"]["name"] == "AwaitingRetry")
+    server.set_state(flow_run, "RUNNING", "Running")
+    server.set_state(flow_run, "CRASHED", "Crashed")
+    until(lambda: len(said) == 2)
+    name = server.flow_run(flow_run)["name"]
+    assert all(f"remaster {name}: Crashed: its machine is gone" in each for each in said)
+    assert events(prefect_api, "prefect.flow-run.Crashed", 2, resource={"id": [f"prefect.flow-run.{flow_run}"]})[1:]
+    time.sleep(2)  # a second retry would come as the first did, at once
+    assert server.flow_run(flow_run)["state"]["name"] == "Crashed"
+
+
 def test_deploying_needs_a_server_that_lasts_and_a_pool(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +216,9 @@ def test_deploying_needs_a_server_that_lasts_and_a_pool(
     places = (str(tmp_path / "films"), str(tmp_path / "out"))
     assert main(["deploy", *places, "--pool", "no-such-pool"]) == 2
     assert "prefect work-pool create no-such-pool" in capsys.readouterr().err
+    for nobody in ("slack-webhook/nobody", "nobody"):
+        assert main(["deploy", *places, "--pool", "forms", "--notify", nobody]) == 2
+        assert f"--notify {nobody}" in capsys.readouterr().err
     assert main(["deploy", *places, "--pool", "forms", "--cron", "at night"]) == 2
     assert "--cron 'at night'" in capsys.readouterr().err
     assert main(["deploy", *places, "--pool", "forms", "--cron", "0 2 * * *", "--timezone", "Atlantis"]) == 2
@@ -204,6 +266,14 @@ def test_a_night_does_exactly_what_is_new(server: Server, remaster_env: dict[str
         )
         assert server.ended(again)["state"]["message"] == "6 of 6 titles done, 6 of them before"
 
+        shown = {"title": str(library / "a.mp4"), "store": str(output / ".remaster"), "models": ["lanczos", "bicubic"]}
+        preview = server.start("remaster preview/served-preview", {"preview": shown, "profile": {"scale": 2}})
+        page = server.ended(preview)["state"]["message"]
+        assert "lanczos" in Path(page).read_text()
+        found = until(lambda: server.find("artifacts", artifacts={"flow_run_id": {"any_": [preview]}}))
+        assert {artifact["type"] for artifact in found} == {"markdown", "image"}
+        assert any(f"(<{Path(page).as_uri()}>)" in artifact["data"] for artifact in found)
+
         clean = server.start("remaster clean/served-clean")
         assert "nothing was removed" in server.ended(clean)["state"]["message"]
         nights = {"id": {"any_": [server.deployment(night)["id"]]}}
@@ -213,6 +283,25 @@ def test_a_night_does_exactly_what_is_new(server: Server, remaster_env: dict[str
     with running(serve, remaster_env, tmp_path / "log", "served-nightly"):
         until(lambda: not server.deployment(night)["paused"])
         assert [schedule["active"] for schedule in server.deployment(night)["schedules"]] == [True]
+
+
+@pytest.mark.slow
+def test_a_night_whose_process_is_killed_goes_on_by_itself(
+    server: Server, remaster_env: dict[str, str], tmp_path: Path
+) -> None:
+    library, output = tmp_path / "killed", tmp_path / "out"
+    make(library / "film.mp4", Clip(frames=120, width=160, height=128))
+    serve = command("serve", library, output, *FAST, "--set", "shards.frames=10", "--settle", "0")
+    with running(serve, remaster_env, tmp_path / "log", "killed-nightly") as served:
+        night = server.start("remaster library/killed-nightly")
+        until(lambda: list((output / ".remaster/records").rglob("*.json")))
+        (run,) = children_of(served.pid)
+        os.kill(run, signal.SIGKILL)
+        until(lambda: server.flow_run(night)["run_count"] == 2)
+        ended = until(lambda: (now := server.flow_run(night))["state"]["type"] == "COMPLETED" and now)
+    assert ended["state"]["message"] == "1 of 1 titles done"
+    made = [row["index"] for row in rows(output / ".remaster/runs" / ended["name"]) if row["outcome"] == "done"]
+    assert len(made) == len(set(made))
 
 
 @pytest.mark.slow
@@ -296,6 +385,14 @@ def test_a_growing_file_is_remastered_once_and_only_when_it_is_whole(
     assert "refused" not in said
     worked_on = [row for run in (output / ".remaster/runs").iterdir() for row in rows(run) if row["outcome"] == "done"]
     assert sorted(row["title"] for row in worked_on) == ["first.mp4", "slow.mp4"]  # by content, once
+
+
+def children_of(pid: int) -> list[int]:
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    return [child for child, parent in parents.items() if parent == pid]
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,16 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows import surfaces
 from flows.library import remaster_library
+from flows.progress import Progress
+from flows.run import Outcome
 from flows.title import remaster_title
 from flows.watchdog import NAME, watch
 from tests.clips import Clip, make
 from tests.conftest import REPOSITORY, Remaster
 from tests.contract import assert_keeps
+from tests.feed import events
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--set", "retry.delay=0.1")
 
@@ -98,7 +105,19 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     artifacts = {a["key"]: a for a in server.find("artifacts", limit=200)}
     (table,) = [a for key, a in artifacts.items() if key == f"run-{runs[0]}"]
     assert table["type"] == "table"
-    assert "dog.mp4" in table["data"]
+    (row,) = json.loads(table["data"])
+    assert (row["title"], row["state"], row["frames"]) == ("dog.mp4", "done", 25)
+    assert (row["shards made"], row["shards cached"]) == (3, 0)
+    again = json.loads(artifacts[f"run-{runs[1]}"]["data"])[0]
+    assert (again["shards made"], again["shards cached"]) == (0, 3)
+    total = artifacts[f"run-{runs[0]}-progress"]
+    assert total["data"] == 100.0
+    assert total["description"].startswith("1/1 titles  25 frames")
+    assert total["flow_run_id"] == server.library_run(runs[0])["id"]
+    links = artifacts[f"run-{runs[0]}-links"]
+    assert links["type"] == "markdown"
+    for shown in (f"/runs/{runs[0]}/report.html>)", f"[dog.mp4](<{Path(row['master']).as_uri()}>)"):
+        assert shown in links["data"]
     kinds = {key.split("-")[0]: a for key, a in artifacts.items() if a["description"] and "dog.mp4" in a["description"]}
     assert kinds["progress"]["type"] == "progress"
     assert kinds["progress"]["data"] == 100.0
@@ -107,6 +126,68 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     picture = kinds["preview"]["data"]
     assert kinds["preview"]["type"] == "image"
     assert base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))[:3] == b"\xff\xd8\xff"
+
+
+def test_progress_moves(server: Server, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> tuple[float, str]:
+        found = server.find("artifacts", artifacts={"key": {"any_": ["progress-moving"]}})
+        assert len(found) <= 1
+        return (found[0]["data"], found[0]["description"]) if found else (-1.0, "")
+
+    def wait_for(percent: float, words: str) -> None:
+        deadline = time.monotonic() + 60
+        while shown()[0] != percent or words not in shown()[1]:
+            assert time.monotonic() < deadline, shown()
+            time.sleep(0.05)
+
+    monkeypatch.setattr(surfaces, "_EVERY", 0.05)
+    progress = Progress()
+    progress.start("film.mkv", 40)
+    with temporary_settings({PREFECT_API_URL: prefect_api}), surfaces.board() as board:
+        board.follow("progress-moving", lambda: progress.title("film.mkv"))
+        wait_for(0.0, "film.mkv: 0/40 frames")
+        for shard, percent in enumerate((25.0, 50.0, 75.0, 100.0)):
+            progress.advance("film.mkv", shard, 10)
+            wait_for(percent, f"{10 * shard + 10}/40 frames")
+        progress.phase("film.mkv", "checking")
+        wait_for(100.0, "film.mkv: checking")
+        progress.end(Outcome(title="film.mkv", state="held", reason="film.mkv: a person is to look"))
+    assert shown() == (100.0, "film.mkv: held, a person is to look")
+
+
+def test_what_happened_is_in_the_feed_by_names_that_last(
+    prefect_api: str, runs: tuple[str, str], library: Path
+) -> None:
+    finished = events(prefect_api, "remaster.title.finished", 2, resource={"id": [f"remaster.title.{library}/dog.mp4"]})
+    by_run = {event["payload"]["run"]: event for event in finished}
+    assert set(by_run) == set(runs)
+    for run in runs:
+        event = by_run[run]
+        assert event["resource"]["remaster.state"] == event["payload"]["state"] == "done"
+        assert event["payload"]["master"].endswith("/dog.mp4")
+        related = {r["prefect.resource.role"]: r["prefect.resource.name"] for r in event["related"]}
+        assert (related["flow"], related["flow-run"]) == ("remaster title", "dog.mp4")
+    ended = events(prefect_api, "remaster.run.finished", 2, resource={"id": [f"remaster.library.{library}"]})
+    assert {event["payload"]["run"] for event in ended} == set(runs)
+    assert {event["payload"]["message"] for event in ended} == {"1 of 1 titles done"}
+
+
+def test_the_master_is_an_asset_that_comes_from_its_source(
+    prefect_api: str, runs: tuple[str, str], library: Path
+) -> None:
+    # Once: the second run made nothing.
+    (made,) = events(
+        prefect_api, "prefect.asset.materialization.succeeded", 1, related={"id": [f"file://{library}/dog.mp4"]}
+    )
+    resource, related = made["resource"], {each["prefect.resource.role"]: each for each in made["related"]}
+    master = Path(made["resource"]["prefect.asset.url"].removeprefix("file://"))
+    assert resource["prefect.resource.id"] == f"file://{master}"
+    assert resource["prefect.resource.name"] == "dog.mp4"
+    assert related["asset"]["prefect.resource.id"] == f"file://{library}/dog.mp4"
+    assert related["asset-materialized-by"]["prefect.resource.id"] == "remaster"
+    assert made["payload"]["sha256"] == hashlib.sha256(master.read_bytes()).hexdigest()
+    assert made["payload"]["frames"] == 25
+    assert made["payload"]["run"] == runs[0]
 
 
 def test_a_titles_flow_runs_alone_in_another_process(
@@ -135,8 +216,7 @@ def test_a_lasting_server_is_told_once_to_notice_runs_whose_process_died(
     """The runs told it already; that a killed one is then marked as crashed, `tests/faults` shows."""
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         watch()
-    (automation,) = server.find("automations")
-    assert automation["name"] == NAME
+    (automation,) = server.find("automations", automations={"name": {"any_": [NAME]}})
     assert automation["enabled"]
 
 

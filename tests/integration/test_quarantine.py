@@ -13,6 +13,7 @@ from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.faulty import Faults
+from tests.feed import events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -61,12 +62,15 @@ def poisoned(remaster: Remaster, remaster_env: dict[str, str], tmp_path: Path) -
     return Poisoned(tmp_path, remaster, remaster_env)
 
 
-def test_held_back_until_somebody_decides(poisoned: Poisoned) -> None:
+def test_held_back_until_somebody_decides(poisoned: Poisoned, prefect_api: str) -> None:
     result = poisoned.run("hold")
     assert result.returncode == 3, result.stdout + result.stderr
     assert "exceptions: 1 of 1 titles are not done: film.mkv: held back, with 4 of 5 shards made" in result.stderr
     assert "frames [20,30) are quarantined" in result.stderr
     assert "--title film.mkv --shard 2 --with model=lanczos" in result.stderr
+    shard = f"remaster.shard.{poisoned.source} [20,30)"
+    (told,) = events(prefect_api, "remaster.shard.quarantined", 1, resource={"id": [shard]})
+    assert (told["payload"]["start"], told["payload"]["stop"]) == (20, 30)
     assert not poisoned.master.exists()
     for words in ("held", "[20,30)", "the 3rd worker it took down"):
         assert words in poisoned.report

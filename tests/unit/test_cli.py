@@ -17,8 +17,8 @@ PROFILE = {"--profile", "--model", "--scale", "--set", "--video-stream", "--enco
 LIBRARY = {*PROFILE, "--store", "--workers", "--ray-address", "--only", "--settle"}
 OPTIONS = {
     "run": {*LIBRARY, "--force", "--new-only"},
-    "serve": {*LIBRARY, "--cron", "--timezone", "--name"},
-    "deploy": {*LIBRARY, "--cron", "--timezone", "--name", "--pool"},
+    "serve": {*LIBRARY, "--cron", "--timezone", "--name", "--notify"},
+    "deploy": {*LIBRARY, "--cron", "--timezone", "--name", "--notify", "--pool"},
     "watch": {*LIBRARY, "--every"},
     "plan": {*PROFILE, "--output", "--store", "--workers", "--json"},
     "preview": {"--at", "--seconds", "--models", "--part", "--page", "--profile", "--scale", "--set"},

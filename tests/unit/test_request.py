@@ -13,7 +13,7 @@ from flows import environment
 from flows.cli import main, parser
 from flows.deployments import deployments, for_pool, library_name, parameters
 from flows.library import remaster_library
-from flows.request import Cleaning, Request, Rerun, words
+from flows.request import Cleaning, Preview, Request, Rerun, words
 from flows.run import Run
 from tasks.profile import Profile, read_profile
 
@@ -25,11 +25,13 @@ def arguments(command: str) -> dict[str, argparse.Action]:
     return {action.dest: action for action in commands.choices[command]._actions}
 
 
-@pytest.mark.parametrize(("command", "model"), [("run", Request), ("rerun", Rerun), ("clean", Cleaning)])
+@pytest.mark.parametrize(
+    ("command", "model"), [("run", Request), ("rerun", Rerun), ("clean", Cleaning), ("preview", Preview)]
+)
 def test_the_command_says_what_the_form_says(command: str, model: type[Request]) -> None:
     known = arguments(command)
     names = {"shards": "shard"}
-    for name in model.model_fields:
+    for name in set(model.model_fields) - ({"store"} if model is Preview else set()):
         action = known[names.get(name, name)]
         assert action.help is not None and action.help.startswith(words(model, name)), name
 

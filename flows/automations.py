@@ -1,0 +1,115 @@
+"""Automations for nights that nobody watches: a run that crashed is tried once more, and somebody is told of failures.
+
+Together with `flows.watchdog`, which marks runs whose process died as crashed. A person may change or switch off any of
+them in Prefect: one that is there is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture, SendNotification
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+from tasks.errors import UsageError
+
+_LOG = logging.getLogger("remaster.automations")
+
+RETRY = "remaster: runs that crashed once"
+NOTIFY = "remaster: tell {} of runs that failed"
+LIBRARY_FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": "remaster library"}
+
+
+def ready(notify: str = "") -> list[Automation]:
+    """See that the configured server has the automations of deployments; returns them.
+
+    Args:
+        notify: notification block to tell of failures, as `TYPE/NAME`, for instance `slack-webhook/ops`; empty: none.
+
+    Raises:
+        UsageError: the server has no such block.
+    """
+    wanted = [retry_once()] + ([tell(notify)] if notify else [])
+    for automation in wanted:
+        ensure(automation)
+    return wanted
+
+
+def ensure(automation: Automation) -> None:
+    """See that the configured server has an automation of this name. One that takes none is only less watchful."""
+    try:
+        if not _is_there(automation.name):
+            automation.create()
+    except PrefectHTTPStatusError as error:
+        _LOG.warning("Prefect's server does not take the automation %r: %s", automation.name, error)
+
+
+def retry_once() -> Automation:
+    """A run of a deployment that has crashed goes on, by itself, once: all that has a record is a hit."""
+    return Automation(
+        name=RETRY,
+        description="Lets a run of remaster go on that crashed in its first try. What is made is not made again.",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Crashed"},
+            match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"},
+            # Only what was deployed has somebody who would take it up.
+            match_related=[LIBRARY_FLOW, {"prefect.resource.role": "deployment"}],
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed in its first try: goes on, once"
+            )
+        ],
+    )
+
+
+def tell(block: str) -> Automation:
+    """Somebody is told, through a notification block of the server, of runs that did not end well.
+
+    Raises:
+        UsageError: the server has no such block.
+    """
+    kind, _, name = block.partition("/")
+    unknown = UsageError(
+        f"--notify {block}: Prefect's server has no such block. Make one in its UI under Blocks, of a type that"
+        " notifies, and name it as TYPE/NAME, for instance slack-webhook/ops."
+    )
+    if not (kind and name):
+        raise unknown
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_block_document_by_name(name, kind)
+        except ObjectNotFound as error:
+            raise unknown from error
+    return Automation(
+        name=NOTIFY.format(block),
+        description="Tells of runs of remaster that failed, ended with exceptions, or crashed.",
+        trigger=EventTrigger(
+            expect={f"prefect.flow-run.{state}" for state in ("Failed", "Exceptions", "Crashed")},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related=LIBRARY_FLOW,
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            SendNotification(
+                block_document_id=found.id,
+                subject="remaster {{ flow_run.name }}: {{ flow_run.state.name }}",
+                body="{{ flow_run.state.message }}\n\n{{ flow_run|ui_url }}",
+            )
+        ],
+    )
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return bool(Automation.read(name=name))
+    except ValueError:
+        return False
