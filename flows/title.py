@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 
 from flows.job import Job, called, pool_settings, retrying, worth_retrying
 from flows.progress import current_progress
+from flows.reporting import write_title
 from flows.results import StoreResults, master_cache_key, results_block
 from flows.run import Ledger, Outcome, Run, RunFiles
 from flows.shards import upscale_all, what_failed
@@ -31,6 +32,7 @@ from tasks.pool.pool import worker_pool
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt, publish_receipt
 from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
+from tasks.report import page_place
 from tasks.scan import examine, list_library, naming
 from tasks.signing import signer
 from tasks.store import Store
@@ -59,7 +61,11 @@ def remaster_title(run: Run, name: str) -> State[Any]:
         except (RemasterError, ModelError) as error:
             reason = naming(title.name, str(error))
             outcome = Outcome(title=title.name, state="failed", reason=reason, remarks=title.remarks)
-    outcome = outcome.model_copy(update={"seconds": round(time.perf_counter() - began, 3)})
+    outcome = outcome.model_copy(
+        update={"seconds": round(time.perf_counter() - began, 3), "report": page_place(run.id, title)}
+    )
+    # A page is no part of the master either.
+    _report.with_options(task_run_name=called(f"report {title.name}"))(job, outcome, return_state=True)
     job.files.write_outcome(title, outcome)
     progress.end(outcome)
     if outcome.state == "done":
@@ -84,10 +90,10 @@ def _remaster(job: Job) -> Outcome:
         title=title.name, state="failed", frames=len(plan.shown), shards=len(plan.shards), cached=len(job.cached),
         remarks=title.remarks + remarks(plan), cadence=plan.reading.note(),
     )  # fmt: skip
+    job.records = [end for end in ends if isinstance(end, Record)]
     failed = what_failed(job, ends)
     if failed:
         return base.model_copy(update=failed)
-    job.records = [end for end in ends if isinstance(end, Record)]
     for _ in range(run.profile.retry.attempts):
         try:
             return _deliver(job, block, base)
@@ -118,7 +124,12 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     # A picture to look at is no part of the master: without it the title is done all the same.
     preview_state = _preview.with_options(task_run_name=called(f"preview {title.name}"))(job, return_state=True)
     preview = str(preview_state.result()) if preview_state.is_completed() else ""
-    done = base.model_copy(update={"master": master.uri, "checks": result.lines, "preview": preview, "state": "done"})
+    done = base.model_copy(
+        update={
+            "master": master.uri, "size": master.size, "checks": result.lines, "preview": preview, "state": "done",
+            "report": page_place(run.id, title),
+        }
+    )  # fmt: skip
     if result.passed:
         Standings(run).note(title, done, certified)
         return done
@@ -187,6 +198,13 @@ def _preview(job: Job) -> str:
         description=f"{job.title.name}: source (left, enlarged by bicubic interpolation) and master",
     )
     return picture
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _report(job: Job, outcome: Outcome) -> None:
+    uri = write_title(job, outcome)
+    link = uri if "://" in uri else f"file://{uri}"
+    create_link_artifact(link, key=f"report-{job.title.id}", link_text="report", description=job.title.name)
 
 
 def _find_title(run: Run, name: str, store: Store) -> Title:
