@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tasks.charts import Bar, Kind, Lane, lane
 from tasks.estimate import price
-from tasks.figures import size
+from tasks.figures import size, span
 from tasks.profile import CostSettings
 from tasks.tables import LedgerRow
 
@@ -80,11 +80,11 @@ def clock_of(rows: Sequence[LedgerRow]) -> Clock | None:
 def costs_of(rows: Iterable[LedgerRow], master_bytes: int, rates: CostSettings) -> tuple[Cost, ...]:
     """What attempts and what is kept of them cost by the rates: failed ones too, cached ones nothing."""
     rows = list(rows)
-    hours = sum(row.seconds for row in rows if row.outcome != "cached") / 3600
+    seconds = sum(row.seconds for row in rows if row.outcome != "cached")
     written = sum(row.bytes for row in rows if row.outcome == "done")
     months = f"{rates.months:g} months" if rates.months != 1 else "a month"
     return (
-        Cost("workers", f"{hours:.3f} h", f"{rates.gpu_hour:g} an hour", price(rates, hours, 0, 0)),
+        Cost("workers", span(seconds), f"{rates.gpu_hour:g} an hour", price(rates, seconds / 3600, 0, 0)),
         Cost("segments", size(written), f"{rates.store_gb_month:g} a GB for {months}", price(rates, 0, written, 0)),
         Cost(
             "masters", size(master_bytes), f"{rates.master_gb_month:g} a GB for {months}",

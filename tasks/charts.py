@@ -18,6 +18,8 @@ _BINS = 500
 # Bars of one colour that are nearer to each other than that are drawn as one.
 _NEAR = 0.4
 _NARROWEST = 0.8
+_ROOM = 8  # units a bar, on average, from which on bars are drawn one by one
+_HEADROOM = 0.3  # above a curve, where its axis is written
 
 Kind = Literal["made", "lower", "cached", "failed", "missing"]
 # What is drawn later is seen where both are.
@@ -66,13 +68,16 @@ class Lane:
     busy: float
 
 
-def curve(values: npt.NDArray[np.float32], limit: float = 0.0, more_is_better: bool = False) -> Curve | None:
+def curve(
+    values: npt.NDArray[np.float32], limit: float = 0.0, more_is_better: bool = False, steps: bool = False
+) -> Curve | None:
     """The curve of one value a frame, NaN where there is none; None if there is none at all.
 
     Args:
         values: [N].
         limit: beyond which a value is a fault; shown if values come near it.
         more_is_better: the values' lower end is the interesting one, and the axis need not begin at 0.
+        steps: values stay for many frames and then change at once.
     """
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
@@ -91,7 +96,7 @@ def curve(values: npt.NDArray[np.float32], limit: float = 0.0, more_is_better: b
     worst = int(known[(values[known].argmin if more_is_better else values[known].argmax)()])
     return Curve(
         band=f"{_path(around)}Z",
-        line=_path(zip(x, down(middle), strict=True)),
+        line=_path(_stepwise(x, down(middle)) if steps else zip(x, down(middle), strict=True)),
         top=top,
         bottom=bottom,
         limit=round(float(down(limit)), 1) if bottom < limit <= top else None,
@@ -105,23 +110,20 @@ def lane(name: str, bars: Sequence[Bar], start: float, stop: float) -> Lane:
     """A lane from `start` to `stop`."""
     unit = WIDTH / (stop - start) if stop > start else 0.0
     paths: list[tuple[Kind, str]] = []
+    # Where there is room for it, a hair less of each, so that neighbours are told apart.
+    hair = 1.5 if len(bars) * _ROOM < WIDTH else 0.0
     for kind in _KINDS:
         drawn: list[list[float]] = []
         for bar in sorted((bar for bar in bars if bar.kind == kind), key=lambda bar: bar.start):
-            left, right = (bar.start - start) * unit, (bar.stop - start) * unit
+            left, right = (bar.start - start) * unit, (bar.stop - start) * unit - hair
             if right - left < _NARROWEST:
                 left, right = (left + right - _NARROWEST) / 2, (left + right + _NARROWEST) / 2
-            if drawn and left - drawn[-1][1] < _NEAR and (right - left < 4 or drawn[-1][1] - drawn[-1][0] < 4):
+            if drawn and left - drawn[-1][1] < _NEAR:
                 drawn[-1][1] = max(drawn[-1][1], right)
             else:
                 drawn.append([left, right])
         if drawn:
-            # A hair less at the end of each that is wide enough, so that neighbours are told apart.
-            ends = (right - 1.5 if right - left > 6 else right for left, right in drawn)
-            path = "".join(
-                f"M{left:.1f} 0H{end:.1f}V{HEIGHT}H{left:.1f}Z" for (left, _), end in zip(drawn, ends, strict=True)
-            )
-            paths.append((kind, path))
+            paths.append((kind, "".join(f"M{left:.1f} 0H{right:.1f}V{HEIGHT}H{left:.1f}Z" for left, right in drawn)))
     counts = {str(kind): count for kind in _KINDS if (count := sum(bar.kind == kind for bar in bars))}
     return Lane(name, tuple(paths), counts, sum(bar.stop - bar.start for bar in bars))
 
@@ -130,10 +132,17 @@ def _axis(low: float, high: float, limit: float, more_is_better: bool) -> tuple[
     if more_is_better:
         bottom = limit if limit and limit > low - 3 * max(high - low, 1.0) else low
         bottom = min(bottom, low)
-        room = max(high - bottom, 1.0) * 0.1
+        room = max(high - bottom, 1.0) * _HEADROOM
         return bottom - room, high + room
     near = limit and limit < 3 * high
-    return 0.0, max(limit * 1.1 if near else 0.0, high * 1.1, 1e-3)
+    return 0.0, max(limit * 1.1 if near else 0.0, high * (1 + _HEADROOM), 1e-3)
+
+
+def _stepwise(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Iterable[tuple[float, float]]:
+    """Points through the same, level up to half-way to the next."""
+    half = (x[1:] + x[:-1]) / 2
+    across = np.concatenate([[0.0], np.repeat(half, 2), [WIDTH]])
+    return zip(across, np.repeat(y, 2), strict=True)
 
 
 def _path(points: Iterable[tuple[float, float]]) -> str:

@@ -71,13 +71,17 @@ class Stills:
     Attributes:
         shown: in order of time.
         shots: of the title; fewer may be shown.
-        shape: width of a picture to its height, as players show it.
-        whole: False if of the pairs the middle is shown only.
+        shape: width of a picture to its height, as players show it; `close`: the same of a pair, which may be the
+            middle of one.
+        columns: of a pair.
+        whole: False if pairs are the middle only.
     """
 
     shown: tuple[Still, ...] = ()
     shots: int = 0
     shape: float = 16 / 9
+    close: float = 16 / 9
+    columns: int = 0
     whole: bool = True
 
 
@@ -103,13 +107,17 @@ def make_stills(plan: Plan, records: Sequence[Record], store: Store, scale: int)
         if (record := segments[int(np.searchsorted(starts, moment.picture, "right")) - 1]) is not None
     ]
     height, width = plan.master_size(scale)
+    rows, columns = height - 2 * _margin(height, _PART[0], scale), width - 2 * _margin(width, _PART[1], scale)
+    aspect = float(plan.title.probe.sample_aspect or 1)
     close = _longest_shots(plan, [moment for moment, _ in moments])
     stills = tuple(_still(plan, moment, record, store, scale, moment in close) for moment, record in moments)
     return Stills(
         shown=stills,
         shots=len(plan.cuts) + 1,
-        shape=float(width * (plan.title.probe.sample_aspect or 1) / height),
-        whole=height <= _PART[0] and width <= _PART[1],
+        shape=width * aspect / height,
+        close=columns * aspect / rows,
+        columns=columns,
+        whole=(rows, columns) == (height, width),
     )
 
 
@@ -179,26 +187,28 @@ def _pair(before: Planes, after: Planes, plan: Plan, scale: int) -> list[torch.T
     """[3, H, W] of the same middle part of both, as large as the master's."""
     probe = plan.title.probe
     assert probe is not None
-    rows, columns = before[0].shape
-    part = Bars(*_margins(rows, _PART[0] // scale), *_margins(columns, _PART[1] // scale))
+    rows, columns = after[0].shape
+    down, across = _margin(rows, _PART[0], scale) // scale, _margin(columns, _PART[1], scale) // scale
+    part = Bars(down, down, across, across)
     small = to_rgb([cut_off(before, probe.layout, part)], probe.layout, probe.colour, _CPU)
     large = to_rgb([cut_off(after, plan.layout, part.times(scale))], plan.layout, plan.colour, _CPU)
     return [resize(small, large.shape[-2], large.shape[-1], "bicubic")[0], large[0]]
 
 
-def _margins(side: int, most: int) -> tuple[int, int]:
-    """What to leave out at either end so that at most about `most` is left: whole steps of any chroma."""
-    before = max(0, side - most) // 2 // 4 * 4
-    return before, before
+def _margin(side: int, most: int, scale: int) -> int:
+    """What to leave out at either end of a master's side so that about `most` is left: whole steps of any chroma."""
+    return max(0, side - most) // 2 // (4 * scale) * 4 * scale
 
 
 def _thumbnail(planes: Planes, layout: Layout, colour: Colour) -> torch.Tensor:
     """[3, H, W] of the whole picture, each pixel the mean of a square."""
-    factor = max(1, planes[0].shape[1] // _THUMBNAIL)
-    step = max(1 << layout.chroma_x, 1 << layout.chroma_y)
-    height, width = (side // (factor * step) * factor * step for side in planes[0].shape)
-    even = cut_off(planes, layout, Bars(0, planes[0].shape[0] - height, 0, planes[0].shape[1] - width))
-    return to_rgb([tuple(_reduced(plane, factor) for plane in even)], layout, colour, _CPU)[0]
+    rows, columns = planes[0].shape
+    factor = min(columns // _THUMBNAIL, rows // 8)
+    if factor > 1:
+        whole = factor * max(1 << layout.chroma_x, 1 << layout.chroma_y)
+        even = cut_off(planes, layout, Bars(bottom=rows % whole, right=columns % whole))
+        planes = tuple(_reduced(plane, factor) for plane in even)
+    return to_rgb([planes], layout, colour, _CPU)[0]
 
 
 def _reduced(plane: Plane, factor: int) -> Plane:

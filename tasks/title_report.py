@@ -92,15 +92,12 @@ def facts_of(
     probe = title.probe
     if probe is None:
         return
-    rows = columns = ""
-    if plan is not None:
-        rows, columns = map(str, plan.master_size(profile.scale))
-    made = f"{columns}x{rows}" if plan is not None else ""
-    yield "size", f"{probe.width}x{probe.height}", made
+    rows, columns = plan.master_size(profile.scale) if plan is not None else (0, 0)
+    yield "size", f"{probe.width}x{probe.height}", f"{columns}x{rows}" if rows else ""
     yield "codec", probe.codec, profile.master.codec if plan is not None else ""
     yield "pixel format", probe.pix_fmt, plan.layout.pix_fmt if plan is not None else ""
-    frames = str(len(plan.timeline)) if plan is not None else str(probe.frames or "")
-    yield "frames", frames, str(master.frames) if master else ""
+    frames = len(plan.timeline) if plan is not None else probe.frames
+    yield "frames", f"{frames:,}" if frames else "", f"{master.frames:,}" if master else ""
     yield "frames a second", f"{float(probe.frame_rate):.5g}", f"{float(plan.rate):.5g}" if plan is not None else ""
     yield "length", moment(probe.duration), ""
     yield "file", size(title.size), size(master.size) if master else ""
@@ -134,7 +131,7 @@ def along(plan: Plan, records: Sequence[Record], failed: set[int], likeness: Lik
     charts = list(
         chart(
             "fidelity", "dB", "lowest PSNR of each shard, reduced to its source's size: higher is nearer to it",
-            curve(fidelity, floor, more_is_better=True),
+            curve(fidelity, floor, more_is_better=True, steps=True),
         )
     )  # fmt: skip
     if likeness is not None and len(likeness):
