@@ -21,6 +21,7 @@ from flows.budget import Spending, spending_of, weight, why_not
 from flows.job import pool_settings
 from flows.known import note_run
 from flows.progress import current_progress
+from flows.reporting import write_run
 from flows.results import results_block
 from flows.run import TITLES_AT_ONCE, Outcome, Run, RunFiles, Verdict
 from flows.standing import Standings
@@ -30,14 +31,11 @@ from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
 from tasks.records import Title
-from tasks.report import report_page
 from tasks.scan import matching, nothing_known, require_outside, scan
 from tasks.store import Store
 
 _NAMED = 10
 _WRITERS = 8
-# Titles with a picture in the report: a page of many more would be too large to open.
-_PICTURES = 100
 
 
 def _identified(run: Run) -> Run:
@@ -88,10 +86,7 @@ def _remaster(run: Run) -> State[Any]:
             run, list(ended.values()), Verdict(state="failed", message=f"not begun: {refusal}", finished=_now())
         )
     ended |= made
-    outcomes = [
-        ended[title.name] if number < _PICTURES else ended[title.name].model_copy(update={"preview": ""})
-        for number, title in enumerate(titles)
-    ]
+    outcomes = [ended[title.name] for title in titles]
     files.write_titles(titles, outcomes)
     return _end(run, outcomes, _verdict(outcomes, standing, spending_of(run)))
 
@@ -181,8 +176,7 @@ def _scan_task(run: Run) -> tuple[list[Title], dict[str, Outcome]]:
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="report")
 def _report(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
-    page = report_page(run.model_dump(), [o.model_dump() for o in outcomes], verdict.model_dump())
-    uri = RunFiles(Store(run.store), run.id).write_report(page)
+    uri = write_run(run, outcomes, verdict)
     show_results(run, outcomes, verdict, uri)
     return uri
 

@@ -70,6 +70,8 @@ class Outcome(BaseModel):
         remarks: what an operator should know although nothing failed.
         seconds: wall time.
         preview: base64 JPEG of source and master side by side.
+        report: store key of the page that shows all of it; empty if it was not in hand.
+        size: of the master, in bytes.
         cadence: what was seen of it and done about it, once it is planned.
     """
 
@@ -87,6 +89,8 @@ class Outcome(BaseModel):
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0
     preview: str = ""
+    report: str = ""
+    size: int = 0
     cadence: CadenceNote | None = None
 
 
@@ -231,6 +235,7 @@ class Ledger:
         self._store = store
         self._id = run_id
         self._rows: list[LedgerRow] = []
+        self._noted: list[LedgerRow] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._clerk = threading.Thread(target=self._file_now_and_then, name=f"ledger {run_id}", daemon=True)
@@ -239,9 +244,15 @@ class Ledger:
         """Note an attempt."""
         with self._lock:
             self._rows.append(row)
+            self._noted.append(row)
             many = len(self._rows) >= _LEDGER_ROWS
         if many:
             self.file()
+
+    def noted(self, title: str) -> list[LedgerRow]:
+        """Every attempt of a title's shards that was noted here, in order of time."""
+        with self._lock:
+            return [row for row in self._noted if row.title == title]
 
     def file(self) -> None:
         """Write what has been noted since the last time."""

@@ -189,6 +189,11 @@ def show_picture(title: Title, jpeg: str) -> None:
     put("image", f"preview-{title.id}", f"data:image/jpeg;base64,{jpeg}", what)
 
 
+def show_page(title: Title, uri: str) -> None:
+    """Where the title's report is."""
+    put("markdown", f"report-{title.id}", link("Report", uri), title.name)
+
+
 def show_results(run: Run, outcomes: list[Outcome], verdict: Verdict, report: str) -> None:
     """How every title ended, and where report and masters are."""
     key = f"run-{run.id}"

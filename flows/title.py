@@ -21,12 +21,13 @@ from flows.assets import asset, describe
 from flows.budget import spend
 from flows.job import Job, called, pool_settings, retrying, worth_retrying
 from flows.progress import current_progress
+from flows.reporting import write_title
 from flows.results import StoreResults, master_cache_key, results_block
 from flows.run import Ledger, Outcome, Run, RunFiles, Spent
 from flows.shards import upscale_all, what_failed
 from flows.standing import Standings
 from flows.stopping import stop_if_draining
-from flows.surfaces import board, show_check, show_picture
+from flows.surfaces import board, show_check, show_page, show_picture
 from tasks.check import check_master
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
 from tasks.finish import master_key, publish_title, sole_publisher
@@ -36,6 +37,7 @@ from tasks.pool.pool import worker_pool
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt, publish_receipt
 from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
+from tasks.report import page_place
 from tasks.scan import examine, list_library, naming
 from tasks.signing import signer
 from tasks.store import Store
@@ -74,7 +76,11 @@ def _ended(run: Run, name: str) -> Outcome:
         except (RemasterError, ModelError) as error:
             reason = naming(title.name, str(error))
             outcome = Outcome(title=title.name, state="failed", reason=reason, remarks=title.remarks)
-    outcome = outcome.model_copy(update={"seconds": round(time.perf_counter() - began, 3)})
+    outcome = outcome.model_copy(
+        update={"seconds": round(time.perf_counter() - began, 3), "report": page_place(run.id, title)}
+    )
+    # A page is no part of the master either.
+    _report.with_options(task_run_name=called(f"report {title.name}"))(job, outcome, return_state=True)
     job.files.write_outcome(title, outcome)
     progress.end(outcome)
     return outcome
@@ -97,10 +103,10 @@ def _remaster(job: Job) -> Outcome:
         title=title.name, state="failed", frames=len(plan.shown), shards=len(plan.shards), cached=len(job.cached),
         remarks=title.remarks + remarks(plan), cadence=plan.reading.note(),
     )  # fmt: skip
+    job.records = [end for end in ends if isinstance(end, Record)]
     failed = what_failed(job, ends)
     if failed:
         return base.model_copy(update=failed)
-    job.records = [end for end in ends if isinstance(end, Record)]
     for _ in range(run.profile.retry.attempts):
         try:
             return _deliver(job, block, base)
@@ -135,7 +141,12 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     # A picture to look at is no part of the master: without it the title is done all the same.
     preview_state = _preview.with_options(task_run_name=called(f"preview {title.name}"))(job, return_state=True)
     preview = str(preview_state.result()) if preview_state.is_completed() else ""
-    done = base.model_copy(update={"master": master.uri, "checks": result.lines, "preview": preview, "state": "done"})
+    done = base.model_copy(
+        update={
+            "master": master.uri, "size": master.size, "checks": result.lines, "preview": preview, "state": "done",
+            "report": page_place(run.id, title),
+        }
+    )  # fmt: skip
     if result.passed:
         Standings(run).note(title, done, certified)
         return done
@@ -202,6 +213,11 @@ def _preview(job: Job) -> str:
     picture = base64.b64encode(preview_title(job.planned, job.records, job.store)).decode()
     show_picture(job.title, picture)
     return picture
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _report(job: Job, outcome: Outcome) -> None:
+    show_page(job.title, write_title(job, outcome))
 
 
 def _find_title(run: Run, name: str, store: Store) -> Title:

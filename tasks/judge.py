@@ -24,13 +24,13 @@ _ALL_NEARER, _ALL_NEARER_BY = 0.8, 0.1  # the same of a whole shard
 _MOVES, _MOVES_MUCH = 0.3, 1.0  # a source that does
 _HARDLY, _NOT_AT_ALL = 0.35, 0.05  # a master that does, as a share of its source
 _DARK, _DARKER = 0.3, 2.0  # a black frame's luma as a share of the source's, and how much less it is
-_UNLIKE = 14.0  # from its own frame
+UNLIKE = 14.0  # from its own frame
 _COLOURFUL = 1.0  # chroma of which a hue can be told
 _HUE, _HUE_OF_ONE = 1.8, 4.0  # degrees: of a shard, and of one frame against the others
 _SATURATION = 0.12  # of the source's
 _LEVEL = 3.0  # mean luma or chroma
 _JUMP, _JUMP_AROUND = 0.35, 48
-_FLICKER = 4.0
+FLICKER = 4.0
 _SEAM, _SEAM_SHARE = 2.0, 0.5
 _SHOWN = 3
 
@@ -89,7 +89,7 @@ def _frames(likeness: Likeness, part: slice, order: Bools, opening: Bools) -> It
     light, ours = likeness.source_luma[part], likeness.master_luma[part]
     black = (ours < _DARK * light) & (light - ours > _DARKER)
     frozen = _frozen(likeness, part, opening) & ~black
-    unlike = (own > _UNLIKE) & ~black
+    unlike = (own > UNLIKE) & ~black
     moved = order[part] & ~frozen & ~black
     for name, where, seen in (
         ("black", black, "black, and the source's are not"),
@@ -159,7 +159,7 @@ def _steadiness(likeness: Likeness, part: slice, opening: Bools) -> Iterator[Fau
     over = (np.square(likeness.master_step[part]) - np.square(likeness.source_step[part]))[~opening[part]]
     over = over[~np.isnan(over)]
     flicker = math.sqrt(max(0.0, float(np.median(over)))) if len(over) else 0.0
-    if flicker > _FLICKER:
+    if flicker > FLICKER:
         yield Fault("flicker", part.start, part.stop, f"{flicker:.1f} of 255 from frame to frame")
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import jinja2
 
+from tasks.figures import clock, moment, size, span
+
 
 def render(template: str, **values: Any) -> str:
     """The page that a template of this name makes of the values."""
@@ -28,7 +30,9 @@ def _environment() -> jinja2.Environment:
     def read(name: str) -> str:
         return files("tasks").joinpath(name).read_text(encoding="utf-8")
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(read), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
+    environment.filters |= {each.__name__: each for each in (clock, moment, size, span)}
+    return environment

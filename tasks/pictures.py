@@ -94,7 +94,7 @@ def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> L
     Raises:
         SourceError, SourceChanged: see `watch_master`.
     """
-    found = _kept_likeness(master.sha256, store)
+    found = kept_likeness(master.sha256, store)
     if found is None:
         with open_source(master.uri, f"master {master.uri}") as made:
             _, found = watch_master(made, master.picture, plan, scale)
@@ -102,7 +102,8 @@ def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> L
     return found
 
 
-def _kept_likeness(sha256: str, store: Store) -> Likeness | None:
+def kept_likeness(sha256: str, store: Store) -> Likeness | None:
+    """The likeness of a master that has this hash, if it was measured and is kept."""
     try:
         kept = store.read(_likeness_place(sha256))
     except (FileNotFoundError, StoreDamaged):

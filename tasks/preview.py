@@ -6,10 +6,9 @@ import torch
 
 from tasks.media.bars import Bars, cut_off
 from tasks.media.colour import to_rgb
-from tasks.media.pixels import to_planes
 from tasks.media.preview import side_by_side
 from tasks.media.read import read_pictures, window
-from tasks.media.segment import read_segment
+from tasks.media.segment import read_segment_frame
 from tasks.plan import Plan
 from tasks.records import Record
 from tasks.sources import open_source
@@ -32,8 +31,7 @@ def preview_title(plan: Plan, records: list[Record], store: Store) -> bytes:
         left_out = Bars() if plan.restored else plan.bars
         before = [cut_off(planes, probe.layout, left_out) for planes in whole]
     with open_source(store.uri(records[middle].segment), f"segment of {shard.name}") as source:
-        frames = read_segment(source, plan.layout, shard.start, shard.stop)
-        after = next(to_planes(f, plan.layout) for number, f in enumerate(frames, shard.start) if number == frame)
+        after = read_segment_frame(source, plan.layout, frame)
     return side_by_side(
         to_rgb(before, probe.layout, probe.colour, device)[0], to_rgb([after], plan.layout, plan.colour, device)[0]
     )

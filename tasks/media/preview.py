@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -12,6 +13,7 @@ from vsr_model.classical import resize
 
 _SIDE = (480, 360)  # columns and rows of each half
 _GAP = 4
+_QUALITIES = (3, 5, 8, 13, 20, 31)
 
 
 def side_by_side(source_3HW: torch.Tensor, master_3HW: torch.Tensor) -> bytes:
@@ -31,6 +33,15 @@ def side_by_side(source_3HW: torch.Tensor, master_3HW: torch.Tensor) -> bytes:
     gap = torch.ones(3, rows, _GAP)
     parts = [p[:, top : top + rows, left : left + columns].cpu().float() for p in (before, master_3HW)]
     return jpeg(torch.cat([parts[0], gap, parts[1]], dim=2))
+
+
+def jpeg_within(pictures_3HW: Sequence[torch.Tensor], most_bytes: int) -> list[bytes]:
+    """JPEGs of R'G'B' 0..1, all of the best quality at which none is larger than `most_bytes`, or of the coarsest."""
+    for quality in _QUALITIES:
+        coded = [jpeg(picture_3HW, quality) for picture_3HW in pictures_3HW]
+        if max(map(len, coded), default=0) <= most_bytes:
+            break
+    return coded
 
 
 def jpeg(picture_3HW: torch.Tensor, quality: int = 3) -> bytes:

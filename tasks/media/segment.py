@@ -17,7 +17,7 @@ import av.video.stream
 
 from tasks.errors import SourceError
 from tasks.media.encode import ffv1_slices
-from tasks.media.pixels import Layout, Planes, to_frame
+from tasks.media.pixels import Layout, Planes, to_frame, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
 # Bumped when the bytes of a segment change for the same frames.
@@ -74,6 +74,24 @@ class SegmentWriter:
             self.close()
         else:
             self._container.close()
+
+
+def read_segment_frame(source: Source, layout: Layout, number: int) -> Planes:
+    """Frame `number` of the title from a segment that holds it, without decoding the others: every one is a key frame.
+
+    Raises:
+        SourceError: damaged, or not holding it.
+    """
+    with open_input(source) as container, source_errors(source, "decoding a segment"):
+        stream = video_stream(container, 0)
+        stream.thread_type = "SLICE"  # frames in parallel would be decoded for nothing
+        assert stream.time_base is not None
+        container.seek(int(number * _TICK / stream.time_base), stream=stream)
+        for frame in container.decode(stream):
+            assert frame.time_base is not None and frame.pts is not None
+            if frame.pts * frame.time_base == number * _TICK:
+                return to_planes(frame, layout)
+    raise SourceError(f"{source.label}: does not hold frame {number}; delete it and rerun.")
 
 
 def read_segment(source: Source, layout: Layout, start: int, stop: int) -> Iterator[av.VideoFrame]:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from flows.cli import main
+from tests.browser.opened import DESK, Open
 from tests.clips import Clip, make
 
 pytestmark = pytest.mark.browser
 
 PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +29,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page
 
 
-class Open:
-    """A page that is open, and what it complained of or asked for."""
-
-    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda said: self.complaints.append(said.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda asked: self.requests.append(asked.url[:200]))
-        self.page.goto(file.as_uri())
+class Choosing(Open):
+    """The page, and what is chosen on it."""
 
     @property
     def divider(self) -> Any:
@@ -58,21 +48,21 @@ class Open:
 
 
 @pytest.fixture
-def desk(chromium: Any, page_file: Path) -> Iterator[Open]:
-    opened = Open(chromium, page_file, viewport=DESK)
+def desk(chromium: Any, page_file: Path) -> Iterator[Choosing]:
+    opened = Choosing(chromium, page_file, viewport=DESK)
     yield opened
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith(("data:", "file:"))] == []
     opened.context.close()
 
 
-def test_it_is_one_small_file_that_asks_for_nothing(page_file: Path, desk: Open) -> None:
+def test_it_is_one_small_file_that_asks_for_nothing(page_file: Path, desk: Choosing) -> None:
     assert page_file.stat().st_size < 10_000_000
     assert [url for url in desk.requests if url.startswith("file:")] == [page_file.as_uri()]
     assert "two <shots> & more.mkv" in desk.page.inner_text("h1")
 
 
-def test_the_keyboard_moves_the_divider(desk: Open) -> None:
+def test_the_keyboard_moves_the_divider(desk: Choosing) -> None:
     desk.divider.focus()
     before = desk.at()
     desk.page.keyboard.press("ArrowRight")
@@ -84,7 +74,7 @@ def test_the_keyboard_moves_the_divider(desk: Open) -> None:
     assert desk.divider.get_attribute("aria-valuetext").startswith("100% ")
 
 
-def test_the_pointer_moves_the_divider_and_what_is_seen(desk: Open) -> None:
+def test_the_pointer_moves_the_divider_and_what_is_seen(desk: Choosing) -> None:
     box = desk.page.locator(".wipe-stage").bounding_box()
     y = box["y"] + box["height"] / 2
     desk.page.mouse.move(box["x"] + box["width"] / 2, y)
@@ -101,7 +91,7 @@ def test_the_pointer_moves_the_divider_and_what_is_seen(desk: Open) -> None:
     assert abs(desk.at() - 90) <= 1, "it follows a pointer that has let go"
 
 
-def test_other_networks_and_moments_can_be_chosen(desk: Open) -> None:
+def test_other_networks_and_moments_can_be_chosen(desk: Choosing) -> None:
     before = desk.row("left"), desk.row("right")
     desk.page.get_by_label("left", exact=True).select_option("source, enlarged")
     assert desk.row("left") not in before
@@ -114,7 +104,7 @@ def test_other_networks_and_moments_can_be_chosen(desk: Open) -> None:
     assert desk.page.inner_text("#shown").startswith("0:00:01.9")
 
 
-def test_every_control_and_picture_has_a_name(desk: Open) -> None:
+def test_every_control_and_picture_has_a_name(desk: Choosing) -> None:
     for role in ("slider", "combobox", "img"):
         for each in desk.page.get_by_role(role).all():
             name = each.get_attribute("aria-label") or each.get_attribute("alt") or each.evaluate(
@@ -124,7 +114,7 @@ def test_every_control_and_picture_has_a_name(desk: Open) -> None:
 
 
 def test_a_phone_shows_it_all_and_a_finger_moves_it(chromium: Any, page_file: Path) -> None:
-    opened = Open(chromium, page_file, viewport=PHONE, has_touch=True, is_mobile=True)
+    opened = Choosing(chromium, page_file, viewport=PHONE, has_touch=True, is_mobile=True)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     box = opened.page.locator(".wipe-stage").bounding_box()
     opened.page.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2)
@@ -136,7 +126,7 @@ def test_a_phone_shows_it_all_and_a_finger_moves_it(chromium: Any, page_file: Pa
 def test_it_is_dark_where_that_is_wanted(chromium: Any, page_file: Path) -> None:
     shades = {}
     for scheme in ("light", "dark"):
-        opened = Open(chromium, page_file, viewport=DESK, color_scheme=scheme)
+        opened = Choosing(chromium, page_file, viewport=DESK, color_scheme=scheme)
         shades[scheme] = opened.page.screenshot(clip={"x": 0, "y": 0, "width": 8, "height": 8})
         opened.context.close()
     assert shades["light"] != shades["dark"]

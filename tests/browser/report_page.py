@@ -1,0 +1,30 @@
+"""Makes the picture in docs/report.md, of the report of a title.
+
+    python -m tests.browser.report_page PAGE
+
+Chromium is the one that REMASTER_CHROMIUM names, or Playwright's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "report.jpg"
+
+
+def take(page_file: Path, picture: Path = PICTURE) -> None:
+    """Take the picture of a title's page, as far as its curves and workers."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("REMASTER_CHROMIUM"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1060, "height": 1480})
+        page.goto(page_file.resolve().as_uri())
+        page.screenshot(path=picture, type="jpeg", quality=66)
+        browser.close()
+
+
+if __name__ == "__main__":
+    take(Path(sys.argv[1]))
