@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +15,7 @@ from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps, file_hash
 from tests.faulty import Faults
+from tests.integration.test_deployments import Server, command, running, until
 
 SHARD, SHARDS = 8, 5
 SETTINGS = (
@@ -158,3 +160,76 @@ def test_of_a_rejected_master_only_the_chosen_shots_are_made_again(gate: Gate) -
     assert "1 of them before" in ended(gate.run("--new-only"), 0)
     ended(gate.run(), 0)  # what a person decided stays, whoever runs it
     assert (gate.made(), file_hash(gate.master)) == ([], before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_prefect_asks_once_and_does_what_the_form_says(gate: Gate, prefect_api: str, tmp_path: Path) -> None:
+    """A flow run is suspended without a process; an answer that cannot be carried out is asked for again."""
+    with httpx.Client(base_url=prefect_api, timeout=30) as client:
+        server = Server(client)
+
+        def asked() -> list[dict[str, Any]]:
+            return server.find("flow_runs", flows={"name": {"any_": ["remaster review"]}}, flow_runs=_called(TITLE))
+
+        def suspended(key: str = "") -> dict[str, Any]:
+            """The flow run that asks, once it does so by another question than `key`."""
+
+            def look() -> dict[str, Any] | None:
+                (run,) = asked() or [None]
+                is_another = run and run["state"]["name"] == "Suspended" and _question(run)["response"] != key
+                return run if is_another else None
+
+            found: dict[str, Any] = until(look)
+            return found
+
+        def resume(run: dict[str, Any], **answer: Any) -> None:
+            body = {"run_input": answer}
+            client.post(f"/flow_runs/{run['id']}/resume", json=body).raise_for_status()
+
+        serve = command("serve", gate.library, gate.output, *SETTINGS, "--settle", "0", "--name", "gated")
+        with running(serve, gate.env, tmp_path / "log", "gated-review"):
+            night = server.ended(server.start("remaster library/gated-nightly"))
+            assert night["state"]["name"] == "Exceptions" and "waits for a person" in night["state"]["message"]
+            (title,) = server.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [night["id"]]}})
+            assert title["state"]["name"] == "Held"
+            shown = server.find("artifacts", artifacts={"flow_run_id": {"any_": [title["id"]]}, "type": MARKDOWN})
+            assert any(a["key"].startswith("review-") and a["data"].count("data:image/jpeg") == 4 for a in shown)
+
+            first = suspended()
+            form = _read(client, first, "schema")
+            assert set(form["properties"]) == {"decision", "by", "note", "shots", "shards", "settings"}
+            assert form["properties"]["decision"]["enum"] == ["approve", "reject"]
+            assert TITLE in _read(client, first, "description")
+
+            # Another night neither asks anew nor does anything.
+            again = server.ended(server.start("remaster library/gated-nightly"))
+            assert "waits for a person" in again["state"]["message"]
+            assert server.children(again["id"]) == [] and len(asked()) == 1
+
+            resume(first, decision="reject", by="ann", note="black", shots=[7])
+            second = suspended(_question(first)["response"])
+            assert "has shots 0 to 1" in _read(client, second, "description")
+            resume(second, decision="approve", by="ann", note="the print is so")
+            done = server.ended(first["id"])
+    assert done["state"]["type"] == "COMPLETED", done["state"]
+    assert "approved by ann" in done["state"]["message"] and str(gate.master) in done["state"]["message"]
+    assert gate.waiting() == []
+    assert [review["by"] for review in json.loads(gate.receipt.read_bytes())["reviews"]] == ["ann"]
+
+
+MARKDOWN = {"any_": ["markdown"]}
+
+
+def _called(name: str) -> dict[str, Any]:
+    return {"name": {"any_": [name]}}
+
+
+def _question(run: dict[str, Any]) -> dict[str, str]:
+    keys: dict[str, str] = run["state"]["state_details"]["run_input_keyset"]
+    return keys
+
+
+def _read(client: httpx.Client, run: dict[str, Any], what: str) -> Any:
+    found = client.get(f"/flow_runs/{run['id']}/input/{_question(run)[what]}").raise_for_status().json()
+    return json.loads(found) if isinstance(found, str) else found
