@@ -11,11 +11,15 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.finish import held_place, is_held
+from tasks.receipt import receipt_place
 from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps, file_hash
 from tests.faulty import Faults
 from tests.integration.test_deployments import Server, command, running, until
+from tests.s3 import S3Place
+from tests.unit.test_hold import Held
 
 SHARD, SHARDS = 8, 5
 SETTINGS = (
@@ -162,6 +166,20 @@ def test_of_a_rejected_master_only_the_chosen_shots_are_made_again(gate: Gate) -
     assert (gate.made(), file_hash(gate.master)) == ([], before)
 
 
+def test_what_waits_in_a_bucket_is_published_there(
+    s3: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(tmp_path, monkeypatch, s3.root)
+    made = held.publish()
+    name = held.title.master
+    assert is_held(made.uri) and not held.output.exists(name)
+    data = held.output.read(held_place(made.key, held.title))
+    held.say(held.hold(made), decision="approve")
+    assert held.output.read(name) == data and not held.output.exists(held_place(made.key, held.title))
+    assert held.output.exists(receipt_place(name))
+    assert held.publish().uri == held.output.uri(name)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_prefect_asks_once_and_does_what_the_form_says(gate: Gate, prefect_api: str, tmp_path: Path) -> None:
@@ -231,5 +249,7 @@ def _question(run: dict[str, Any]) -> dict[str, str]:
 
 
 def _read(client: httpx.Client, run: dict[str, Any], what: str) -> Any:
-    found = client.get(f"/flow_runs/{run['id']}/input/{_question(run)[what]}").raise_for_status().json()
+    place = f"/flow_runs/{run['id']}/input/{_question(run)[what]}"
+    # What is asked follows the state that says so.
+    found = until(lambda: (answer := client.get(place)).status_code == 200 and answer).json()
     return json.loads(found) if isinstance(found, str) else found

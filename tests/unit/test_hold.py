@@ -36,9 +36,9 @@ RUN, PLAN, AT = "20260101-000000-aaaa", "a plan", "2026-01-01T00:00:00+00:00"
 class Held:
     """A film in three shards of which the judge finds fault with the second."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, root: str = "") -> None:
         self.source = make(folder / "films" / "film.mkv", Clip(frames=25, cuts=(12,)))
-        self.output, self.store = Store(str(folder / "out")), Store(str(folder / "store"))
+        self.output, self.store = Store(f"{root or folder}/out"), Store(f"{root or folder}/store")
         self.profile = read_profile(None, SETTINGS)
         self.found = [FAULT]
         for module in ("tasks.check", "tasks.finish"):
@@ -92,7 +92,7 @@ class Held:
 
     @property
     def kept(self) -> Hold | None:
-        return read_hold(str(self.master), self.store)
+        return read_hold(self.output.uri(self.title.master), self.store)
 
     def say(self, hold: Hold, **answer: object) -> str:
         return decide(hold, Answer.model_validate({"by": "ann", **answer}), self.store, lambda: None)
