@@ -70,7 +70,7 @@ def deployments(run: Run, cron: str, timezone: str, name: str = "") -> list[Runn
             remaster_review,
             library,
             "review",
-            {"review": {"store": run.store}},
+            {"review": {"store": run.store, "output": run.output}},
             "Decide on a master that waits for a person; begun by the run that holds it back.",
         ),
     ]

@@ -166,16 +166,16 @@ def _show(job: Job, hold: Hold, pictures: list[tuple[str, str]]) -> None:
 def _ask(job: Job, hold: Hold, decided: int) -> None:
     """Begin a flow run that a person decides in, once, where there is a deployment for it."""
     log = get_run_logger()
-    parameters = {"review": {"store": job.store.root, "title": hold.title.name}}
+    places = {"store": job.store.root, "output": job.output.root}
     try:
         with get_client(sync_client=True) as client:
             known = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[REVIEW])))
             for deployment in known:
-                filled_in = deployment.parameters.get("review", {}).get("store", "")
-                if filled_in and place(filled_in) == job.store.root:
+                filled_in = deployment.parameters.get("review", {})
+                if all(place(filled_in.get(name) or "-") == uri for name, uri in places.items()):
                     asked = client.create_flow_run_from_deployment(
                         deployment.id,
-                        parameters=parameters,
+                        parameters={"review": places | {"title": hold.title.name}},
                         name=hold.title.name,
                         idempotency_key=f"{hold.key}-{decided}",
                     )

@@ -80,6 +80,7 @@ class Review(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     store: str = Field(description="The run's store.")
+    output: str = Field(description="Where the run's masters go.")
     title: str = Field(description="Name of the title that waits.")
 
 

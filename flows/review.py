@@ -43,7 +43,7 @@ def remaster_review(review: Review) -> State[Any]:
     store = Store(place(review.store))
     problem, asked = "", 0
     while True:
-        hold = _waiting(review.title, store)
+        hold = _waiting(review, store)
         if hold is None:
             return Completed(message=f"{review.title}: no master of it waits for a person")
         answer = suspend_flow_run(
@@ -58,8 +58,10 @@ def remaster_review(review: Review) -> State[Any]:
             problem, asked = str(error), asked + 1
 
 
-def _waiting(title: str, store: Store) -> Hold | None:
-    return next((h for h in list_holds(store) if h.title.name == title and h.state == "waiting"), None)
+def _waiting(review: Review, store: Store) -> Hold | None:
+    output = place(review.output)
+    waiting = [hold for hold in list_holds(store) if hold.state == "waiting" and hold.output == output]
+    return next((hold for hold in waiting if hold.title.name == review.title), None)
 
 
 def _question(hold: Hold, problem: str) -> str:

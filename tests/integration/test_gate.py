@@ -252,4 +252,4 @@ def _read(client: httpx.Client, run: dict[str, Any], what: str) -> Any:
     place = f"/flow_runs/{run['id']}/input/{_question(run)[what]}"
     # What is asked follows the state that says so.
     found = until(lambda: (answer := client.get(place)).status_code == 200 and answer).json()
-    return json.loads(found) if isinstance(found, str) else found
+    return json.loads(found) if what == "schema" and isinstance(found, str) else found
