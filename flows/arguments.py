@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flows.run import Run, RunFiles
+    from tasks.profile import Profile
 
 GOOD, FAILED, USAGE, EXCEPTIONS = 0, 1, 2, 3
 EXIT_OF_VERDICT = {"completed": GOOD, "failed": FAILED, "exceptions": EXCEPTIONS, "stopped": EXCEPTIONS}
@@ -83,3 +84,19 @@ def require_ready(run: Run) -> None:
     signer()
     require_outside(run.output, run.library, "output")
     require_outside(run.store, run.library, "store")
+
+
+def require_usable(profile: Profile) -> None:
+    """Refuse a network that is not installed, or a factor it does not have, before anything is started."""
+    from tasks.errors import UsageError
+    from vsr_model.registry import find
+
+    entry = find(profile.model)
+    missing = entry.missing() if entry.missing else ""
+    if missing:
+        raise UsageError(f"{profile.model}: its weights are not installed: {missing}.")
+    if profile.scale not in entry.info.scales:
+        can = ", ".join(str(s) for s in entry.info.scales)
+        raise UsageError(
+            f"scale {profile.scale}: {entry.info.name} produces {can}. Choose one of these, or another model."
+        )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import environment, offline, operate
+from flows import decide, environment, offline, operate
 from flows.arguments import (
     EXCEPTIONS,
     EXIT_OF_VERDICT,
@@ -24,6 +24,7 @@ from flows.arguments import (
     file_uri,
     place,
     require_ready,
+    require_usable,
     run_files,
 )
 from flows.request import Preview, Request, Rerun, in_a_sentence, words
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
         "--with", metavar="NAME=VALUE", action="append", default=[], dest="settings", help=words(Rerun, "settings")
     )
 
+    decide.add_commands(commands, _settings)
     operate.add_commands(commands, _add_request, _asked)
     offline.add_commands(commands)
     return top
@@ -190,7 +192,7 @@ def _rerun(options: argparse.Namespace) -> int:
     settings = _settings("--with", options.settings)
     run = again(files, new_run_id(), options.title, options.shard, options.reason, settings)
     for revision in run.revisions:
-        _require_usable(with_settings(run.profile, dict(revision.settings)))
+        require_usable(with_settings(run.profile, dict(revision.settings)))
     changes: dict[str, Any] = {}
     if options.workers:
         changes["workers"] = _worker_count(options)
@@ -201,7 +203,7 @@ def _rerun(options: argparse.Namespace) -> int:
 
 def _execute(run: Any) -> int:
     """Run the library flow with a display, and print where everything is."""
-    _require_usable(run.profile)
+    require_usable(run.profile)
     require_ready(run)
     from flows.server import prefect_server
 
@@ -256,7 +258,7 @@ def _profile(options: argparse.Namespace) -> Any:
         overrides[f"master.options.{key}"] = value
     profile = read_profile(options.profile, overrides | _settings("--set", options.set))
     profile = profile.model_copy(update={"model": _lasting(profile.model)})
-    _require_usable(profile)
+    require_usable(profile)
     return profile
 
 
@@ -285,22 +287,6 @@ def _lasting(model: str) -> str:
     from vsr_model.registry import is_path
 
     return str(Path(model).absolute()) if is_path(model) else model
-
-
-def _require_usable(profile: Any) -> None:
-    """Refuse a network that is not installed, or a factor it does not have, before anything is started."""
-    from tasks.errors import UsageError
-    from vsr_model.registry import find
-
-    entry = find(profile.model)
-    missing = entry.missing() if entry.missing else ""
-    if missing:
-        raise UsageError(f"{profile.model}: its weights are not installed: {missing}.")
-    if profile.scale not in entry.info.scales:
-        can = ", ".join(str(s) for s in entry.info.scales)
-        raise UsageError(
-            f"scale {profile.scale}: {entry.info.name} produces {can}. Choose one of these, or another model."
-        )
 
 
 def _literal(text: str) -> Any:

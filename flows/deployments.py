@@ -21,6 +21,7 @@ from flows import environment
 from flows.library import remaster_library
 from flows.operations import remaster_clean, remaster_preview, remaster_rerun
 from flows.request import Request
+from flows.review import remaster_review
 from flows.run import Run
 
 # Two at once would only wait for each other's leases, or clean away what the other has just begun.
@@ -71,6 +72,13 @@ def deployments(run: Run, cron: str, timezone: str, name: str = "") -> list[Runn
             "clean",
             {"cleaning": {"store": run.store}},
             "Show what no run needs any more, or remove it.",
+        ),
+        _deployment(
+            remaster_review,
+            library,
+            "review",
+            {"review": {"store": run.store, "output": run.output}},
+            "Decide on a master that waits for a person; begun by the run that holds it back.",
         ),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -14,6 +14,7 @@ from flows.progress import Progress
 from flows.run import Ledger, Run, RunFiles
 from flows.stopping import Stopped, stop_if_draining
 from tasks.errors import LeaseLost, is_permanent
+from tasks.hold import Decision, Hold
 from tasks.plan import Plan, network_of
 from tasks.pool.pool import PoolSettings, SharedPool
 from tasks.pool.worker import WorkerSettings, gpus_here
@@ -36,13 +37,13 @@ class Job:
         self.turns = Turns(_turns(run))
         self.spending = spending_of(run)
         self.plan: Plan | None = None
+        self.asked = ""  # hash of the plan, but for revisions
+        self.hold: Hold | None = None  # what a person decided of its master, or is to
+        self.hold_planned: Hold | None = None  # the same when it was planned
         self.place: Lease | None = None
         self.records: list[Record] = []
         self.cached: set[int] = set()
         self.called_off = ""  # why no more of its shards are begun
-        # What was to be made again and was, in an earlier try of the same run.
-        forced = run.force or any(revision.again for revision in run.revisions)
-        self._made = {row.key for row in self.files.read_ledger() if row.outcome == "done"} if forced else set()
 
     @property
     def planned(self) -> Plan:
@@ -56,10 +57,20 @@ class Job:
         assert self.place is not None
         return self.place
 
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What persons said of the title's master as it is asked for now."""
+        return self.hold.decisions if self.hold is not None and self.hold.plan == self.asked else ()
+
     def is_forced(self, index: int) -> bool:
         """True if a shard is to be made even if it is done."""
         again = any(each.index == index and each.revision.again for each in self.planned.revised)
         return (self.run.force or again) and self.planned.shards[index].key not in self._made
+
+    @cached_property
+    def _made(self) -> set[str]:
+        """What was to be made again and was, in this or an earlier try of the same run."""
+        return {row.key for row in self.files.read_ledger() if row.outcome == "done"}
 
     def leave(self, what: str) -> None:
         """Raise if nothing new is to be begun."""

@@ -7,7 +7,7 @@ Imports little, as the command's help does.
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -84,6 +84,39 @@ class Rerun(BaseModel):
     settings: dict[str, Any] = Field(
         default_factory=dict,
         description="Settings that are to be otherwise: for the rejected shards, or for the whole run if none is.",
+    )
+
+
+class Review(BaseModel):
+    """Which master a person is asked to judge."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store: str = Field(description="The run's store.")
+    output: str = Field(description="Where the run's masters go.")
+    title: str = Field(description="Name of the title that waits.")
+
+
+class Answer(BaseModel):
+    """What a person says of a master that waits for them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: Literal["approve", "reject"] = Field(
+        description="Approve: it is published as it is. Reject: shards of it are made anew by the next run."
+    )
+    by: str = Field(min_length=1, description="Who decides, for the receipt.")
+    note: str = Field("", description="Why, for the receipt: what is accepted, or what is wrong.")
+    shots: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=list,
+        description="Reject the shards of these shots (0, 1, ...); if neither shots nor shards are named, those with"
+        " faults.",
+    )
+    shards: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=list, description="Reject these shards (0, 1, ...)."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings that are to be otherwise for what is rejected, e.g. model."
     )
 
 

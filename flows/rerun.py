@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,22 +42,48 @@ def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: 
         profile = with_settings(before.profile, settings)
         return before.model_copy(update={**changes, "profile": profile, "revisions": kept})
     with_settings(before.profile, settings)  # whatever is not a setting at all is said first
+    cut, rejected = _find(files, before, titles, shards)
+    name = rejected[0].title
+    # What was decided when the title was made counts too, where it only stood since.
+    decided = [each for each in _kept(cut) if each.title == name]
+    ranges = [(shard.start, shard.stop) for shard in rejected]
+    revisions = rejecting(before, name, ranges, reason, settings, (*decided, *kept))
+    return before.model_copy(update={**changes, "titles": name, "revisions": revisions})
+
+
+def rejecting(
+    before: Run,
+    title: str,
+    rejected: Sequence[tuple[int, int]],
+    reason: str,
+    settings: dict[str, Any],
+    known: Sequence[Revision],
+) -> tuple[Revision, ...]:
+    """The revisions that have shards made anew: by the `settings`, or, without any, as they were.
+
+    Args:
+        before: the run that made them.
+        title: whose they are.
+        rejected: their frames, [start, stop).
+        reason: why.
+        settings: dotted names and values.
+        known: revisions that stay, unless they are of the same shards.
+
+    Raises:
+        UsageError: the settings are none for single shards.
+    """
+    with_settings(before.profile, settings)  # whatever is not a setting at all is said first
     for name in settings:
         if not is_of_shards(name):
             raise UsageError(
                 f"--with {name}: is the same for all shards of a title. Leave out --shard, or the setting."
             )
-    cut, rejected = _find(files, before, titles, shards)
-    # What was decided when the title was made counts too, where it only stood since.
-    decided = [each for each in _kept(cut) if each.title == rejected[0].title]
-    known = {(revision.title, revision.start): revision for revision in (*decided, *kept)}
-    for shard in rejected:
-        standing = known.get((shard.title, shard.start), Revision(shard.title, shard.start, shard.stop))
+    found = {(revision.title, revision.start): revision for revision in known}
+    for start, stop in rejected:
+        standing = found.get((title, start), Revision(title, start, stop))
         otherwise = _otherwise(before, settings) if settings else standing.settings
-        known[shard.title, shard.start] = replace(
-            standing, settings=otherwise, reason=reason, again=otherwise == standing.settings
-        )
-    return before.model_copy(update={**changes, "titles": rejected[0].title, "revisions": tuple(known.values())})
+        found[title, start] = replace(standing, settings=otherwise, reason=reason, again=otherwise == standing.settings)
+    return tuple(found.values())
 
 
 def _kept(run: Run) -> tuple[Revision, ...]:

@@ -15,6 +15,7 @@ from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from pydantic import PrivateAttr
 
 from tasks.errors import StoreDamaged
+from tasks.finish import is_held
 from tasks.records import MasterRecord, Record, from_json, from_sealed, record_place
 from tasks.store import Digest, Store
 
@@ -96,6 +97,8 @@ def _still_true(path: str, content: bytes, store: Store) -> bool:
         )
     if kind == "master":
         master = from_json(MasterRecord, str(result))
+        if is_held(master.uri):  # what becomes of it is a person's decision, and asked for each time
+            return False
         folder, leaf = posixpath.split(master.uri)
         return master.key == key and Store(folder).matches(leaf, Digest(master.sha256, master.size))
     return True

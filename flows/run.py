@@ -60,10 +60,11 @@ class Outcome(BaseModel):
     """How a title ended.
 
     Attributes:
-        state: "done"; "check" (mastered, but the check found something); "held" (no master yet, as shards are
-            quarantined and a person is to decide); "failed"; "refused"; "left" (for a later run, as it still changes).
+        state: "done"; "check" (mastered, but the check found something); "held" (a person is to decide: shards are
+            quarantined, or the master's picture has faults and it waits); "failed"; "refused"; "left" (for a later
+            run, as it still changes).
         reason: why, and what to do; empty when done.
-        master: URI; empty if there is none.
+        master: URI, of one that waits where it does; empty if there is none.
         frames, shards: of the title; cached: shards that needed no work.
         failed_shards: names and reasons.
         checks: contract, whether it holds, what was seen.
@@ -137,6 +138,11 @@ class RunFiles:
         for run in reversed(list_runs(self._store)):
             if run < self._id:
                 yield RunFiles(self._store, run)
+
+    @property
+    def store(self) -> Store:
+        """Where they are."""
+        return self._store
 
     def begin(self, run: Run) -> None:
         """Note what was asked for. What an earlier try of the same run came to counts no more: it goes on."""

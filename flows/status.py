@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from flows.run import RunFiles, Verdict
+from flows.run import Outcome, Run, RunFiles, Verdict
+from tasks.hold import Hold, list_holds
 from tasks.tables import LedgerRow
 
 _LOOK_SECONDS = 2.0
@@ -40,10 +41,11 @@ def _follow(files: RunFiles, show: Callable[[str], None]) -> Verdict:
 
 
 def describe(files: RunFiles) -> str:
-    """A few lines on the run and one on each title."""
+    """A few lines on the run, one on each title, and one on each master of its output that waits for a person."""
     run, verdict = files.read_run(), files.read_verdict()
     titles, shards, ledger = files.read_titles(), files.read_shards(), files.read_ledger()
     outcomes = {outcome.title: outcome for outcome in files.read_outcomes()}
+    holds = [hold for hold in list_holds(files.store) if hold.output == run.output]
     planned: dict[str, int] = defaultdict(int)
     ended: dict[str, set[int]] = defaultdict(set)
     failures: dict[str, int] = defaultdict(int)
@@ -65,7 +67,8 @@ def describe(files: RunFiles) -> str:
         outcome = outcomes.get(title.name)
         if outcome is not None:
             said = outcome.master if outcome.state == "done" else outcome.reason
-            lines.append(f"  {outcome.state:<8} {title.name}  {said}")
+            decided = [hold.decisions[-1].words for hold in holds if _decides(hold, run, outcome)]
+            lines.append(f"  {outcome.state:<8} {title.name}  {decided[0] if decided else said}")
         else:
             of = f"{len(ended[title.name])}/{planned[title.name]} shards" if planned[title.name] else "not planned yet"
             lines.append(f"  {'':<8} {title.name}  {of}")
@@ -79,4 +82,18 @@ def describe(files: RunFiles) -> str:
         when = datetime.fromtimestamp(ledger[-1].time, UTC)
         lines.append(f"last attempt ended {when:%Y-%m-%d %H:%M:%S} UTC, on {ledger[-1].worker or ledger[-1].driver}")
     lines.append(f"{attempts} shards worked on, {hits} cached, {sum(failures.values())} failed attempts")
+    lines += [f"waits for a person: {_on_hold(hold)}" for hold in holds if hold.state == "waiting"]
+    lines += [f"rejected, for the next run: {_on_hold(hold)}" for hold in holds if hold.state == "rejected"]
     return "\n".join(lines)
+
+
+def _decides(hold: Hold, run: Run, outcome: Outcome) -> bool:
+    """True if a person has decided what this run held back."""
+    return hold.run == run.id and hold.title.name == outcome.title and hold.state in ("approved", "rejected")
+
+
+def _on_hold(hold: Hold) -> str:
+    if hold.state == "rejected":
+        return f"{hold.title.name}  {hold.decisions[-1].words}"
+    found = ", ".join(sorted({fault.name for fault in hold.faults}))
+    return f"{hold.title.name}  {found}; {hold.uri}; `remaster approve` or `remaster reject`"

@@ -19,6 +19,7 @@ from prefect.states import Completed, Failed
 from flows import events
 from flows.assets import asset, describe
 from flows.budget import spend
+from flows.gate import hold_back, overtaken
 from flows.job import Job, called, pool_settings, retrying, worth_retrying
 from flows.progress import current_progress
 from flows.reporting import write_title
@@ -31,13 +32,15 @@ from flows.surfaces import board, show_check, show_page, show_picture
 from tasks.check import check_master
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
 from tasks.finish import master_key, publish_title, sole_publisher
+from tasks.hold import read_hold
 from tasks.pictures import likeness_of, pictures_of
-from tasks.plan import plan_title, remarks
+from tasks.plan import plan_title, remarks, revise
 from tasks.pool.pool import worker_pool
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt, publish_receipt
-from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
+from tasks.records import CheckResult, MasterRecord, Record, Title, content_key, from_json, to_json
 from tasks.report import page_place
+from tasks.review import settle
 from tasks.scan import examine, list_library, naming
 from tasks.signing import signer
 from tasks.store import Store
@@ -122,7 +125,8 @@ def _deliver(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     leave = partial(job.leave, f"{title.name}: its master")
     leave()
     with sole_publisher(title, job.output, run.profile.retry.lease, leave) as job.place:
-        return _publish(job, block, base)
+        job.hold = read_hold(job.output.uri(title.master), job.store)
+        return overtaken(job, base) or _publish(job, block, base)
 
 
 def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
@@ -136,6 +140,11 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     job.progress.phase(title.name, "checking")
     check = _check.with_options(task_run_name=called(f"check {title.name}"), **retrying(run))
     result = check(job, master)
+    accepted = job.hold is not None and job.hold.accepts(master.key, result)
+    if result.faults and run.profile.check.picture == "hold" and not accepted:
+        hold = hold_back.with_options(task_run_name=called(f"hold {title.name}"), **retrying(run))
+        held: Outcome = hold(job, master, result, base)
+        return held
     receipt = _receipt.with_options(task_run_name=called(f"receipt {title.name}"), **retrying(run))
     certified = receipt(job, master, result)
     # A picture to look at is no part of the master: without it the title is done all the same.
@@ -147,7 +156,10 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
             "report": page_place(run.id, title),
         }
     )  # fmt: skip
-    if result.passed:
+    if result.passed or accepted:
+        if job.hold is not None:
+            done = done.model_copy(update={"remarks": (*done.remarks, *(each.words for each in job.decisions))})
+            settle(job.hold, job.asked, master.key, job.store)
         Standings(run).note(title, done, certified)
         return done
     broken = "; ".join(f"{name}: {seen}" for name, ok, seen in result.lines if not ok)
@@ -163,7 +175,13 @@ def _master_key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
 @task(cache_policy=NO_CACHE, retry_condition_fn=worth_retrying, persist_result=False)
 def _plan(job: Job) -> None:
     job.progress.phase(job.title.name, "planning")
-    job.plan = plan_title(job.title, job.run.profile, job.store, job.run.revisions)
+    plan = plan_title(job.title, job.run.profile, job.store)
+    job.asked = content_key({"shards": [shard.key for shard in plan.shards]})
+    hold = read_hold(job.output.uri(job.title.master), job.store)
+    decided = hold.revisions if hold is not None and hold.plan == job.asked else ()
+    for revision in (*decided, *(each for each in job.run.revisions if each.title == job.title.name)):
+        plan = revise(plan, job.run.profile, job.store, revision)
+    job.plan, job.hold_planned = plan, hold
     job.files.write_shards(job.title, job.plan.shards)
     get_run_logger().info("%d frames in %d shards", len(job.plan.shown), len(job.plan.shards))
 
@@ -203,7 +221,7 @@ def _check(job: Job, master: MasterRecord) -> CheckResult:
 @task(cache_policy=NO_CACHE, retry_condition_fn=worth_retrying, persist_result=False)
 def _receipt(job: Job, master: MasterRecord, check: CheckResult) -> str:
     checksums = pictures_of(master, job.store)
-    receipt = make_receipt(job.planned, job.run.profile, job.records, master, check, checksums)
+    receipt = make_receipt(job.planned, job.run.profile, job.records, master, check, checksums, job.decisions)
     job.held.confirm()
     return publish_receipt(receipt, job.output, signer())
 

@@ -20,7 +20,7 @@ from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
 from tasks.profile import Profile
-from tasks.records import CheckResult, MasterRecord, Record
+from tasks.records import CheckResult, Fault, MasterRecord, Record
 from tasks.sources import open_source
 
 Line = tuple[str, bool, str]
@@ -45,17 +45,18 @@ def check_master(
     ):
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
         captions = list(_captions(plan, profile, source, made, master.picture))
+    found = faults(likeness, plan.shards, plan.cuts) if likeness is not None else []
     lines = (
         *_picture(plan, profile, held),
         *_times(plan, held),
         *_carried(master, had, held),
         *captions,
         *_fidelity(plan, profile, records),
-        *(_faults(plan, profile, likeness) if likeness is not None else ()),
+        *(_faults(plan, profile, likeness, found) if likeness is not None else ()),
         *_rungs(plan, records),
         *_revisions(plan),
     )
-    return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines)
+    return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines, faults=tuple(found))
 
 
 def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
@@ -119,9 +120,8 @@ def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[L
         yield "fidelity", True, f"lowest {lowest:.1f} dB against the source, at least {floor:.1f} dB wanted"
 
 
-def _faults(plan: Plan, profile: Profile, likeness: Likeness) -> Iterator[Line]:
+def _faults(plan: Plan, profile: Profile, likeness: Likeness, found: list[Fault]) -> Iterator[Line]:
     """What is wrong with the picture, each with the shard to make again."""
-    found = faults(likeness, plan.shards, plan.cuts)
     kept = profile.check.picture == "report"
     for fault in found:
         shard = next(shard for shard in plan.shards if shard.start <= fault.start < shard.stop)

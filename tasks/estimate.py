@@ -18,7 +18,7 @@ from tasks.plan import Plan
 from tasks.profile import CostSettings, Profile
 from tasks.records import Record, Shard, Title, from_sealed
 from tasks.sample import Make, measure
-from tasks.store import Store, is_remote
+from tasks.store import Store, is_remote, stat
 
 _GB = 1e9
 _NOBODY_KNOWS = 1 << 62
@@ -240,9 +240,9 @@ def _kept(shard: Shard, store: Store) -> Record | None:
 
 
 def _is_published(records: list[Record], plan: Plan, profile: Profile, store: Store, output: Store) -> bool:
-    """True if the master looks done, by its size."""
+    """True if the master looks done, by its size, in its place or held back."""
     made = master_record(master_key(plan, profile, records, output), store)
     try:
-        return made is not None and output.size(plan.title.master) == made.size
+        return made is not None and stat(made.uri).size == made.size
     except FileNotFoundError:
         return False

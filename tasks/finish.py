@@ -1,17 +1,28 @@
-"""Stage 4: join a title's segments in order, encode, add everything else the source carries, and publish atomically."""
+"""Stage 4: join a title's segments in order, encode, add everything else the source carries, and publish atomically.
+
+A master with faults that a person is to judge first (`check.picture = "hold"`) waits in a hidden folder of the output,
+whole and under a name of its own, until it is released.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 
+from tasks.errors import StoreDamaged
+from tasks.hold import read_hold
+from tasks.judge import faults
 from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, Container
+from tasks.media.likeness import Likeness
 from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.segment import read_segment
 from tasks.media.source import Source
@@ -21,7 +32,7 @@ from tasks.profile import Profile
 from tasks.records import MasterRecord, Record, Title, content_key, from_sealed, to_sealed
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
-from tasks.store import Digest, Store, lease
+from tasks.store import Digest, Store, is_remote, lease
 
 MASTER_VERSIONS = (ENCODE_VERSION, MASTER_VERSION)
 # A hidden folder of the output, and the default place of the store.
@@ -46,8 +57,28 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
 def published_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
     """The record of a master that is published and whose bytes are still what was written, or None."""
     record = master_record(key, store)
-    whole = record is not None and output.matches(plan.title.master, Digest(record.sha256, record.size))
-    return record if whole else None
+    if record is None or not output.matches(plan.title.master, Digest(record.sha256, record.size)):
+        return None
+    # The record of one that is released is rewritten last.
+    return replace(record, uri=output.uri(plan.title.master))
+
+
+def held_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
+    """The record of a master that waits for a person and whose bytes are still what was written, or None."""
+    record, place = master_record(key, store), held_place(key, plan.title)
+    if record is None or not output.matches(place, Digest(record.sha256, record.size)):
+        return None
+    return replace(record, uri=output.uri(place))
+
+
+def held_place(key: str, title: Title) -> str:
+    """Where in the output the master with this key waits for a person."""
+    return f"{_OWN}/held/{key}.{title.container}"
+
+
+def is_held(uri: str) -> bool:
+    """True if this is where a master waits for a person."""
+    return f"/{_OWN}/held/" in uri
 
 
 def master_record(key: str, store: Store) -> MasterRecord | None:
@@ -68,11 +99,75 @@ def publish_title(
     progress: Callable[[int], None],
     commit: Callable[[], None],
 ) -> MasterRecord:
-    """Make sure that a title's master is published; takes what `finish_title` does, within `sole_publisher`."""
+    """Make sure that a title's master is published, or held back; takes what `finish_title` does.
+
+    To be called within `sole_publisher`. One that is held is neither made anew nor published as long as a person has to
+    decide.
+    """
     key = master_key(plan, profile, records, output)
-    return published_master(key, plan, store, output) or finish_title(
-        plan, profile, records, store, output, progress, commit
+    if published := published_master(key, plan, store, output):
+        return published
+    if held := held_master(key, plan, store, output):
+        waits = _waits(key, plan, profile, store, output)
+        return held if waits else release_master(held, plan.title, store, output, commit)
+    return finish_title(plan, profile, records, store, output, progress, commit)
+
+
+def release_master(
+    record: MasterRecord, title: Title, store: Store, output: Store, commit: Callable[[], None]
+) -> MasterRecord:
+    """Publish a master that was held back; the same bytes appear under its name. One that is published stays as it is.
+
+    To be called within `sole_publisher`.
+
+    Args:
+        record: of the master.
+        title: whose.
+        store: where its record is.
+        output: where it waits, and goes.
+        commit: called right before it appears; may raise to keep it from appearing.
+
+    Raises:
+        StoreDamaged: its bytes are gone or changed.
+        StoreError: the disk is full, or the output cannot be written.
+    """
+    place, digest = held_place(record.key, title), Digest(record.sha256, record.size)
+    released = replace(record, uri=output.uri(title.master))
+    if not output.matches(title.master, digest):
+        with output.temporary_folder() as folder:
+            path = Path(output.uri(place))
+            if is_remote(output.root):
+                path = folder / "master"
+                with _held_file(output, place, title) as file, path.open("xb") as copy:
+                    shutil.copyfileobj(file, copy)
+            if not Store(str(path.parent)).matches(path.name, digest):
+                raise StoreDamaged(_lost(output.uri(place), title))
+            output.put_file(path, title.master, move=True, digest=digest, commit=commit)
+    store.write(_record_place(record.key), to_sealed(released))
+    output.delete(place)
+    return released
+
+
+def _held_file(output: Store, place: str, title: Title) -> BinaryIO:
+    try:
+        return output.open(place)
+    except FileNotFoundError as error:
+        raise StoreDamaged(_lost(output.uri(place), title)) from error
+
+
+def _lost(uri: str, title: Title) -> str:
+    return (
+        f"{title.name}: the master that was held back at {uri} is gone or changed. Run the library again: it is joined"
+        " anew from its segments, and held back again."
     )
+
+
+def _waits(key: str, plan: Plan, profile: Profile, store: Store, output: Store) -> bool:
+    """True if a person has to judge the picture of a master, and has not approved it."""
+    if profile.check.picture != "hold":
+        return False
+    hold = read_hold(output.uri(plan.title.master), store)
+    return hold is None or not hold.is_approved(key)
 
 
 @contextmanager
@@ -105,14 +200,14 @@ def finish_title(
     progress: Callable[[int], None],
     commit: Callable[[], None],
 ) -> MasterRecord:
-    """Write and publish a title's master.
+    """Write a title's master and publish it, or hold it back for a person if it is to be.
 
     Args:
         plan: of the title.
         profile: for the encoder.
         records: one a shard, in order.
         store: where the segments are.
-        output: where the master goes, under `plan.title.master`; it appears there whole or not at all.
+        output: where the master goes, under `plan.title.master` or `held_place`; it appears whole or not at all.
         progress: called with the number of frames encoded so far.
         commit: called right before the master appears; may raise to keep it from appearing.
 
@@ -147,13 +242,16 @@ def finish_title(
             sums = frame_checksums(made, contents.picture)
         else:
             sums, likeness = watch_master(made, contents.picture, plan, profile.scale)
-        digest = output.put_file(path, title.master, move=True, commit=commit)
+        place = title.master
+        if _is_faulty(plan, likeness) and _waits(key, plan, profile, store, output):
+            place = held_place(key, title)
+        digest = output.put_file(path, place, move=True, commit=commit)
     keep_pictures(digest.sha256, sums, store)
     if likeness is not None:
         keep_likeness(digest.sha256, likeness, store)
     record = MasterRecord(
         key=key,
-        uri=output.uri(title.master),
+        uri=output.uri(place),
         sha256=digest.sha256,
         size=digest.size,
         frames=len(plan.shown),
@@ -164,6 +262,10 @@ def finish_title(
     )
     store.write(_record_place(key), to_sealed(record))
     return record
+
+
+def _is_faulty(plan: Plan, likeness: Likeness | None) -> bool:
+    return likeness is not None and bool(faults(likeness, plan.shards, plan.cuts))
 
 
 def _frames(

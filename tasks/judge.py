@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.media.likeness import REACH, Likeness
-from tasks.records import Shard
+from tasks.records import Fault, Shard
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -33,16 +32,6 @@ _JUMP, _JUMP_AROUND = 0.35, 48
 FLICKER = 4.0
 _SEAM, _SEAM_SHARE = 2.0, 0.5
 _SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something wrong with frames [start, stop): what, and what was seen of it, in words."""
-
-    name: str
-    start: int
-    stop: int
-    seen: str
 
 
 def faults(likeness: Likeness, shards: Sequence[Shard], cuts: Sequence[int]) -> list[Fault]:

@@ -1,4 +1,4 @@
-"""The before/after picture of a title, from the middle of its middle shard. For people; judges nothing."""
+"""Before/after pictures of a title. For people; judges nothing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from tasks.sources import open_source
 from tasks.store import Store
 
 
-def preview_title(plan: Plan, records: list[Record], store: Store) -> bytes:
-    """Source and master of one frame side by side, as JPEG bytes."""
+def preview_title(plan: Plan, records: list[Record], store: Store, frame: int | None = None) -> bytes:
+    """Source and master of one frame side by side, as JPEG bytes.
+
+    Args:
+        plan: of the title.
+        records: one a shard, in order.
+        store: where their segments are.
+        frame: number of the picture; None: in the middle of the middle shard.
+    """
     probe = plan.title.probe
     assert probe is not None
-    middle = len(plan.shards) // 2
-    shard = plan.shards[middle]
-    frame = (shard.start + shard.stop) // 2
+    middle = plan.shards[len(plan.shards) // 2]
+    frame = (middle.start + middle.stop) // 2 if frame is None else frame
+    shard = next(shard for shard in plan.shards if shard.start <= frame < shard.stop)
     device = torch.device("cpu")
     with open_source(plan.title.uri, plan.title.name) as source:
         pictures = plan.reading.pictures
@@ -30,7 +37,7 @@ def preview_title(plan: Plan, records: list[Record], store: Store) -> bytes:
         whole = read_pictures(source, probe.stream, probe.layout, wanted, recipe)
         left_out = Bars() if plan.restored else plan.bars
         before = [cut_off(planes, probe.layout, left_out) for planes in whole]
-    with open_source(store.uri(records[middle].segment), f"segment of {shard.name}") as source:
+    with open_source(store.uri(records[shard.index].segment), f"segment of {shard.name}") as source:
         after = read_segment_frame(source, plan.layout, frame)
     return side_by_side(
         to_rgb(before, probe.layout, probe.colour, device)[0], to_rgb([after], plan.layout, plan.colour, device)[0]

@@ -83,10 +83,10 @@ class CheckSettings(_Section):
     fidelity: float = Field(
         18.0, ge=0, description="Lowest PSNR, in dB, of the master reduced to the source's size against the source."
     )
-    picture: Literal["fail", "report", "off"] = Field(
+    picture: Literal["fail", "hold", "report", "off"] = Field(
         "fail",
         description="What to do when frames are black, frozen, out of order, of another hue, or step at a border: end"
-        " the title with exceptions, only say so, or do not look.",
+        " the title with exceptions, hold its master back for a person, only say so, or do not look.",
     )
 
 

@@ -1,19 +1,21 @@
 """Receipts: the file beside each master that says what it was made of, by what, and what its bytes and frames are.
 
-The same master has the same receipt to the byte: no times, no names of machines, no places. Its last member is a seal
-over all of it; with a key it is signed too. Knows how a receipt is made, written and read, not what to do about a
-master that does not match it (`tasks.verify`).
+The same master has the same receipt to the byte: no times, no names of machines, no places, but for what persons said
+of it (`reviews`). Its last member is a seal over all of it; with a key it is signed too. Knows how a receipt is made,
+written and read, not what to do about a master that does not match it (`tasks.verify`).
 """
 
 from __future__ import annotations
 
 import json
 import posixpath
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import StoreDamaged
+from tasks.hold import Decision
 from tasks.media.cadence import Cadence
 from tasks.profile import Profile
 from tasks.records import CheckResult, MasterRecord, Record, Shard, content_key
@@ -88,6 +90,17 @@ class SoftwareLine(_Part):
     shards: list[dict[str, str]]
 
 
+class ReviewLine(_Part):
+    """What a person said of this master, or of one before it: who, when (UTC), what they accepted or rejected."""
+
+    verdict: Literal["approved", "rejected"]
+    by: str
+    at: str
+    note: str = ""
+    accepted: list[str] = Field(default_factory=list)
+    rejected: list[list[int]] = Field(default_factory=list)
+
+
 class Signature(_Part):
     """An Ed25519 signature of the receipt without this member; both values are base64."""
 
@@ -97,7 +110,10 @@ class Signature(_Part):
 
 
 class Receipt(_Part):
-    """What is known of a master. `check` names the contracts it does not keep, with what was seen."""
+    """What is known of a master. `check` names the contracts it does not keep, with what was seen.
+
+    `reviews` are what persons decided at the gate, the latest last.
+    """
 
     receipt: int
     source: SourceLine
@@ -107,6 +123,7 @@ class Receipt(_Part):
     software: SoftwareLine
     master: MasterLine
     check: list[str]
+    reviews: list[ReviewLine] = Field(default_factory=list)
     signature: Signature | Literal["unsigned"]
 
 
@@ -117,6 +134,7 @@ def make_receipt(
     master: MasterRecord,
     check: CheckResult,
     checksums: tuple[str, ...],
+    decisions: Sequence[Decision] = (),
 ) -> Receipt:
     """The unsigned receipt of a title's master.
 
@@ -127,6 +145,7 @@ def make_receipt(
         master: what was published.
         check: what the master's check saw.
         checksums: of the master's frames.
+        decisions: of persons at the gate.
     """
     model = plan.model
     return Receipt(
@@ -157,8 +176,24 @@ def make_receipt(
             checksums=list(checksums),
         ),
         check=[f"{name}: {seen}" for name, ok, seen in check.lines if not ok],
+        reviews=review_lines(decisions),
         signature="unsigned",
     )
+
+
+def review_lines(decisions: Sequence[Decision]) -> list[ReviewLine]:
+    """What persons decided, as a receipt says it."""
+    return [
+        ReviewLine(
+            verdict=each.verdict,
+            by=each.by,
+            at=each.at,
+            note=each.note,
+            accepted=list(each.accepted),
+            rejected=[list(shard) for shard in each.shards],
+        )
+        for each in decisions
+    ]
 
 
 def _shard_line(plan: Plan, shard: Shard, record: Record) -> ShardLine:

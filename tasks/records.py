@@ -287,11 +287,22 @@ class MasterRecord:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Something wrong with pictures [start, stop): what, and what was seen of it, in words."""
+
+    name: str
+    start: int
+    stop: int
+    seen: str
+
+
+@dataclass(frozen=True)
 class CheckResult:
-    """The verdict on a master: each contract with whether it holds and what was seen."""
+    """The verdict on a master: each contract with whether it holds and what was seen; and the faults of its picture."""
 
     passed: bool
     lines: tuple[tuple[str, bool, str], ...] = field(default=())
+    faults: tuple[Fault, ...] = ()
 
 
 _adapters: dict[Any, TypeAdapter[Any]] = {}

@@ -27,7 +27,10 @@ class Faults:
         return {**base, "PYTHONPATH": path, "RAY_ADDRESS": "", VARIABLE: str(self.folder)}
 
     def happen(self, kind: str, *frames: int) -> None:
-        """From now on shards that begin at these frames, and no others, `fail`, `kill` their worker, or `hang-once`."""
+        """From now on shards that begin at these frames, and no others, have something happen to them.
+
+        They `fail`, `kill` their worker, `hang-once`, or come out with a fault of `tests.mutations`.
+        """
         (self.folder / kind).write_text(" ".join(map(str, frames)))
 
     def invocations(self) -> list[int]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.mutations import MUTATIONS, Mutation
 from vsr_model.classical import entry as classical
 from vsr_model.contract import ModelEntry, ModelRef, Placement
 
@@ -31,7 +32,28 @@ class _Faulty:
         if _happens("hang-once", first_frame):
             (_FOLDER / "hang-once").unlink()
             time.sleep(3600)
-        return self._inner.stream(height, width, scale, seed, first_frame, *rest)
+        stream = self._inner.stream(height, width, scale, seed, first_frame, *rest)
+        for kind, mutation in MUTATIONS.items():
+            if _happens(kind, first_frame):
+                return _Mutated(stream, mutation)
+        return stream
+
+
+class _Mutated:
+    """A stream whose first frames come out with a fault, at the second of them."""
+
+    def __init__(self, inner: Any, mutation: Mutation) -> None:
+        self._inner, self._mutation, self._done = inner, mutation, False
+
+    def push(self, frames: Any) -> Any:
+        made = self._inner.push(frames)
+        if self._done or len(made) < 3:
+            return made
+        self._done = True
+        return self._mutation(made, 1)
+
+    def finish(self) -> Any:
+        return self._inner.finish()
 
 
 def _happens(kind: str, frame: int) -> bool:

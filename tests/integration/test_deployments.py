@@ -150,6 +150,8 @@ def test_the_form_has_the_words_ranges_and_defaults_of_the_models(server: Server
     assert preview["parameter_openapi_schema"]["definitions"]["Preview"]["properties"]["seconds"]["maximum"] == 60
     assert server.deployment("remaster rerun/form-rerun")["parameters"] == {"rerun": {"store": run.store}}
     assert server.deployment("remaster clean/form-clean")["parameters"] == {"cleaning": {"store": run.store}}
+    review = server.deployment("remaster review/form-review")["parameters"]
+    assert review == {"review": {"store": run.store, "output": run.output}}
 
 
 def test_what_is_out_of_range_is_refused_by_the_server(server: Server) -> None:

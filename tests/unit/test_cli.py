@@ -24,6 +24,8 @@ OPTIONS = {
     "preview": {"--at", "--seconds", "--models", "--part", "--page", "--profile", "--scale", "--set"},
     "status": {"--store", "--watch"},
     "rerun": {"--store", "--workers", "--ray-address", "--title", "--shard", "--reason", "--with"},
+    "approve": {"--store", "--by", "--note"},
+    "reject": {"--store", "--by", "--reason", "--shots", "--shard", "--with"},
     "models": set(),
     "bench": {"--model", "--size", "--scale", "--chunks", "--precision", "--random-weights"},
     "weights": set(),

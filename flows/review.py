@@ -1,0 +1,73 @@
+"""The flow in which a person decides on a master that waits: suspended, without a process, until they have."""
+
+# No postponed annotations: a deployed flow goes to its process without the names that only annotations speak of.
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.states import Completed
+
+from flows.arguments import place
+from flows.decide import decide
+from flows.gate import HEAD, REVIEW, fault_lines
+from flows.request import Answer, Review
+from tasks.errors import UsageError
+from tasks.hold import Hold, list_holds
+from tasks.store import Store
+
+
+class Form(Answer, RunInput):
+    """An answer as Prefect's form for resuming a flow run asks for it."""
+
+
+def _name() -> str:
+    context = FlowRunContext.get()
+    assert context is not None and context.parameters is not None
+    return str(context.parameters["review"].title)
+
+
+@flow(name=REVIEW, flow_run_name=_name, persist_result=True, log_prints=False)
+def remaster_review(review: Review) -> State[Any]:
+    """Ask a person whether the master of a title that is held back may be published, and do as they say.
+
+    Suspended until somebody resumes it with an answer; what cannot be carried out is asked again, with the reason. Ends
+    Completed, also if it was decided otherwise meanwhile, for instance by `remaster approve`.
+
+    Args:
+        review: which title.
+    """
+    store = Store(place(review.store))
+    problem, asked = "", 0
+    while True:
+        hold = _waiting(review, store)
+        if hold is None:
+            return Completed(message=f"{review.title}: no master of it waits for a person")
+        answer = suspend_flow_run(
+            wait_for_input=Form.with_initial_data(description=_question(hold, problem)),
+            key=f"{hold.key[:16]}-{len(hold.decisions)}-{asked}",
+        )
+        try:
+            plain = Answer.model_validate(answer.model_dump())
+            return Completed(message=decide(hold, plain, store, lambda: None))
+        except UsageError as error:
+            get_run_logger().warning("%s", error)
+            problem, asked = str(error), asked + 1
+
+
+def _waiting(review: Review, store: Store) -> Hold | None:
+    output = place(review.output)
+    waiting = [hold for hold in list_holds(store) if hold.state == "waiting" and hold.output == output]
+    return next((hold for hold in waiting if hold.title.name == review.title), None)
+
+
+def _question(hold: Hold, problem: str) -> str:
+    rows = "\n".join(f"| {' | '.join(map(str, line))} |" for line in fault_lines(hold))
+    first = f"**That cannot be done: {problem}**\n\n" if problem else ""
+    return (
+        f"{first}May the master of **{hold.title.name}** be published? It is at `{hold.uri}`; pictures are in the"
+        f" artifact `review-{hold.title.id}`.\n\n{HEAD}\n{rows}"
+    )

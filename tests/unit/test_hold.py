@@ -1,0 +1,290 @@
+"""The life of a hold, without Prefect and Ray: a master waits, and every way on from there, also when it is cut off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.decide import decide
+from flows.request import Answer
+from flows.run import Run, RunFiles
+from tasks import judge
+from tasks.check import check_master
+from tasks.errors import LeaseLost, StoreDamaged, UsageError
+from tasks.finish import held_place, master_key, publish_title, published_master
+from tasks.hold import Hold, broken, drop_hold, list_holds, read_hold
+from tasks.pictures import likeness_of, pictures_of
+from tasks.plan import plan_title, revise
+from tasks.pool.worker import ShardWorker, WorkerSettings
+from tasks.profile import read_profile
+from tasks.receipt import from_bytes, make_receipt, receipt_place
+from tasks.records import CheckResult, Fault, MasterRecord
+from tasks.review import approve, hold_again, settle
+from tasks.scan import scan
+from tasks.store import Store
+from tests.clips import Clip, make
+
+SETTINGS = {"scale": 2, "shards.frames": 10, "master.preset": "ultrafast", "check.picture": "hold"}
+FAULT = Fault("black", 14, 15, "black, and the source's are not")
+RUN, PLAN, AT = "20260101-000000-aaaa", "a plan", "2026-01-01T00:00:00+00:00"
+
+
+class Held:
+    """A film in three shards of which the judge finds fault with the second."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, root: str = "") -> None:
+        self.source = make(folder / "films" / "film.mkv", Clip(frames=25, cuts=(12,)))
+        self.output, self.store = Store(f"{root or folder}/out"), Store(f"{root or folder}/store")
+        self.profile = read_profile(None, SETTINGS)
+        self.found = [FAULT]
+        for module in ("tasks.check", "tasks.finish"):
+            monkeypatch.setattr(f"{module}.{judge.faults.__name__}", lambda *_: self.found)
+        (self.title,) = scan(str(self.source), self.output.root, self.profile)
+        self.plan = plan_title(self.title, self.profile, self.store)
+        self.worker = ShardWorker(WorkerSettings(self.profile.model, threads=1))
+        self.records = [self.worker.upscale(work) for work in self.plan.work]
+        self.frames: list[int] = []
+        run = Run(
+            id=RUN, library=str(self.source.parent), output=self.output.root, store=self.store.root,
+            profile=self.profile,
+        )  # fmt: skip
+        RunFiles(self.store, RUN).write_run(run)
+
+    @property
+    def key(self) -> str:
+        return master_key(self.plan, self.profile, self.records, self.output)
+
+    @property
+    def master(self) -> Path:
+        return Path(self.output.uri(self.title.master))
+
+    @property
+    def waiting(self) -> Path:
+        return Path(self.output.uri(held_place(self.key, self.title)))
+
+    def publish(self) -> MasterRecord:
+        """What a run's finish does; `frames` says what it encoded."""
+        self.frames.clear()
+        return publish_title(
+            self.plan, self.profile, self.records, self.store, self.output, self.frames.append, lambda: None
+        )
+
+    def check(self, master: MasterRecord) -> CheckResult:
+        likeness = likeness_of(master, self.plan, self.profile.scale, self.store)
+        return check_master(self.plan, self.profile, master, self.records, likeness)
+
+    def hold(self, master: MasterRecord, plan: str = PLAN) -> Hold:
+        """What a run's gate does."""
+        check = self.check(master)
+        found = Hold(
+            "waiting", RUN, self.title, self.output.root, plan, master.key, master.sha256, master.size, master.uri,
+            check.faults, broken(check), (0, 12), tuple((s.start, s.stop) for s in self.plan.shards),
+        )  # fmt: skip
+        sums = pictures_of(master, self.store)
+        receipt = make_receipt(self.plan, self.profile, self.records, master, check, sums)
+        hold_again(found, self.kept, receipt, self.store)
+        assert self.kept is not None
+        return self.kept
+
+    @property
+    def kept(self) -> Hold | None:
+        return read_hold(self.output.uri(self.title.master), self.store)
+
+    def say(self, hold: Hold, **answer: object) -> str:
+        return decide(hold, Answer.model_validate({"by": "ann", **answer}), self.store, lambda: None)
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Held:
+    return Held(tmp_path, monkeypatch)
+
+
+def test_a_master_with_faults_is_made_once_and_not_published(held: Held) -> None:
+    made = held.publish()
+    assert made.uri == str(held.waiting) and held.waiting.exists() and not held.master.exists()
+    assert held.frames
+    hold = held.hold(made)
+    assert (hold.state, hold.faulty, hold.broken) == ("waiting", (1,), (f"shard {held.plan.shards[1].name}: {_SEEN}",))
+    assert held.publish() == made and not held.frames
+    (record,) = [Path(held.store.uri(file)) for file in _records(held) if file.endswith("hold.json")]
+    before = record.stat().st_mtime_ns
+    assert held.hold(made) == hold
+    assert record.stat().st_mtime_ns == before  # what stands for the next night is not touched
+    assert not held.output.exists(receipt_place(held.title.master))
+
+
+_SEEN = "black, frames [14,15): black, and the source's are not"
+
+
+def test_a_master_without_faults_is_published_as_ever(held: Held) -> None:
+    held.found.clear()
+    made = held.publish()
+    assert made.uri == str(held.master) and held.master.exists() and not held.waiting.exists()
+
+
+def test_approving_publishes_those_bytes_and_says_who(held: Held) -> None:
+    hold = held.hold(held.publish())
+    data = held.waiting.read_bytes()
+    said = held.say(hold, decision="approve", note="the print is so")
+    assert "approved by ann on " in said and str(held.master) in said
+    assert held.master.read_bytes() == data and not held.waiting.exists()
+    receipt = from_bytes(held.output.read(receipt_place(held.title.master)))
+    (review,) = receipt.reviews
+    assert (review.verdict, review.by, review.note, review.accepted) == (
+        "approved", "ann", "the print is so", list(hold.broken),
+    )  # fmt: skip
+    assert receipt.check == list(hold.broken)
+    assert held.publish().uri == str(held.master) and not held.frames
+    approved = held.kept
+    assert approved is not None and approved.accepts(held.key, held.check(held.publish()))
+    assert "approved by ann" in held.say(approved, decision="approve", by="bob")  # who was first counts
+    assert held.kept == approved
+    held.found.append(replace(FAULT, start=16, stop=17))
+    assert not approved.accepts(held.key, held.check(held.publish()))  # nobody has seen that one
+
+
+@pytest.mark.parametrize("commits", [0, 1, 2])
+def test_an_approval_that_is_cut_off_is_carried_out_by_the_next_one(held: Held, commits: int) -> None:
+    hold = held.hold(held.publish())
+    left = iter(range(commits))
+
+    def lost() -> None:
+        if next(left, None) is None:
+            raise LeaseLost("cut off here")
+
+    with pytest.raises(LeaseLost):
+        approve(hold, "ann", AT, "", held.store, lost)
+    now = held.kept
+    assert now is not None and now.state == ("waiting" if commits == 0 else "approved")
+    assert held.master.exists() == (commits == 2)
+    if now.state == "approved":  # or the next run
+        assert held.publish().uri == str(held.master) and not held.frames
+    held.say(now, decision="approve")
+    assert held.master.exists() and not held.waiting.exists()
+    assert len(from_bytes(held.output.read(receipt_place(held.title.master))).reviews) == 1
+
+
+def test_a_rejection_has_the_shards_of_the_chosen_shots_made_otherwise(held: Held) -> None:
+    hold = held.hold(held.publish())
+    first = held.waiting
+    said = held.say(hold, decision="reject", shots=[1], settings={"model": "bicubic"}, note="it rings")
+    assert "[6,16), [16,25) will be made anew with model=bicubic" in said  # the shards that have pictures of it
+    rejected = held.kept
+    assert rejected is not None and rejected.state == "rejected"
+    assert all(each.settings == (("model", "bicubic"),) and not each.again for each in rejected.revisions)
+    assert [each.start for each in rejected.revisions] == [6, 16]
+    assert first.exists() and not held.master.exists()  # a person may think better of it
+
+    for revision in rejected.revisions:
+        held.plan = revise(held.plan, held.profile, held.store, revision)
+    worker = ShardWorker(WorkerSettings("bicubic", threads=1))
+    held.records = [
+        worker.upscale(held.plan.work[n]) if n in {r.index for r in held.plan.revised} else record
+        for n, record in enumerate(held.records)
+    ]
+    again = held.hold(held.publish())  # still at fault
+    assert again.state == "waiting" and [d.verdict for d in again.decisions] == ["rejected"]
+    assert held.waiting.exists() and held.waiting != first and not first.exists()
+
+    held.found.clear()
+    held.profile = read_profile(None, {**SETTINGS, "check.picture": "report"})
+    published = held.publish()
+    settle(again, PLAN, published.key, held.store)
+    now = held.kept
+    assert now is not None and now.state == "settled" and not held.waiting.exists() and held.master.exists()
+
+
+def test_without_shots_it_is_what_has_faults_and_without_settings_it_is_made_again(held: Held) -> None:
+    held.say(held.hold(held.publish()), decision="reject")
+    rejected = held.kept
+    assert rejected is not None
+    assert [(r.start, r.settings, r.again) for r in rejected.revisions] == [(held.plan.shards[1].start, (), True)]
+    assert rejected.made_anew() == ()
+
+
+def test_another_policy_releases_what_was_held(held: Held) -> None:
+    hold = held.hold(held.publish())
+    held.profile = read_profile(None, {**SETTINGS, "check.picture": "report"})
+    published = held.publish()
+    assert published.uri == str(held.master) and not held.frames and not held.waiting.exists()
+    settle(hold, PLAN, published.key, held.store)
+    assert [h.state for h in list_holds(held.store)] == ["settled"]
+
+
+def test_what_was_decided_of_another_source_or_other_settings_is_void(held: Held) -> None:
+    hold = held.hold(held.publish())
+    settle(hold, "another plan", "another key", held.store)
+    assert held.kept is None and list_holds(held.store) == [] and not held.waiting.exists()
+
+
+def test_a_published_master_is_never_removed_by_what_becomes_of_its_hold(held: Held) -> None:
+    held.profile = read_profile(None, {**SETTINGS, "check.picture": "report"})
+    made = held.publish()
+    hold = held.hold(made)  # as a run with the stricter policy does later
+    settle(hold, "another plan", "another key", held.store)
+    assert published_master(held.key, held.plan, held.store, held.output) == made
+
+
+WRONG: dict[str, tuple[Callable[[Held], object], type[Exception], str]] = {
+    "the source has changed": (lambda held: held.source.touch(), UsageError, "its source has changed"),
+    "the source is gone": (lambda held: held.source.unlink(), UsageError, "its source has changed or is gone"),
+    "the master is gone": (lambda held: held.waiting.unlink(), StoreDamaged, "is gone or changed"),
+    "the master was written to": (lambda held: held.waiting.write_bytes(b"x"), StoreDamaged, "is gone or changed"),
+    "another master waits": (lambda held: drop_hold(held.hold(held.publish()), held.store), UsageError, "or none"),
+    "its receipt is lost": (
+        lambda held: [held.store.delete(f) for f in held.store.list("holds") if f.endswith("receipt.json")],
+        StoreDamaged, "is lost",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_cannot_be_approved_is_not_published(held: Held, what: str) -> None:
+    hold = held.hold(held.publish())
+    change, error, says = WRONG[what]
+    change(held)
+    with pytest.raises(error, match=says):
+        held.say(hold, decision="approve")
+    assert not held.master.exists()
+    assert not held.output.exists(receipt_place(held.title.master))
+
+
+def test_what_is_damaged_is_no_hold(held: Held) -> None:
+    held.hold(held.publish())
+    (place,) = [file for file in _records(held) if file.endswith("hold.json")]
+    held.store.write(place, held.store.read(place).replace(b'"waiting"', b'"approved"'))
+    assert held.kept is None and list_holds(held.store) == []
+    assert held.publish().uri == str(held.waiting)  # and nothing is published by it
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"shots": [2]}, "has shots 0 to 1"),
+        ({"shards": [9]}, "has shards 0 to"),
+        ({"settings": {"master.codec": "ffv1"}}, "is the same for all shards"),
+        ({"settings": {"modell": "x"}}, "did you mean model"),
+    ],
+)
+def test_a_rejection_that_cannot_be_carried_out_changes_nothing(
+    held: Held, answer: dict[str, object], says: str
+) -> None:
+    hold = held.hold(held.publish())
+    with pytest.raises(UsageError, match=says):
+        held.say(hold, decision="reject", **answer)
+    assert held.kept == hold
+
+
+def test_a_receipt_without_reviews_is_what_it_was(held: Held) -> None:
+    held.found.clear()
+    made = held.publish()
+    receipt = make_receipt(held.plan, held.profile, held.records, made, held.check(made), ("0",))
+    assert "reviews" not in json.loads(receipt.model_dump_json(exclude_defaults=True))
+
+
+def _records(held: Held) -> list[str]:
+    return held.store.list("holds")
