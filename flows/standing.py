@@ -22,6 +22,7 @@ from tasks.receipt import RECEIPT_VERSION
 from tasks.records import Revision, Title, content_key, from_sealed, to_sealed
 from tasks.signing import signer
 from tasks.store import Store, stat
+from tasks.store.sequence import with_fps
 from vsr_model.registry import find
 
 _LOG = logging.getLogger("remaster.standing")
@@ -91,7 +92,7 @@ class Standings:
             _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
 
     def _place(self, name: str, uri: str) -> str:
-        key = content_key({"name": name, "uri": uri, "output": self._run.output})
+        key = content_key({"name": name, "uri": with_fps(uri, None), "output": self._run.output})
         return f"standing/{key[:2]}/{key}.json"
 
     def _revised(self, name: str) -> str:

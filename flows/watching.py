@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 from tasks.scan import list_library, unsettled_seconds
 from tasks.store import stat
@@ -16,10 +17,11 @@ class Watched:
     Args:
         library: normalised URI.
         settle: seconds for which a file must not have changed.
+        rate: of runs of numbered images, see `list_library`.
     """
 
-    def __init__(self, library: str, settle: float) -> None:
-        self._library, self._settle = library, settle
+    def __init__(self, library: str, settle: float, rate: Fraction | None = None) -> None:
+        self._library, self._settle, self._rate = library, settle, rate
         self._taken: dict[str, tuple[int, str]] = {}
         self._seen: dict[str, tuple[int, str]] = {}
 
@@ -30,7 +32,7 @@ class Watched:
             UsageError: the library is not there.
             StoreError: its store does not answer.
         """
-        self._seen = _lying_still(self._library, self._settle)
+        self._seen = _lying_still(self._library, self._settle, self._rate)
         return sorted(name for name, seen in self._seen.items() if self._taken.get(name) != seen)
 
     def take(self) -> None:
@@ -38,7 +40,7 @@ class Watched:
         self._taken |= self._seen
 
 
-def _lying_still(library: str, settle: float) -> dict[str, tuple[int, str]]:
+def _lying_still(library: str, settle: float, rate: Fraction | None) -> dict[str, tuple[int, str]]:
     """Size and stamp of every file of a library that did not change for `settle` seconds, by name."""
 
     def look(entry: tuple[str, str]) -> tuple[str, tuple[int, str]] | None:
@@ -52,4 +54,4 @@ def _lying_still(library: str, settle: float) -> dict[str, tuple[int, str]]:
         return name, (seen.size, seen.stamp)
 
     with ThreadPoolExecutor(_LOOKERS) as lookers:
-        return dict(found for found in lookers.map(look, list_library(library)) if found)
+        return dict(found for found in lookers.map(look, list_library(library, rate)) if found)
