@@ -16,6 +16,7 @@ from tasks.finish import MASTER_VERSIONS
 from tasks.media.bars import BARS_VERSION
 from tasks.media.fields import FIELDS_VERSION
 from tasks.media.likeness import LIKENESS_VERSION
+from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.recipe import RECIPE_VERSION
 from tasks.plan import SHARD_VERSIONS, model_reference
 from tasks.receipt import RECEIPT_VERSION
@@ -113,7 +114,7 @@ def _asked(run: Run) -> str:
             "signed": key.public_key if key else "",
             "versions": [
                 SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
-                RECEIPT_VERSION,
+                NUMBERED_VERSION, RECEIPT_VERSION,
             ],
         }
     )  # fmt: skip

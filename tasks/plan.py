@@ -158,7 +158,7 @@ def plan_frames(
     reading = read_cadence(title, profile.cadence, timeline, source_print, store)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
-    colour = master_colour(title.probe.colour, layout)
+    colour = master_colour(title.probe.colour, layout, settings.codec)
     bars = Bars()
     if profile.bars != "keep":
         bars = bars_of(timeline.black, title.probe.height, title.probe.width, title.probe.layout)

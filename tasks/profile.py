@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.errors import UsageError
-from tasks.media.encode import Codec, EncodeSettings, containers_for
+from tasks.media.encode import STILLS, Codec, EncodeSettings, containers_for
 from tasks.media.limits import Limits
 from tasks.media.movie import exact_rate
 
@@ -62,6 +62,8 @@ class MasterSettings(_Section):
     @model_validator(mode="after")
     def _container_takes_codec(self) -> Self:
         possible = containers_for(self.codec)
+        if self.codec in STILLS and self.container != "auto":
+            raise ValueError(f"{self.codec} gives numbered files, which have no container; leave it at auto")
         if self.container not in ("auto", *possible):
             known = " or ".join(possible)
             raise ValueError(f"{self.container} does not hold {self.codec}; choose {known}, or another codec")

@@ -105,6 +105,13 @@ def to_planes(frame: av.VideoFrame, layout: Layout) -> Planes:
     return _rgb_order(planes) if layout.family == "rgb" else planes
 
 
+def planes_of_frame(frame: av.VideoFrame, layout: Layout) -> Planes:
+    """The planes of a frame that is of `layout` already, as they lie in its memory: to be used before it is gone."""
+    shapes = layout.plane_shapes(frame.height, frame.width)
+    planes = tuple(_view(frame, i, layout, shape) for i, shape in enumerate(shapes))
+    return _rgb_order(planes) if layout.family == "rgb" else planes
+
+
 def to_frame(planes: Planes, layout: Layout) -> av.VideoFrame:
     """A frame for an encoder, from planes of `layout`."""
     height, width = planes[0].shape
