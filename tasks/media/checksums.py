@@ -62,7 +62,7 @@ def _checksum(frame: av.VideoFrame) -> int:
     for number, plane in enumerate(frame.planes):
         # Samples of one plane each, or all in one.
         samples = 1 if len(frame.planes) == len(parts) else len(parts)
-        width = plane.width * samples * (1 if parts[number].bits <= 8 else 2)
+        width = plane.width * samples * (4 if parts[number].bits > 16 else 2 if parts[number].bits > 8 else 1)
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, :width]
         checksum = zlib.crc32(rows.tobytes(), checksum)
     return checksum

@@ -120,6 +120,8 @@ _ENCODERS: dict[str, _Encoder] = {
     # Still pictures; those without a chroma take RGB alone.
     "dpx": _Encoder("dpx", ("dpx",), (8, 10, 12, 16), (), False, "", None, (), 0, preset_option="",
                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"))),
+    "exr": _Encoder("exr", ("exr",), (16,), (), False, "", None, (), 0, preset_option="",
+                    memory=(("gbrp16le", "gbrpf32le"),)),
     "jpeg": _Encoder("mjpeg", ("jpg",), (8,), ("420", "422", "444"), False, "qmin", 2, (), 1, preset_option="",
                      memory=tuple((f"yuv{c}p", f"yuvj{c}p") for c in ("420", "422", "444"))),
     "png": _Encoder("png", ("png",), (8, 16), (), True, "", None, (), 0, preset_option="",
@@ -145,6 +147,16 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
         UnsupportedSource: the codec cannot hold the source's depth.
     """
     encoder = _ENCODERS[settings.codec]
+    if source.family == "light" or settings.codec == "exr":
+        if source.family == "light" and settings.codec == "exr":
+            return source
+        what = (
+            "holds light in floats, which other masters than EXR would cut off at black and white; set master.codec ="
+            ' "exr"'
+            if source.family == "light"
+            else 'holds no light in floats, and EXR masters are made of EXR files alone; set master.codec = "dpx", say'
+        )
+        raise UnsupportedSource(f"{label}: {what}.")
     wanted = settings.bit_depth or max(min(10, max(encoder.depths)), source.depth)
     depth = next((d for d in encoder.depths if d >= wanted), 0)
     if depth < source.depth:
@@ -178,7 +190,7 @@ def master_colour(source: Colour, layout: Layout, codec: str = "") -> Colour:
         return Colour(5, source.primaries, source.transfer, True, "centre", source.assumed)  # as JFIF has it
     if layout.family == "rgb" and source.matrix != 0:
         return Colour(0, source.primaries, source.transfer, True, "centre", source.assumed)
-    if source.matrix == 0 and layout.family != "rgb":
+    if source.matrix == 0 and layout.family not in {"rgb", "light"}:
         return Colour(1, source.primaries, source.transfer, False, "left", source.assumed)
     return source
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tasks.errors import SourceError, StoreError, UsageError
 from tasks.media.colour import Colour
 from tasks.media.encode import EncodeSettings, coded_format, still_encoder
+from tasks.media.halves import halves
 from tasks.media.pixels import Layout, planes_of_frame
 
 # Bumped when the same frames and headers would give other files.
@@ -135,7 +136,7 @@ def _unless_said(settings: EncodeSettings, colour: Colour) -> Header:
 def _common(settings: EncodeSettings, sample_aspect: Fraction, fps: Fraction) -> Header:
     """What every file says, whatever its source's says."""
     oiio = library()
-    rate: Header = (("FramesPerSecond", oiio.TypeRational, fps.as_integer_ratio()),)
+    rate: Header = (("framesPerSecond", oiio.TypeRational, fps.as_integer_ratio()),)
     if settings.codec == "dpx":
         rate = (("dpx:FrameRate", oiio.TypeFloat, float(fps)), ("dpx:TemporalFrameRate", oiio.TypeFloat, float(fps)))
     return (*rate, ("PixelAspectRatio", oiio.TypeFloat, float(sample_aspect)))
@@ -149,7 +150,8 @@ def _write(path: str, pixels: npt.NDArray[Any], layout: Layout, header: Header, 
         spec.attribute(name, kind, value)
     for name, value in options.items():
         spec.attribute(name, value)
-    spec.attribute("oiio:BitsPerSample", layout.depth)
+    if layout.family != "light":
+        spec.attribute("oiio:BitsPerSample", layout.depth)
     output = oiio.ImageOutput.create(path)
     if output is None or not output.open(path, spec) or not output.write_image(pixels) or not output.close():
         # It says that it could not write, and not why: of a full disk the system knows.
@@ -161,6 +163,8 @@ def _write(path: str, pixels: npt.NDArray[Any], layout: Layout, header: Header, 
 def _pixels(frame: av.VideoFrame, layout: Layout) -> npt.NDArray[Any]:
     """[rows, columns, channels] of a frame: halves, bytes, or 16 bits of which as many are used as the layout has."""
     whole: npt.NDArray[Any] = np.stack(planes_of_frame(frame, layout), axis=-1)
+    if layout.family == "light":
+        return halves(whole)
     if layout.depth in {8, 16}:
         return whole
     # Scaled by repeating the upper bits, so that the lower ones can be dropped again.
