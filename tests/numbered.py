@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import OpenImageIO as oiio
+import OpenImageIO as oiio  # noqa: N813
 
 HEADERS: dict[str, dict[str, tuple[Any, Any]]] = {
     ".dpx": {
@@ -33,7 +33,7 @@ HEADERS: dict[str, dict[str, tuple[Any, Any]]] = {
 def codes(number: int, height: int, width: int, depth: int) -> npt.NDArray[np.uint16]:
     """[H, W, 3] of so many bits: a moving ramp with its own value in nearly every place."""
     y, x = np.mgrid[0:height, 0:width]
-    ramp = np.stack([x / width, y / height, (x + y) / (width + height)], -1) * 0.9 + 0.004 * number
+    ramp = np.stack([x / width, y / height, (x + y) / (width + height)], -1) * 0.9 + 0.003 * number
     return np.round(ramp * ((1 << depth) - 1)).astype(np.uint16)
 
 

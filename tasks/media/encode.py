@@ -122,8 +122,7 @@ _ENCODERS: dict[str, _Encoder] = {
                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"))),
     "exr": _Encoder("exr", ("exr",), (16,), (), False, "", None, (), 0, preset_option="",
                     memory=(("gbrp16le", "gbrpf32le"),)),
-    "jpeg": _Encoder("mjpeg", ("jpg",), (8,), ("420", "422", "444"), False, "qmin", 2, (), 1, preset_option="",
-                     memory=tuple((f"yuv{c}p", f"yuvj{c}p") for c in ("420", "422", "444"))),
+    "jpeg": _Encoder("mjpeg", ("jpg",), (8,), ("420", "422", "444"), False, "qmin", 2, (), 1, preset_option=""),
     "png": _Encoder("png", ("png",), (8, 16), (), True, "", None, (), 0, preset_option="",
                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"))),
     "tiff": _Encoder("tiff", ("tif",), (8, 16), (), True, "", None, (), 0, preset_option="",
@@ -293,6 +292,8 @@ def _refusal(settings: EncodeSettings, height: int, width: int, layout: Layout) 
     assert isinstance(context, av.VideoCodecContext)
     context.height, context.width, context.pix_fmt = height, width, coded_format(settings, layout)
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    if settings.codec == "jpeg":
+        context.color_range = 2
     context.options = _options(settings, height, width, layout)
     try:
         context.open()

@@ -23,6 +23,7 @@ from tasks.errors import SourceError, StoreError, UsageError
 from tasks.media.colour import Colour
 from tasks.media.encode import EncodeSettings, coded_format, still_encoder
 from tasks.media.halves import halves
+from tasks.media.movie import exact_rate
 from tasks.media.pixels import Layout, planes_of_frame
 
 # Bumped when the same frames and headers would give other files.
@@ -105,9 +106,10 @@ def write_files(
     if settings.codec not in WITH_HEADERS:
         return _encode(place, settings, layout, colour, sample_aspect, fps, frames)
     options = dict(settings.options)
-    before, after = _unless_said(settings, colour), _common(settings, sample_aspect, fps)
+    before = _unless_said(settings, colour)
 
     def write(number: int, pixels: npt.NDArray[Any], header: Header) -> None:
+        after = _time_and_shape(settings, sample_aspect, fps, header)
         _write(place(number), pixels, layout, (*before, *header, *after), options)
 
     library()
@@ -133,13 +135,26 @@ def _unless_said(settings: EncodeSettings, colour: Colour) -> Header:
     return (("DateTime", oiio.TypeString, _NO_DATE), *of_colour)
 
 
-def _common(settings: EncodeSettings, sample_aspect: Fraction, fps: Fraction) -> Header:
-    """What every file says, whatever its source's says."""
+def _time_and_shape(settings: EncodeSettings, sample_aspect: Fraction, fps: Fraction, header: Header) -> Header:
+    """What every file says, whatever its source's says; a rate that is meant already is left as it is written."""
     oiio = library()
-    rate: Header = (("framesPerSecond", oiio.TypeRational, fps.as_integer_ratio()),)
+    aspect = ("PixelAspectRatio", oiio.TypeFloat, float(sample_aspect))
+    if settings.codec == "tiff":
+        return (aspect,)
+    name = "dpx:FrameRate" if settings.codec == "dpx" else "framesPerSecond"
+    said = next((value for each, _, value in header if each == name), None)
+    if said is not None and _rate(said) == fps:
+        return (aspect,)
     if settings.codec == "dpx":
-        rate = (("dpx:FrameRate", oiio.TypeFloat, float(fps)), ("dpx:TemporalFrameRate", oiio.TypeFloat, float(fps)))
-    return (*rate, ("PixelAspectRatio", oiio.TypeFloat, float(sample_aspect)))
+        return (aspect, (name, oiio.TypeFloat, float(fps)))
+    return (aspect, (name, oiio.TypeRational, fps.as_integer_ratio()))
+
+
+def _rate(said: Any) -> Fraction | None:
+    try:
+        return exact_rate(Fraction(*said) if isinstance(said, tuple) else said)
+    except (ValueError, TypeError, ZeroDivisionError):
+        return None
 
 
 def _write(path: str, pixels: npt.NDArray[Any], layout: Layout, header: Header, options: dict[str, str]) -> None:
@@ -158,6 +173,15 @@ def _write(path: str, pixels: npt.NDArray[Any], layout: Layout, header: Header, 
         Path(path).write_bytes(bytes(pixels.nbytes))
         why = output.geterror() if output else oiio.geterror()
         raise StoreError(f"{path}: could not be written ({why}).")
+    if path.endswith(".dpx"):
+        _name_itself(path)
+
+
+def _name_itself(path: str) -> None:
+    """A DPX file holds its own name (SMPTE 268M, bytes 36..135), which the writer takes to be its path just then."""
+    with Path(path).open("r+b") as file:
+        file.seek(36)
+        file.write(os.fsencode(Path(path).name)[:99].ljust(100, b"\0"))
 
 
 def _pixels(frame: av.VideoFrame, layout: Layout) -> npt.NDArray[Any]:

@@ -32,8 +32,8 @@ KINDS = [(".dpx", 8), (".dpx", 10), (".dpx", 12), (".dpx", 16), (".png", 8), (".
 DPX = "plate.%04d.dpx"
 
 
-def titles(folder: Path, profile: Profile = Profile()) -> dict[str, Title]:
-    return {title.name: title for title in scan(str(folder), str(folder.parent / "masters"), profile)}
+def titles(folder: Path, profile: Profile | None = None) -> dict[str, Title]:
+    return {title.name: title for title in scan(str(folder), str(folder.parent / "masters"), profile or Profile())}
 
 
 def with_rate(rate: str) -> Profile:
@@ -80,7 +80,7 @@ def test_a_rate_is_what_is_meant_by_it(said_rate: str, meant: Fraction) -> None:
 
 @pytest.mark.parametrize("rate", ["0", "-1", "fast", "1/0", "inf", "1e9"])
 def test_what_is_no_rate_is_refused_in_words(rate: str) -> None:
-    with pytest.raises(UsageError, match="sequence.fps"):
+    with pytest.raises(UsageError, match=r"sequence\.fps"):
         with_rate(rate)
 
 
@@ -216,12 +216,13 @@ def test_what_a_header_says_is_carried_over(suffix: str, tmp_path: Path) -> None
     headers = [writer.read_header(str(tmp_path / f"a.{1001 + n}{suffix}"), "a") for n in range(2)]
     writer.write_files(
         lambda n: str(tmp_path / f"b.{n}{suffix}"), settings, layout, Colour(0, 1, 8, True), Fraction(1),
-        Fraction(24000, 1001) if suffix == ".dpx" else Fraction(25), (to_frame(blank, layout) for _ in range(2)), headers,
+        exact_rate(23.976) if suffix == ".dpx" else Fraction(25), (to_frame(blank, layout) for _ in range(2)), headers,
     )  # fmt: skip
     for n in range(2):
         before, after = said(tmp_path / f"a.{1001 + n}{suffix}"), said(tmp_path / f"b.{n}{suffix}")
         kept = {name for name in before if name not in writer._OF_THE_FILE and not name.startswith("tiff:")}
-        assert {name: after.get(name) for name in kept} == pytest.approx({name: before[name] for name in kept})
+        assert {name: after.get(name) for name in kept} == {name: before[name] for name in kept}
+        assert len(kept) >= (3 if suffix == ".tif" else 8)
         if suffix != ".tif":
             assert after["smpte:TimeCode"] == (0x01000000 + n, 0)
 
