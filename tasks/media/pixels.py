@@ -28,7 +28,7 @@ Planes = tuple[Plane, ...]
 Family = Literal["yuv", "rgb", "gray", "light"]
 _OF_RGB = ("rgb", "light")
 
-_FLOATS = {"gbrpf16le": np.float16, "gbrpf32le": np.float32}
+_FLOATS = {"gbrpf16le": np.dtype(np.float16), "gbrpf32le": np.dtype(np.float32)}
 _SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
 
 
@@ -102,7 +102,9 @@ def to_planes(frame: av.VideoFrame, layout: Layout) -> Planes:
     """Copy a decoded frame out of FFmpeg's memory as planes of `layout` (no change of value)."""
     if frame.format.name in _FLOATS:
         kind = _FLOATS[frame.format.name]
-        floats = [np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
+        floats = [
+            np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes
+        ]
         return _rgb_order(tuple(places(plane) for plane in floats))
     if frame.format.name != layout.pix_fmt and not _same_memory(frame.format.name, layout.pix_fmt):
         if layout == Layout("rgb", 8):

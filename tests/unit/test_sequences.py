@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.errors import UnsupportedSource, UsageError
+from tasks.errors import SourceError, UnsupportedSource, UsageError
 from tasks.media import numbered as writer
 from tasks.media.colour import Colour, to_codes, to_rgb
 from tasks.media.encode import EncodeSettings, master_colour, master_layout
@@ -122,6 +122,19 @@ def test_files_of_two_sizes_are_refused(tmp_path: Path) -> None:
     (title,) = titles(tmp_path / "library").values()
     with pytest.raises(UnsupportedSource, match="at frame 3"):
         plan_title(title, Profile(scale=2), Store(str(tmp_path / "store")))
+
+
+@pytest.mark.parametrize("suffix", [".dpx", ".png", ".tif", ".exr"])
+def test_a_torn_file_is_named(suffix: str, tmp_path: Path) -> None:
+    name = f"a.%03d{suffix}"
+    make_run(tmp_path / "library", name, 9, 16, 1)
+    torn = tmp_path / "library" / (name % 5)
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    settings = {"sequence.fps": "24", "master.codec": "exr" if suffix == ".exr" else "ffv1"}
+    profile = read_profile(None, settings)
+    (title,) = titles(tmp_path / "library", profile).values()
+    with pytest.raises(SourceError, match=f"{name % 5} is damaged"):
+        plan_title(title, profile, Store(str(tmp_path / "store")))
 
 
 def _planes(uri: str) -> tuple[list[Planes], Timeline, Layout]:
