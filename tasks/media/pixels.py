@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -28,7 +28,7 @@ Planes = tuple[Plane, ...]
 Family = Literal["yuv", "rgb", "gray", "light"]
 _OF_RGB = ("rgb", "light")
 
-_FLOATS = {"gbrpf16le": np.dtype(np.float16), "gbrpf32le": np.dtype(np.float32)}
+_FLOATS: dict[str, np.dtype[Any]] = {"gbrpf16le": np.dtype(np.float16), "gbrpf32le": np.dtype(np.float32)}
 _SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
 
 
