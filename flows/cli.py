@@ -145,6 +145,11 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
         help="which of several video streams: the longest (auto), the largest, the default, or a number",
     )
     command.add_argument(
+        "--fps",
+        metavar="N",
+        help="pictures a second of numbered images, e.g. 24 or 24000/1001 (default: DPX's and EXR's)",
+    )
+    command.add_argument(
         "--encoder-option", metavar="KEY=VALUE", action="append", default=[], help="for the master's encoder, as it is"
     )
     command.add_argument(
@@ -251,7 +256,7 @@ def _preview(options: argparse.Namespace) -> int:
 def _profile(options: argparse.Namespace) -> Any:
     from tasks.profile import read_profile
 
-    overrides: dict[str, Any] = {"model": options.model, "scale": options.scale}
+    overrides: dict[str, Any] = {"model": options.model, "scale": options.scale, "sequence.fps": options.fps}
     if options.video_stream:
         overrides["video_stream"] = _literal(options.video_stream)
     for key, value in _pairs("--encoder-option", options.encoder_option, "KEY=VALUE, for instance tune=film").items():

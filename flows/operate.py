@@ -125,7 +125,7 @@ def _watch(run: Any, given: argparse.Namespace) -> int:
     from flows.server import prefect_server
     from flows.watching import Watched
 
-    watched = Watched(run.library, run.settle, run.only)
+    watched = Watched(run.library, run.settle, run.only, run.profile.sequence.rate())
     watched.new()  # what is wrong from the start is said at once
     try:
         with prefect_server():

@@ -16,12 +16,14 @@ from tasks.finish import MASTER_VERSIONS
 from tasks.media.bars import BARS_VERSION
 from tasks.media.fields import FIELDS_VERSION
 from tasks.media.likeness import LIKENESS_VERSION
+from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.recipe import RECIPE_VERSION
 from tasks.plan import SHARD_VERSIONS, model_reference
 from tasks.receipt import RECEIPT_VERSION
 from tasks.records import Revision, Title, content_key, from_sealed, to_sealed
 from tasks.signing import signer
 from tasks.store import Store, stat
+from tasks.store.sequence import with_fps
 from vsr_model.registry import find
 
 _LOG = logging.getLogger("remaster.standing")
@@ -91,7 +93,7 @@ class Standings:
             _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
 
     def _place(self, name: str, uri: str) -> str:
-        key = content_key({"name": name, "uri": uri, "output": self._run.output})
+        key = content_key({"name": name, "uri": with_fps(uri, None), "output": self._run.output})
         return f"standing/{key[:2]}/{key}.json"
 
     def _revised(self, name: str) -> str:
@@ -112,7 +114,7 @@ def _asked(run: Run) -> str:
             "signed": key.public_key if key else "",
             "versions": [
                 SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
-                RECEIPT_VERSION,
+                NUMBERED_VERSION, RECEIPT_VERSION,
             ],
         }
     )  # fmt: skip

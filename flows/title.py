@@ -242,7 +242,7 @@ def _find_title(run: Run, name: str, store: Store) -> Title:
     """The title as scanned; looked up afresh if this run has not scanned it."""
     for title in RunFiles(store, run.id).read_titles(name):
         return title
-    for found, uri in list_library(run.library):
+    for found, uri in list_library(run.library, run.profile.sequence.rate()):
         if found == name:
             return examine(found, uri, run.profile)
     raise SourceError(f"{name}: is not in the library {run.library}.")

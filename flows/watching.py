@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 from tasks.scan import is_meant, list_library, unsettled_seconds
 from tasks.store import stat
@@ -17,10 +18,11 @@ class Watched:
         library: normalised URI.
         settle: seconds for which a file must not have changed.
         only: glob of the names that are of interest; empty: all.
+        rate: of runs of numbered images, see `list_library`.
     """
 
-    def __init__(self, library: str, settle: float, only: str = "") -> None:
-        self._library, self._settle, self._only = library, settle, only
+    def __init__(self, library: str, settle: float, only: str = "", rate: Fraction | None = None) -> None:
+        self._library, self._settle, self._only, self._rate = library, settle, only, rate
         self._taken: dict[str, tuple[int, str]] = {}
         self._seen: dict[str, tuple[int, str]] = {}
 
@@ -31,7 +33,7 @@ class Watched:
             UsageError: the library is not there.
             StoreError: its store does not answer.
         """
-        self._seen = _lying_still(self._library, self._settle, self._only)
+        self._seen = _lying_still(self._library, self._settle, self._only, self._rate)
         return sorted(name for name, seen in self._seen.items() if self._taken.get(name) != seen)
 
     def take(self) -> None:
@@ -39,7 +41,7 @@ class Watched:
         self._taken |= self._seen
 
 
-def _lying_still(library: str, settle: float, only: str) -> dict[str, tuple[int, str]]:
+def _lying_still(library: str, settle: float, only: str, rate: Fraction | None) -> dict[str, tuple[int, str]]:
     """Size and stamp of every file of interest that did not change for `settle` seconds, by name."""
 
     def look(entry: tuple[str, str]) -> tuple[str, tuple[int, str]] | None:
@@ -53,5 +55,5 @@ def _lying_still(library: str, settle: float, only: str) -> dict[str, tuple[int,
         return name, (seen.size, seen.stamp)
 
     with ThreadPoolExecutor(_LOOKERS) as lookers:
-        wanted = (entry for entry in list_library(library) if is_meant(entry[0], only))
+        wanted = (entry for entry in list_library(library, rate) if is_meant(entry[0], only))
         return dict(found for found in lookers.map(look, wanted) if found)

@@ -14,8 +14,11 @@ import numpy as np
 from tasks.judge import faults
 from tasks.media.captions import CAPTIONED
 from tasks.media.contract import labels, shown, streams, times
+from tasks.media.encode import STILLS
 from tasks.media.inventory import Inventory, take_inventory, watch
 from tasks.media.likeness import Likeness
+from tasks.media.master import ALONE
+from tasks.media.pixels import layout_of
 from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
@@ -49,7 +52,7 @@ def check_master(
     lines = (
         *_picture(plan, profile, held),
         *_times(plan, held),
-        *_carried(master, had, held),
+        *_carried(master, had, held, profile.master.codec),
         *captions,
         *_fidelity(plan, profile, records),
         *(_faults(plan, profile, likeness, found) if likeness is not None else ()),
@@ -64,14 +67,19 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
     assert probe is not None
     height, width = plan.master_size(profile.scale)
     yield "size", (held.width, held.height) == (width, height), f"{held.width}x{held.height}, wanted {width}x{height}"
-    wanted_formats = {plan.layout.pix_fmt}
+    wanted_layouts = {plan.layout}
     if profile.master.codec == "prores":
-        wanted_formats.add(replace(plan.layout, depth=12).pix_fmt)  # what every ProRes 4444 says it is
-    yield "pixel format", held.pix_fmt.replace("yuvj", "yuv") in wanted_formats, held.pix_fmt
+        wanted_layouts.add(replace(plan.layout, depth=12))  # what every ProRes 4444 says it is
+    yield "pixel format", layout_of(held.pix_fmt, plan.title.name) in wanted_layouts, held.pix_fmt
     colour = plan.colour
     tags = (colour.matrix, colour.primaries, colour.transfer, 2 if colour.full_range else 1)
     guessed = ", source untagged: guessed by size" if colour.assumed else ""
-    yield "colour", held.colour == tags, f"matrix, primaries, transfer, range {held.colour}, wanted {tags}{guessed}"
+    # The headers of image files have no words for some of it.
+    unsaid = (2, 2, 2, 0) if profile.master.codec in STILLS else ()
+    same = held.colour == tags or (
+        unsaid and all(a in (b, c) for a, b, c in zip(held.colour, tags, unsaid, strict=True))
+    )
+    yield "colour", bool(same), f"matrix, primaries, transfer, range {held.colour}, wanted {tags}{guessed}"
     aspect = probe.sample_aspect
     yield "pixel aspect", held.sample_aspect == aspect, f"{held.sample_aspect}, wanted {aspect}"
 
@@ -84,8 +92,12 @@ def _times(plan: Plan, held: Inventory) -> Iterator[Line]:
         yield row.name, row.verdict != "lost", seen
 
 
-def _carried(master: MasterRecord, had: Inventory, held: Inventory) -> Iterator[Line]:
-    """Every other stream, and all that is said of streams and file."""
+def _carried(master: MasterRecord, had: Inventory, held: Inventory, codec: str) -> Iterator[Line]:
+    """Every other stream, and all that is said of streams and file; of image files it is known that they hold none."""
+    if codec in STILLS:
+        if len(master.copied):
+            yield "other streams", True, f"{len(master.copied)} of the source are not carried, as asked: {ALONE}"
+        return
     reasons = {f"stream {stream.source_index} ": stream.reason for stream in master.copied if stream.reason}
     for row in (*streams(had, held), *labels(had, held)):
         reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")

@@ -6,6 +6,7 @@ whole and under a name of its own, until it is released.
 
 from __future__ import annotations
 
+import posixpath
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,11 +22,12 @@ from tasks.hold import read_hold
 from tasks.judge import faults
 from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
-from tasks.media.encode import ENCODE_VERSION, Container
+from tasks.media.encode import ENCODE_VERSION, STILLS, Container
 from tasks.media.likeness import Likeness
 from tasks.media.master import MASTER_VERSION, Picture, write_master
+from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.segment import read_segment
-from tasks.media.source import Source
+from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, watch_master
 from tasks.plan import Plan
 from tasks.profile import Profile
@@ -33,6 +35,7 @@ from tasks.records import MasterRecord, Record, Title, content_key, from_sealed,
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Digest, Store, is_remote, lease
+from tasks.store.sequence import with_fps
 
 MASTER_VERSIONS = (ENCODE_VERSION, MASTER_VERSION)
 # A hidden folder of the output, and the default place of the store.
@@ -42,16 +45,17 @@ _OWN = ".remaster"
 def master_key(plan: Plan, profile: Profile, records: list[Record], output: Store) -> str:
     """Content hash of everything that decides a master's bytes, and of where it goes."""
     title = plan.title
-    return content_key(
-        {
-            "source": plan.fingerprint,
-            "segments": [record.sha256 for record in records],
-            "master": profile.master,
-            "container": title.container,
-            "place": output.uri(title.master),
-            "versions": MASTER_VERSIONS,
-        }
-    )
+    parts = {
+        "source": plan.fingerprint,
+        "segments": [record.sha256 for record in records],
+        "master": profile.master,
+        "container": title.container,
+        "place": output.uri(title.master),
+        "versions": MASTER_VERSIONS,
+    }
+    if profile.master.codec in STILLS:
+        parts["numbered"] = [first_number(title), NUMBERED_VERSION]
+    return content_key(parts)
 
 
 def published_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
@@ -60,7 +64,7 @@ def published_master(key: str, plan: Plan, store: Store, output: Store) -> Maste
     if record is None or not output.matches(plan.title.master, Digest(record.sha256, record.size)):
         return None
     # The record of one that is released is rewritten last.
-    return replace(record, uri=output.uri(plan.title.master))
+    return replace(record, uri=output.uri(plan.title.master)) if is_held(record.uri) else record
 
 
 def held_master(key: str, plan: Plan, store: Store, output: Store) -> MasterRecord | None:
@@ -225,19 +229,25 @@ def finish_title(
         plan.rate,
     )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
+    stills = profile.master.codec in STILLS
+    rate = frame_rate(plan) if stills else None
     with ExitStack() as opened:
         folder = opened.enter_context(output.temporary_folder())
         source = opened.enter_context(open_source(title.uri, title.name))
-        path = str(Path(folder) / f"master.{container}")
+        path = str(Path(folder) / (posixpath.basename(title.master) if stills else f"master.{container}"))
         frames = _frames(plan, records, store, progress)
         if plan.timeline.captions.any() and profile.master.codec in CAPTIONED:
             # Opened once more: a remote file has one position, and its other streams are read meanwhile.
             again = opened.enter_context(open_source(title.uri, title.name))
             frames = with_captions(frames, plan.layout, again, probe.stream, _captioned(plan))
-        contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
+        if stills:
+            contents = write_numbered(path, plan, profile.master.encoding(), frames)
+        else:
+            contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
         require_unchanged(title)  # its sound and subtitles were copied just now
         # Here the file is on this machine's own disk; once it is published it may have to be fetched.
-        made, likeness = Source(path, f"master of {title.name}"), None
+        made = opened.enter_context(open_source(with_fps(path, rate), f"master of {title.name}"))
+        likeness = None
         if profile.check.picture == "off":
             sums = frame_checksums(made, contents.picture)
         else:
@@ -251,7 +261,7 @@ def finish_title(
         keep_likeness(digest.sha256, likeness, store)
     record = MasterRecord(
         key=key,
-        uri=output.uri(place),
+        uri=with_fps(output.uri(place), rate),
         sha256=digest.sha256,
         size=digest.size,
         frames=len(plan.shown),

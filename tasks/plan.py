@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import StoreDamaged, UsageError
+from tasks.errors import StoreDamaged, UnsupportedSource, UsageError
 from tasks.media.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
@@ -155,10 +155,11 @@ def plan_frames(
     assert title.probe is not None
     entry = find(profile.model)
     info, model = entry.info, model_reference(entry, profile)
+    _require_room(title, info)
     reading = read_cadence(title, profile.cadence, timeline, source_print, store, seek)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
-    colour = master_colour(title.probe.colour, layout)
+    colour = master_colour(title.probe.colour, layout, settings.codec)
     bars = Bars()
     if profile.bars != "keep":
         bars = bars_of(timeline.black, title.probe.height, title.probe.width, title.probe.layout)
@@ -172,6 +173,15 @@ def plan_frames(
         if revision.title == title.name:
             plan = revise(plan, profile, store, revision)
     return plan
+
+
+def _require_room(title: Title, info: ModelInfo) -> None:
+    assert title.probe is not None
+    if title.probe.layout.family == "light" and not info.unbounded:
+        raise UnsupportedSource(
+            f"{title.name}: holds light beyond 0..1, which {info.name} would cut off. Choose a network that does not:"
+            " lanczos or bicubic."
+        )
 
 
 def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Plan:
@@ -190,6 +200,7 @@ def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Pl
     as_cut = {"shards.frames": longest_shard(profile.shards, find(profile.model).info)}
     other = with_settings(profile, as_cut | dict(revision.settings))
     entry = find(other.model)
+    _require_room(plan.title, entry.info)
     otherwise = replace(plan, model=model_reference(entry, other))
     # Shots and lengths are the same, so are the cuts; what is fed to the network is as it needs it.
     shard = list(_shards(otherwise, other, entry.info))[index]
@@ -357,6 +368,8 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     said: list[str] = []
     colour = plan.colour
     said += remarks_on(plan.reading)
+    if plan.title.probe and plan.title.probe.pix_fmt == "gbrpf32le":
+        said.append("the source's samples are 32-bit floats: the nearest 16-bit half floats are kept of them")
     if plan.bars:
         bars = plan.bars
         lines = f"top {bars.top}, bottom {bars.bottom}, left {bars.left}, right {bars.right}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.errors import UsageError
-from tasks.media.encode import Codec, EncodeSettings, containers_for
+from tasks.media.encode import STILLS, Codec, EncodeSettings, containers_for
 from tasks.media.limits import Limits
+from tasks.media.movie import exact_rate
 
 _BUILT_IN = Path(__file__).parent / "profiles"
 
@@ -60,6 +62,8 @@ class MasterSettings(_Section):
     @model_validator(mode="after")
     def _container_takes_codec(self) -> Self:
         possible = containers_for(self.codec)
+        if self.codec in STILLS and self.container != "auto":
+            raise ValueError(f"{self.codec} gives numbered files, which have no container; leave it at auto")
         if self.container not in ("auto", *possible):
             known = " or ".join(possible)
             raise ValueError(f"{self.container} does not hold {self.codec}; choose {known}, or another codec")
@@ -140,6 +144,27 @@ class FlashVsrSettings(_Section):
     )  # fmt: skip
 
 
+class SequenceSettings(_Section):
+    """What is not said by numbered image files themselves."""
+
+    fps: Annotated[str | None, _WORD] = Field(
+        None,
+        description="Pictures a second, e.g. 24 or 24000/1001. Unset: as the headers of DPX and EXR say, and PNG, TIFF"
+        " and JPEG files are no titles.",
+    )
+
+    @field_validator("fps")
+    @classmethod
+    def _is_a_rate(cls, value: str | None) -> str | None:
+        if value is not None:
+            exact_rate(value)
+        return value
+
+    def rate(self) -> Fraction | None:
+        """The same as a number."""
+        return None if self.fps is None else exact_rate(self.fps)
+
+
 class RetrySettings(_Section):
     """What happens when a shard fails."""
 
@@ -190,12 +215,19 @@ class Profile(_Section):
         description="Source pixels at a tile's inner edges that are thrown away; at most a fifth of it.",
     )
     shards: ShardSettings = Field(default_factory=ShardSettings)
+    sequence: SequenceSettings = Field(default_factory=SequenceSettings)
     master: MasterSettings = Field(default_factory=MasterSettings)
     check: CheckSettings = Field(default_factory=CheckSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     cost: CostSettings = Field(default_factory=CostSettings)
     flashvsr: FlashVsrSettings = Field(default_factory=FlashVsrSettings)
+
+    @model_validator(mode="after")
+    def _what_is_held_is_one_file(self) -> Self:
+        if self.check.picture == "hold" and self.master.codec in STILLS:
+            raise ValueError(f"check.picture = hold: masters of {self.master.codec} are many files; use report or fail")
+        return self
 
     def model_settings(self, section: str) -> tuple[tuple[str, str | int | float | bool], ...]:
         """What this profile sets of a network, sorted by name; `section` is the network's `info.settings`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
@@ -20,17 +20,20 @@ from tasks.media.probe import Probe
 from tasks.media.read import Window
 from tasks.media.recipe import Recipe
 from tasks.seal import require_intact, sealed
+from tasks.store.sequence import IMAGE_SUFFIXES, Pattern, pattern_of
 
 T = TypeVar("T")
+# How the pictures of a title that is no run of numbered files are numbered: from 0, as everywhere here.
+_NUMBERED = Pattern("", 6, "")
 
 
 @dataclass(frozen=True)
 class Title:
-    """One source video of a library.
+    """One source of a library: a video, or a run of numbered image files.
 
     Attributes:
         name: its path within the library: what a person calls it.
-        uri: where its bytes are.
+        uri: where its bytes are; of numbered files their pattern, and how fast they are shown.
         size: bytes.
         stamp: changes when the bytes may have changed (modification time or ETag).
         probe: what it is; None if it could not be read.
@@ -57,10 +60,14 @@ class Title:
 
     @property
     def master(self) -> str:
-        """The master's path within the output."""
+        """The master's path within the output; of one in numbered files, their pattern in a folder of their own."""
         folder, slash, leaf = self.name.rpartition("/")
+        run = pattern_of(self.name)
         stem, dot, _ = leaf.rpartition(".")
-        return f"{folder}{slash}{stem if dot and stem else leaf}.{self.container}"
+        own = run.stem if run else stem if dot and stem else leaf
+        if f".{self.container}" in IMAGE_SUFFIXES:
+            return f"{folder}{slash}{own}/{replace(run or _NUMBERED, start=f'{own}.', suffix=f'.{self.container}')}"
+        return f"{folder}{slash}{own}.{self.container}"
 
 
 @dataclass(frozen=True)

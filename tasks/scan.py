@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
@@ -20,8 +21,10 @@ from tasks.media.probe import Probe, probe
 from tasks.media.source import Source
 from tasks.profile import Profile
 from tasks.records import Title
+from tasks.sequences import SHORTEST, as_film, is_title
 from tasks.sources import open_source
 from tasks.store import filesystem, is_remote, join, last_change, stat
+from tasks.store.sequence import IMAGE_SUFFIXES, pattern_of, runs_in, with_fps
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -30,6 +33,7 @@ VIDEO_SUFFIXES = frozenset({
     ".mts", ".mxf", ".nut", ".obu", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 })
 # fmt: on
+_KNOWN = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 _PROBERS = 8
 _LOG = logging.getLogger("remaster.scan")
 
@@ -59,9 +63,12 @@ def scan(
         UsageError: the library does not exist or holds no video, or the output lies inside it.
         StoreError: the library's store does not answer.
     """
-    found = sorted(list_library(library))
+    found = sorted(list_library(library, profile.sequence.rate()))
     if not found:
-        raise UsageError(f"{library}: holds no video file. Known endings: {' '.join(sorted(VIDEO_SUFFIXES))}.")
+        raise UsageError(
+            f"{library}: holds no video file. Known endings: {' '.join(sorted(VIDEO_SUFFIXES))}; and runs of numbered"
+            " DPX or EXR files, with `--fps` also of PNG, TIFF or JPEG files."
+        )
     require_outside(output, library, "output")
 
     def look(entry: tuple[str, str]) -> Title:
@@ -116,16 +123,33 @@ def is_meant(name: str, glob: str) -> bool:
     return not glob or name == glob or fnmatch.fnmatchcase(name, glob)
 
 
-def list_library(library: str) -> Iterator[tuple[str, str]]:
-    """Name and URI of every file with a video's ending; hidden files and folders are passed over."""
-    if is_remote(library):
-        yield from _list_remote(library)
+def list_library(library: str, rate: Fraction | None = None) -> Iterator[tuple[str, str]]:
+    """Name and URI of every file with a video's ending, and of runs of numbered images.
+
+    Hidden files and folders are passed over. With a `rate` every run is a title, without one those of film are.
+    """
+    if pattern_of(library) or (is_remote(library) and _is_object(library)):
+        yield posixpath.basename(library), library
+    elif is_remote(library):
+        yield from _titles(library, _list_remote(library), rate)
     elif Path(library).is_file():
         yield posixpath.basename(library), library
     elif Path(library).is_dir():
-        yield from _list_folder(Path(library), "", frozenset())
+        yield from _titles(library, _list_folder(Path(library), "", frozenset()), rate)
     else:
         raise UsageError(f"{library}: no such file or folder. Check the path (quote names with spaces).")
+
+
+def _titles(library: str, files: Iterator[str], rate: Fraction | None) -> Iterator[tuple[str, str]]:
+    images = []
+    for name in files:
+        if _suffix(name) in VIDEO_SUFFIXES:
+            yield name, f"{library.rstrip('/')}/{name}"
+        else:
+            images.append(name)
+    for run in runs_in(images, SHORTEST):
+        if is_title(run, rate):
+            yield str(run), f"{library.rstrip('/')}/{run}"
 
 
 def _left(name: str, uri: str, settle: float) -> Title | None:
@@ -155,6 +179,9 @@ def examine(name: str, uri: str, profile: Profile) -> Title:
             return replace(title, refused=f"{name}: is empty (0 bytes). Fetch it again, or remove it from the library.")
         limits = profile.limits.limits()
         limits.require(name, bytes=status.size)
+        if pattern_of(uri):
+            uri, said = as_film(uri, name, profile.sequence.rate())
+            title = replace(title, uri=uri, remarks=said)
         with open_source(uri, name) as source:
             return _with_probe(title, probe(source, profile.video_stream, limits), source, profile)
     except (FileNotFoundError, PermissionError) as error:
@@ -185,10 +212,10 @@ def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) ->
     container, remarks = choose_container(found, source, profile.master.encoding(), profile.master.container)
     if found.dolby_vision:
         remarks.append("Dolby Vision's metadata is dropped: it describes the source's samples, not the master's")
-    return replace(title, probe=found, container=container, remarks=tuple(remarks))
+    return replace(title, probe=found, container=container, remarks=(*title.remarks, *remarks))
 
 
-def _list_folder(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _list_folder(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
     real = str(folder.resolve())
     if real in above:
         return  # a symbolic link that leads back up
@@ -198,9 +225,13 @@ def _list_folder(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[t
         name = prefix + entry.name
         if _is_folder(entry):
             yield from _list_folder(Path(entry.path), f"{name}/", above | {real})
-        elif posixpath.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
+        elif _suffix(name) in _KNOWN:
             # A dangling link is listed: it becomes a refused title, not a silent gap.
-            yield name, entry.path
+            yield name
+
+
+def _suffix(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -210,17 +241,19 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # a symbolic link that leads to itself
 
 
-def _list_remote(library: str) -> Iterator[tuple[str, str]]:
+def _is_object(library: str) -> bool:
     fs, root = filesystem(library)
-    if fs.isfile(root):
-        yield posixpath.basename(library), library
-        return
+    return bool(fs.isfile(root))
+
+
+def _list_remote(library: str) -> Iterator[str]:
+    fs, root = filesystem(library)
     for path in fs.find(root):
         name = path[len(root) :].lstrip("/")
         parts = name.split("/")
         hidden = any(part.startswith(".") and part not in {".", ".."} for part in parts)
-        if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES and not hidden:
-            yield name, f"{library.rstrip('/')}/{name}"
+        if _suffix(name) in _KNOWN and not hidden:
+            yield name
 
 
 def _refuse_collisions(titles: list[Title], output: str, profile: Profile) -> list[Title]:
@@ -265,7 +298,7 @@ def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:
             f"{title.name}: its master would not be in the output but in {folder}, where a symbolic link there leads."
             " Remove the link, or name the folder it leads to as the output of a run of its own."
         )
-    if _real(place) == _real(title.uri):
+    if _real(place) == _real(with_fps(title.uri, None)):
         return f"{title.name}: its master would overwrite the source {title.uri}. Choose another output folder."
     return ""
 

@@ -16,8 +16,10 @@ from tasks.pictures import Pictures
 from tasks.receipt import SUFFIX, Receipt, from_bytes, receipt_place, require_signed
 from tasks.records import MasterRecord, Record, from_sealed
 from tasks.scan import VIDEO_SUFFIXES
+from tasks.sequences import SHORTEST, is_title
 from tasks.sources import open_source
 from tasks.store import Digest, Store, stat
+from tasks.store.sequence import runs_in
 
 _AGAIN = "run the library again (`remaster rerun RUN`)"
 _NO_RECEIPT = f"To have it written, {_AGAIN}: the master is not made anew."
@@ -83,6 +85,7 @@ def _verify_folder(output: Store, key: str) -> Iterator[Finding]:
     files = [file for file in output.list() if not any(part.startswith(".") for part in file.split("/"))]
     receipts = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
     masters = {file for file in files if posixpath.splitext(file)[1].lower() in VIDEO_SUFFIXES}
+    masters |= {str(run) for run in runs_in(files, SHORTEST) if is_title(run, None)}
     if not masters | receipts:
         raise UsageError(f"{output.root}: holds no master and is no store. Check the path (quote names with spaces).")
     for master in sorted(masters | receipts):

@@ -291,6 +291,7 @@ def _info(kernel: KernelName, summary: str) -> ModelInfo:
         # Per output pixel in float32: three channels of result, at most as much again in between, one term per channel.
         bytes_per_pixel=32.0,
         light=True,
+        unbounded=True,
         summary=summary,
         licence="none needed: a formula, no weights",
     )

@@ -41,6 +41,7 @@ class ModelInfo:
         light: True if its arithmetic costs no more than coding the picture does: on a CPU it then leaves half of the
             cores to the codecs, whose threads would otherwise hold up its own.
         settings: the section of a profile that sets how it works; empty for none.
+        unbounded: True if values far beyond 0..1, as light has them, come out as they should.
         offload: True if it can keep weights off the device while they are not needed: its setting `OFFLOAD`.
         summary: one line for `remaster models`.
         licence: SPDX name or one sentence; empty when not known (a user's own file).
@@ -59,6 +60,7 @@ class ModelInfo:
     tiling: bool = True
     light: bool = False
     settings: str = ""
+    unbounded: bool = False
     offload: bool = False
     summary: str = ""
     licence: str = ""

@@ -44,6 +44,8 @@ class Bars:
 
 def black_lines(planes: Planes, layout: Layout, full_range: bool) -> tuple[int, int, int, int]:
     """How many lines are black at the top, bottom, left and right of a frame; all of them if it is black all over."""
+    if layout.family == "light":
+        return 0, 0, 0, 0  # of what is rendered, black is picture
     height, width = planes[0].shape
     rows = _black(planes, layout, full_range, 1)
     if rows.all():

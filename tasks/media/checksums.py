@@ -58,8 +58,11 @@ def count_frames(source: Source, picture: int) -> int:
 
 def _checksum(frame: av.VideoFrame) -> int:
     checksum = 0
-    for plane, component in zip(frame.planes, frame.format.components, strict=True):
-        width = plane.width * (1 if component.bits <= 8 else 2)
+    parts = frame.format.components
+    for number, plane in enumerate(frame.planes):
+        # Samples of one plane each, or all in one.
+        samples = 1 if len(frame.planes) == len(parts) else len(parts)
+        width = plane.width * samples * (4 if parts[number].bits > 16 else 2 if parts[number].bits > 8 else 1)
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, :width]
         checksum = zlib.crc32(rows.tobytes(), checksum)
     return checksum

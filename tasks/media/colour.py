@@ -1,6 +1,7 @@
 """Between coded planes and the R'G'B' the networks see, on the network's own device, exactly and in both directions.
 
-Uses the stream's own matrix, range and chroma siting; never touches transfer or primaries (no gamut or tone mapping).
+Uses the stream's own matrix, range and chroma siting; never touches transfer or primaries (no gamut or tone mapping),
+but for light in half floats, which gets a curve on the way to a network and loses it on the way back (`halves`).
 Values outside 0..1 (super-whites, out-of-gamut colours) pass unclipped, so what the source carried comes back.
 
 Formulas: ITU-R BT.601-7, BT.709-6, BT.2020-2 (non-constant luminance); code ranges as in BT.2100-2 table 9.
@@ -17,6 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tasks.media.halves import display_of, places_of
 from tasks.media.pixels import Layout, Planes
 from tasks.media.transfer import to_device
 
@@ -24,6 +26,7 @@ from tasks.media.transfer import to_device
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
                  9: (0.2627, 0.0593)}  # fmt: skip
 UNSPECIFIED = 2
+_LINEAR = 8
 # Bumped when the same planes give other values, or the same values other planes.
 COLOUR_VERSION = 1
 Siting = Literal["left", "centre", "topleft"]
@@ -59,6 +62,8 @@ def colour_of(matrix: int, primaries: int, transfer: int, range_tag: int, layout
         layout: of the decoded planes.
         height: rows of a frame; up to 576 is standard definition.
     """
+    if layout.family == "light":
+        return Colour(0, _or(primaries, 1), _LINEAR, True, "centre", primaries == UNSPECIFIED)
     if layout.family == "rgb":
         return Colour(0, _or(primaries, 1), _or(transfer, 13), True, "centre", primaries == UNSPECIFIED)
     standard_definition = 6 if height not in {288, 576} else 5
@@ -93,6 +98,8 @@ def to_rgb(batch: list[Planes], layout: Layout, colour: Colour, device: torch.de
         [T, 3, H, W] float32, nominally 0..1.
     """
     stacked = [_upload([frame[i] for frame in batch], device) for i in range(len(batch[0]))]
+    if layout.family == "light":
+        return torch.stack([display_of(plane) for plane in stacked], dim=1)
     luma_gain, chroma_gain, black, neutral = swing(layout, colour)
     if layout.family == "rgb":
         return torch.stack([plane.mul_(1.0 / luma_gain) for plane in stacked], dim=1)
@@ -130,6 +137,8 @@ def to_codes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_frame
     """
     rgb_T3HW = rgb_T3HW.float()
     red, green, blue = rgb_T3HW.unbind(1)
+    if layout.family == "light":
+        return [places_of(channel) for channel in (red, green, blue)]
     luma_gain, chroma_gain, black, neutral = swing(layout, colour)
     # (values, gain, offset) of each plane; a chroma plane is reduced before it is scaled.
     channels: list[tuple[torch.Tensor, float, float]] = []

@@ -9,7 +9,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import av.container
@@ -20,13 +20,33 @@ from tasks.errors import UnsupportedSource
 from tasks.media.colour import Colour
 from tasks.media.pixels import Layout
 
-Codec = Literal["h264", "h265", "av1", "vp9", "prores", "dnxhr", "ffv1", "h264_nvenc", "h265_nvenc", "av1_nvenc"]
-Container = Literal["mp4", "mov", "mkv"]
+Codec = Literal[
+    "h264",
+    "h265",
+    "av1",
+    "vp9",
+    "prores",
+    "dnxhr",
+    "ffv1",
+    "h264_nvenc",
+    "h265_nvenc",
+    "av1_nvenc",
+    "dpx",
+    "exr",
+    "jpeg",
+    "png",
+    "tiff",
+]
+# Of a codec of still pictures each frame is a file of its own, and its "container" the files' ending.
+Still = Literal["dpx", "exr", "jpg", "png", "tif"]
+Container = Literal["mp4", "mov", "mkv"] | Still
+STILLS: dict[str, Still] = {"dpx": "dpx", "exr": "exr", "jpeg": "jpg", "png": "png", "tiff": "tif"}
 # Bumped when the same frames and settings give another picture stream.
 ENCODE_VERSION = 2
 # SVT-AV1 would write a banner to the terminal; 1: errors only.
 os.environ.setdefault("SVT_LOG", "1")
-MUXER = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
+# Still pictures are put into one file only to learn what they weigh.
+MUXER = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"} | dict.fromkeys(STILLS.values(), "mov")
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,7 @@ class _Encoder:
     threads: int  # pinned where the count changes the bitstream; 0: one a core
     smallest: tuple[int, int] = (1, 1)  # width and height below which the encoder writes past its own memory
     preset_option: str = "preset"
-    memory: tuple[tuple[int, str], ...] = ()  # by depth: how it wants 4:2:0 laid out where not planar
+    memory: tuple[tuple[str, str], ...] = ()  # by planar format: how it wants the same samples laid out
 
 
 _NVENC = (("rc", "vbr"), ("b", "0"))
@@ -94,9 +114,19 @@ _ENCODERS: dict[str, _Encoder] = {
     ),
     "h264_nvenc": _Encoder("h264_nvenc", ("mp4", "mov", "mkv"), (8,), ("420",), False, "cq", 16, _NVENC, 0, (160, 64)),
     "h265_nvenc": _Encoder("hevc_nvenc", ("mp4", "mov", "mkv"), (8, 10), ("420",), False, "cq", 16, _NVENC, 0,
-                           (160, 64), memory=((10, "p010le"),)),
+                           (160, 64), memory=(("yuv420p10le", "p010le"),)),
     "av1_nvenc": _Encoder("av1_nvenc", ("mp4", "mkv"), (8, 10), ("420",), False, "cq", 18, _NVENC, 0, (192, 128),
-                          memory=((10, "p010le"),)),
+                          memory=(("yuv420p10le", "p010le"),)),
+    # Still pictures; those without a chroma take RGB alone.
+    "dpx": _Encoder("dpx", ("dpx",), (8, 10, 12, 16), (), False, "", None, (), 0, preset_option="",
+                    memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"))),
+    "exr": _Encoder("exr", ("exr",), (16,), (), False, "", None, (), 0, preset_option="",
+                    memory=(("gbrp16le", "gbrpf32le"),)),
+    "jpeg": _Encoder("mjpeg", ("jpg",), (8,), ("420", "422", "444"), False, "qmin", 2, (), 1, preset_option=""),
+    "png": _Encoder("png", ("png",), (8, 16), (), True, "", None, (), 0, preset_option="",
+                    memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"))),
+    "tiff": _Encoder("tiff", ("tif",), (8, 16), (), True, "", None, (), 0, preset_option="",
+                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"))),
 }  # fmt: skip
 _ORDINARY = (720, 1280)  # rows and columns that every encoder takes
 _CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
@@ -116,6 +146,16 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
         UnsupportedSource: the codec cannot hold the source's depth.
     """
     encoder = _ENCODERS[settings.codec]
+    if source.family == "light" or settings.codec == "exr":
+        if source.family == "light" and settings.codec == "exr":
+            return source
+        what = (
+            "holds light in floats, which other masters than EXR would cut off at black and white; set master.codec ="
+            ' "exr"'
+            if source.family == "light"
+            else 'holds no light in floats, and EXR masters are made of EXR files alone; set master.codec = "dpx", say'
+        )
+        raise UnsupportedSource(f"{label}: {what}.")
     wanted = settings.bit_depth or max(min(10, max(encoder.depths)), source.depth)
     depth = next((d for d in encoder.depths if d >= wanted), 0)
     if depth < source.depth:
@@ -128,6 +168,8 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
         return Layout("gray", depth)
     if source.family == "rgb" and settings.codec == "ffv1" and settings.chroma == "source":
         return Layout("rgb", max(depth, 10))  # FFV1 has no planar 8-bit RGB
+    if not encoder.chroma:
+        return Layout("rgb", depth)
     native = next(n for n, shift in _CHROMA.items() if shift == (source.chroma_x, source.chroma_y))
     if source.family == "gray":
         native = "420"
@@ -141,9 +183,13 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
     return Layout("yuv", depth, *_CHROMA[name])
 
 
-def master_colour(source: Colour, layout: Layout) -> Colour:
-    """The colour of a master: the source's, except that RGB turned into YUV needs a matrix (BT.709)."""
-    if source.matrix == 0 and layout.family != "rgb":
+def master_colour(source: Colour, layout: Layout, codec: str = "") -> Colour:
+    """The colour of a master: the source's, but for what goes with turning RGB into YUV (BT.709), or YUV into RGB."""
+    if codec == "jpeg":
+        return Colour(5, source.primaries, source.transfer, True, "centre", source.assumed)  # as JFIF has it
+    if layout.family == "rgb" and source.matrix != 0:
+        return Colour(0, source.primaries, source.transfer, True, "centre", source.assumed)
+    if source.matrix == 0 and layout.family not in {"rgb", "light"}:
         return Colour(1, source.primaries, source.transfer, False, "left", source.assumed)
     return source
 
@@ -177,14 +223,32 @@ def add_picture(
     context = stream.codec_context
     stream.height, stream.width, stream.pix_fmt = height, width, coded_format(settings, layout)
     context.time_base = stream.time_base = time_base
-    context.sample_aspect_ratio = sample_aspect
-    context.color_range = 2 if colour.full_range else 1
-    context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
-    context.thread_count = encoder.threads
-    context.flags |= av.codec.context.Flags.bitexact
+    _set_up(context, settings, colour, sample_aspect)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
         context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
     return stream
+
+
+def still_encoder(
+    settings: EncodeSettings, height: int, width: int, layout: Layout, colour: Colour, sample_aspect: Fraction,
+    rate: Fraction,
+) -> av.VideoCodecContext:  # fmt: skip
+    """An encoder each of whose packets is an image file; for the rest see `add_picture`."""
+    context = av.CodecContext.create(_ENCODERS[settings.codec].name, "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.height, context.width, context.pix_fmt = height, width, coded_format(settings, layout)
+    context.time_base, context.framerate = 1 / rate, rate
+    context.options = _options(settings, height, width, layout)
+    _set_up(context, settings, colour, sample_aspect)
+    return context
+
+
+def _set_up(context: Any, settings: EncodeSettings, colour: Colour, sample_aspect: Fraction) -> None:
+    context.sample_aspect_ratio = sample_aspect
+    context.color_range = 2 if colour.full_range else 1
+    context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
+    context.thread_count = _ENCODERS[settings.codec].threads
+    context.flags |= av.codec.context.Flags.bitexact
 
 
 def require_encodable(settings: EncodeSettings, height: int, width: int, layout: Layout, label: str) -> None:
@@ -228,6 +292,8 @@ def _refusal(settings: EncodeSettings, height: int, width: int, layout: Layout) 
     assert isinstance(context, av.VideoCodecContext)
     context.height, context.width, context.pix_fmt = height, width, coded_format(settings, layout)
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    if settings.codec == "jpeg":
+        context.color_range = 2
     context.options = _options(settings, height, width, layout)
     try:
         context.open()
@@ -250,6 +316,8 @@ def _options(settings: EncodeSettings, height: int, width: int, layout: Layout) 
         if settings.codec == "prores" and settings.quality is None and (layout.chroma_x, layout.chroma_y) == (0, 0):
             quality = 4
         options.setdefault(encoder.quality_option, str(quality))
+    if settings.codec == "jpeg":
+        options.setdefault("qmax", options["qmin"])
     if settings.codec == "dnxhr":
         best = "dnxhr_444" if layout.chroma_x == 0 else "dnxhr_hqx"
         eight = _DNXHR_8_BIT[min(2, settings.quality if settings.quality is not None else 2)]
@@ -261,7 +329,7 @@ def _options(settings: EncodeSettings, height: int, width: int, layout: Layout) 
 
 def coded_format(settings: EncodeSettings, layout: Layout) -> str:
     """The pixel format that the encoder takes frames of `layout` in: the same samples, if in another order."""
-    return dict(_ENCODERS[settings.codec].memory).get(layout.depth, layout.pix_fmt)
+    return dict(_ENCODERS[settings.codec].memory).get(layout.pix_fmt, layout.pix_fmt)
 
 
 def ffv1_slices(height: int, width: int) -> int:

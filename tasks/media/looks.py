@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.media.colour import Colour, luma_weights, swing
+from tasks.media.halves import as_shown
 from tasks.media.pixels import Layout, Plane, Planes
 
 Look = npt.NDArray[np.float32]
@@ -40,6 +41,7 @@ def look(planes: Planes, layout: Layout, colour: Colour, cell: int) -> Look:
     """
     height, width = planes[0].shape
     rows, columns = height // cell, width // cell
+    planes, layout = _shown(planes, layout)
     luma_gain, chroma_gain, black, neutral = swing(layout, colour)
     if layout.family == "rgb":
         red, green, blue = (_means(plane, cell, cell, rows, columns) / luma_gain for plane in planes)
@@ -56,6 +58,7 @@ def look(planes: Planes, layout: Layout, colour: Colour, cell: int) -> Look:
 
 def reduced_luma(planes: Planes, layout: Layout, colour: Colour, factor: int) -> Look:
     """[H, W] luma (green of R'G'B'), 0..255, averaged over squares of `factor` pixels."""
+    planes, layout = _shown(planes, layout)
     plane = planes[1] if layout.family == "rgb" else planes[0]
     luma_gain, _, black, _ = swing(layout, colour)
     rows, columns = plane.shape[0] // factor, plane.shape[1] // factor
@@ -81,3 +84,10 @@ def _ycbcr(
 ) -> Look:  # fmt: skip
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return np.stack([luma, (blue - luma) / 1.8556, (red - luma) / 1.5748]).astype(np.float32) * np.float32(255.0)
+
+
+def _shown(planes: Planes, layout: Layout) -> tuple[Planes, Layout]:
+    """The same, of light what a display would show of it."""
+    if layout.family != "light":
+        return planes, layout
+    return tuple(as_shown(plane) for plane in planes), Layout("rgb", 16)  # type: ignore[arg-type]

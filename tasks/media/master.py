@@ -21,6 +21,7 @@ from tasks.media.carry import Carried, Copied, carry, copy_packets, is_helper, k
 from tasks.media.colour import Colour
 from tasks.media.encode import (
     MUXER,
+    STILLS,
     Container,
     EncodeSettings,
     add_picture,
@@ -43,6 +44,7 @@ _QUICKTIME_TAGS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
     "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "creation_time", "timecode",
 }  # fmt: skip
+ALONE = "image files hold the picture alone"
 _PICTURE_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_of_bytes"}
 
 
@@ -84,6 +86,11 @@ def choose_container(
         wanted: "auto" takes the source's own kind if it can hold everything, else the first that can.
     """
     possible = containers_for(settings.codec)
+    if settings.codec in STILLS:
+        others = [
+            f"stream {s.index} ({s.type}) is not carried: {ALONE}" for s in probe.streams if s.index != probe.stream
+        ]
+        return possible[0], others
     if wanted != "auto":
         order: list[Container] = [c for c in possible if c == wanted]
     else:

@@ -13,18 +13,22 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import UnsupportedSource
+from tasks.media.halves import places
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Planes = tuple[Plane, ...]
-Family = Literal["yuv", "rgb", "gray"]
+# "light": scene-linear RGB in half floats, as the places that they have among all of them (`halves`).
+Family = Literal["yuv", "rgb", "gray", "light"]
+_OF_RGB = ("rgb", "light")
 
+_FLOATS: dict[str, np.dtype[Any]] = {"gbrpf16le": np.dtype(np.float16), "gbrpf32le": np.dtype(np.float32)}
 _SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
 
 
@@ -43,7 +47,7 @@ class Layout:
         suffix = "" if self.depth == 8 else f"{self.depth}le"
         if self.family == "gray":
             return f"gray{suffix}"
-        if self.family == "rgb":
+        if self.family in _OF_RGB:
             return f"gbrp{suffix}"
         sampling = next(name for name, shift in _SUBSAMPLING.items() if shift == (self.chroma_x, self.chroma_y))
         return f"yuv{sampling}p{suffix}"
@@ -67,6 +71,8 @@ def layout_of(pix_fmt: str, label: str) -> Layout:
     Raises:
         UnsupportedSource: the format has an alpha channel, is a hardware, Bayer or XYZ format, or is floating point.
     """
+    if pix_fmt in _FLOATS:
+        return Layout("light", 16)
     fmt = av.VideoFormat(pix_fmt)
     depth = max((component.bits for component in fmt.components), default=0)
     if pix_fmt in {"pal8", "monob", "monow"}:
@@ -94,6 +100,12 @@ def _log2_of_shrink(chroma_size: Callable[[int], int]) -> int:
 
 def to_planes(frame: av.VideoFrame, layout: Layout) -> Planes:
     """Copy a decoded frame out of FFmpeg's memory as planes of `layout` (no change of value)."""
+    if frame.format.name in _FLOATS:
+        kind = _FLOATS[frame.format.name]
+        floats = [
+            np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes
+        ]
+        return _rgb_order(tuple(places(plane) for plane in floats))
     if frame.format.name != layout.pix_fmt and not _same_memory(frame.format.name, layout.pix_fmt):
         if layout == Layout("rgb", 8):
             # FFmpeg brings 15 and 16 bits a pixel straight to planes with a white of 248: by way of 24 bits it is 255.
@@ -102,7 +114,14 @@ def to_planes(frame: av.VideoFrame, layout: Layout) -> Planes:
         frame = frame.reformat(format=layout.pix_fmt, threads=1)
     shapes = layout.plane_shapes(frame.height, frame.width)
     planes = tuple(_view(frame, i, layout, shape).copy() for i, shape in enumerate(shapes))
-    return _rgb_order(planes) if layout.family == "rgb" else planes
+    return _rgb_order(planes) if layout.family in _OF_RGB else planes
+
+
+def planes_of_frame(frame: av.VideoFrame, layout: Layout) -> Planes:
+    """The planes of a frame that is of `layout` already, as they lie in its memory: to be used before it is gone."""
+    shapes = layout.plane_shapes(frame.height, frame.width)
+    planes = tuple(_view(frame, i, layout, shape) for i, shape in enumerate(shapes))
+    return _rgb_order(planes) if layout.family in _OF_RGB else planes
 
 
 def to_frame(planes: Planes, layout: Layout) -> av.VideoFrame:
@@ -115,7 +134,7 @@ def to_frame(planes: Planes, layout: Layout) -> av.VideoFrame:
 
 def fill(frame: av.VideoFrame, planes: Planes, layout: Layout) -> None:
     """Write planes of `layout` over the samples of a frame of that format and size."""
-    ordered = _gbr_order(planes) if layout.family == "rgb" else planes
+    ordered = _gbr_order(planes) if layout.family in _OF_RGB else planes
     for i, plane in enumerate(ordered):
         _view(frame, i, layout, (plane.shape[0], plane.shape[1]))[:] = plane
 

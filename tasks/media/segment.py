@@ -46,7 +46,7 @@ class SegmentWriter:
             "ffv1", options={"level": "3", "slicecrc": "1", "slices": slices, "g": "1"}
         )
         self._stream.height, self._stream.width = height, width
-        self._stream.pix_fmt = layout.pix_fmt
+        self._stream.pix_fmt = _coded(layout)
         self._stream.codec_context.time_base = _TICK
         self._stream.codec_context.flags |= av.codec.context.Flags.bitexact
         self._stream.codec_context.thread_count = threads
@@ -55,6 +55,8 @@ class SegmentWriter:
     def write(self, planes: Planes) -> None:
         """Append a frame."""
         frame = to_frame(planes, self._layout)
+        if _coded(self._layout) != self._layout.pix_fmt:
+            frame = frame.reformat(format=_coded(self._layout), threads=1)
         frame.pts, frame.time_base = self._next, _TICK
         self._next += 1
         self._container.mux(self._stream.encode(frame))
@@ -105,11 +107,16 @@ def read_segment(source: Source, layout: Layout, start: int, stop: int) -> Itera
         stream = video_stream(container, 0)
         for frame in container.decode(stream):
             assert frame.time_base is not None and frame.pts is not None
-            if frame.pts * frame.time_base != expected * _TICK or frame.format.name != layout.pix_fmt:
+            if frame.pts * frame.time_base != expected * _TICK or frame.format.name != _coded(layout):
                 raise SourceError(
                     f"{source.label}: holds frame {frame.pts} where {expected} was due; delete it and rerun."
                 )
             expected += 1
-            yield frame
+            yield frame if frame.format.name == layout.pix_fmt else frame.reformat(format=layout.pix_fmt, threads=1)
     if expected != stop:
         raise SourceError(f"{source.label}: ends at frame {expected}, not {stop}; delete it and rerun.")
+
+
+def _coded(layout: Layout) -> str:
+    """The pixel format of a segment: FFV1 has no planar 8-bit RGB."""
+    return "bgr0" if layout.pix_fmt == "gbrp" else layout.pix_fmt

@@ -26,6 +26,7 @@ from tasks.media.graph import pulled
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.stills import holds_its_chunks
 from tasks.media.whole import what_is_missing
 
 # Bumped when a table made by older code must not be reused.
@@ -95,6 +96,8 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS) -
                     limits.require(source.label, frames=packets)
                     if packet.is_corrupt and collector.pts and torn is None:
                         torn = (packet.pts or 0) * packet.time_base
+                    if stream.codec_context.name == "exr" and packet.size and not holds_its_chunks(bytes(packet)):
+                        raise _damaged(source, (packet.pts or 0) * packet.time_base, "an EXR file is cut off")
                     for frame in _decode(packet, collector, source):
                         collector.add(frame)
         timeline = collector.finish()

@@ -5,6 +5,7 @@
     lease        who of several makes a thing, so that the others need not
     scratch      half-written files by the process that makes them, and the removal of those of dead ones (`process`)
     fingerprint  what identifies a source: its content, and a cheap stamp of it
+    sequence     runs of numbered files, each run read and written as one
     protocol     what a kind of storage offers; `local` and `s3` are the two there are, `backend` tells them apart
 
 It knows bytes and their names. It knows neither Prefect, Ray, PyAV nor torch, nor what a title, shard or segment is.

@@ -1,6 +1,6 @@
 """What identifies a source: a hash of its content, wherever it is and whatever it is called.
 
-Knows files and objects, not what is in them. A title made of several files is its caller's to combine.
+Knows files, objects and runs of numbered files, not what is in them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from tasks.errors import SourceChanged
-from tasks.store.backend import backend
+from tasks.store import sequence
+from tasks.store.backend import contents
 from tasks.store.digest import BLOCK
 from tasks.store.uri import open_read
 
@@ -31,7 +32,7 @@ def stat(uri: str) -> SourceStat:
 
     Raises FileNotFoundError (also for a folder), UsageError, StoreError.
     """
-    return SourceStat(*backend(uri).stat(uri))
+    return SourceStat(*contents(uri).stat(uri))
 
 
 def last_change(uri: str) -> float:
@@ -39,7 +40,7 @@ def last_change(uri: str) -> float:
 
     Raises FileNotFoundError, UsageError, StoreError.
     """
-    return backend(uri).last_change(uri)
+    return contents(uri).last_change(uri)
 
 
 def fingerprint(uri: str) -> str:
@@ -48,8 +49,11 @@ def fingerprint(uri: str) -> str:
     Raises FileNotFoundError (also for a folder), UsageError, StoreError, and SourceChanged if it changes meanwhile.
     """
     before = stat(uri)
-    with open_read(uri) as file:
-        digest = _blake2b(file)
+    if sequence.pattern_of(uri):
+        digest = sequence.fingerprint(uri)
+    else:
+        with open_read(uri) as file:
+            digest = _blake2b(file)
     if stat(uri) != before:
         raise SourceChanged(f"{uri} changed while it was being read. Wait until it is complete, then run again.")
     return digest

@@ -51,6 +51,17 @@ def last_change(uri: str) -> float:
         return Path(uri).stat().st_ctime
 
 
+def stat_folder(uri: str) -> dict[str, tuple[int, str]]:
+    """Size and time of last change of the files right in a folder, by name."""
+    found = {}
+    with _reading(uri), suppress(FileNotFoundError, NotADirectoryError), os.scandir(uri or "/") as entries:
+        for entry in entries:
+            if entry.is_file():
+                state = entry.stat()
+                found[entry.name] = (state.st_size, str(state.st_mtime_ns))
+    return found
+
+
 def open_read(uri: str) -> BinaryIO:
     """The file, buffered."""
     stat(uri)

@@ -19,11 +19,8 @@ S3 = "s3://"
 TEMPORARY = ".remaster-tmp-"
 
 
-class Backend(Protocol):
-    """One kind of storage. All functions raise StoreError or UsageError; those that read, also FileNotFoundError."""
-
-    def filesystem(self, uri: str) -> tuple[Any, str]:
-        """The fsspec file system and the path in it."""
+class Contents(Protocol):
+    """What one name stands for: a file, or several that are read as one. Errors as of `Backend`."""
 
     def stat(self, uri: str) -> tuple[int, str]:
         """Size in bytes, and a stamp that is another one after a change of content."""
@@ -31,11 +28,26 @@ class Backend(Protocol):
     def last_change(self, uri: str) -> float:
         """When the storage itself last saw the file change, in seconds since the epoch."""
 
-    def read(self, uri: str) -> bytes:
-        """The whole file."""
-
     def open_read(self, uri: str) -> BinaryIO:
         """A seekable file."""
+
+    def put_file(
+        self, source: Path, uri: str, *, move: bool, digest: Digest | None, commit: Callable[[], None]
+    ) -> Digest:
+        """Make or replace a file from a local one, which is gone afterwards if `move`; see `Store.put_file`."""
+
+
+class Backend(Contents, Protocol):
+    """One kind of storage. All functions raise StoreError or UsageError; those that read, also FileNotFoundError."""
+
+    def filesystem(self, uri: str) -> tuple[Any, str]:
+        """The fsspec file system and the path in it."""
+
+    def stat_folder(self, uri: str) -> dict[str, tuple[int, str]]:
+        """The same as `stat` of every file right in a folder, by name; empty if there is no such folder."""
+
+    def read(self, uri: str) -> bytes:
+        """The whole file."""
 
     def list_files(self, uri: str) -> list[str]:
         """Paths below a folder, relative to it; without temporaries; empty if there is no such folder."""
@@ -54,11 +66,6 @@ class Backend(Protocol):
 
     def create(self, uri: str, data: bytes) -> bool:
         """Make a file unless it is there; True if this call made it."""
-
-    def put_file(
-        self, source: Path, uri: str, *, move: bool, digest: Digest | None, commit: Callable[[], None]
-    ) -> Digest:
-        """Make or replace a file from a local one, which is gone afterwards if `move`; see `Store.put_file`."""
 
     def check_writable(self, uri: str) -> None:
         """Prove that files can be made and removed in a folder."""

@@ -61,6 +61,19 @@ def last_change(uri: str) -> float:
     return float(client().head(bucket, key)["LastModified"].timestamp())
 
 
+def stat_folder(uri: str) -> dict[str, tuple[int, str]]:
+    """Size, and entity tag with time of last change, of the objects right below a prefix, by name."""
+    try:
+        listed = client().ls(uri, detail=True)
+    except FileNotFoundError:
+        return {}
+    return {
+        entry["name"].rpartition("/")[2]: (int(entry["size"]), f"{entry['ETag']} {entry['LastModified'].isoformat()}")
+        for entry in listed
+        if entry["type"] == "file" and not entry["name"].endswith("/")
+    }
+
+
 def open_read(uri: str) -> BinaryIO:
     """The object, fetched in ranges as they are read."""
     file: BinaryIO = client().open(uri, "rb")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.errors import UsageError
-from tasks.store.backend import backend, is_remote
+from tasks.store.backend import backend, contents, is_remote
 from tasks.store.digest import Digest, digest_of
 from tasks.store.local import full_disk, make_folder
 from tasks.store.protocol import TEMPORARY, Backend
@@ -75,7 +75,7 @@ class Store:
 
     def size(self, key: str) -> int:
         """Size in bytes. Raises FileNotFoundError."""
-        return self._backend.stat(self.uri(key))[0]
+        return contents(self.uri(key)).stat(self.uri(key))[0]
 
     def read(self, key: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
@@ -83,7 +83,7 @@ class Store:
 
     def open(self, key: str) -> BinaryIO:
         """The file, seekable. Raises FileNotFoundError."""
-        return self._backend.open_read(self.uri(key))
+        return contents(self.uri(key)).open_read(self.uri(key))
 
     def list(self, prefix: str = "") -> list[str]:
         """Keys of all files below the folder `prefix`, sorted by code point. Empty if there is no such folder."""
@@ -122,9 +122,11 @@ class Store:
         With `move` the local file is gone afterwards; made in `temporary_folder()` it is renamed, not copied. Raises
         FileNotFoundError if the local file is absent. When anything fails the key is as it was, and so is the file.
         `digest` is the file's, if the caller took it. `commit` is called right before the file appears, however long it
-        took to bring the bytes there; it may raise to keep it from appearing.
+        took to bring the bytes there; it may raise to keep it from appearing. A key may also be a run of numbered files
+        (`tasks.store.sequence`), as the source then is; each of them appears at once.
         """
-        return self._backend.put_file(Path(source), self.uri(key), move=move, digest=digest, commit=commit)
+        uri = self.uri(key)
+        return contents(uri).put_file(Path(source), uri, move=move, digest=digest, commit=commit)
 
     def digest(self, key: str) -> Digest:
         """SHA-256 and size, from reading the whole file. Raises FileNotFoundError."""

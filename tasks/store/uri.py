@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from tasks.errors import UsageError
-from tasks.store.backend import backend, is_remote
+from tasks.store.backend import backend, contents, is_remote
 from tasks.store.protocol import S3
 
 __all__ = ["filesystem", "is_remote", "join", "normalise", "open_read"]
@@ -95,4 +95,4 @@ def open_read(uri: str) -> BinaryIO:
     Raises FileNotFoundError, UsageError (credentials, bucket, permission) and StoreError. Reading raises StoreError,
     also if an object is replaced by another one meanwhile.
     """
-    return backend(uri).open_read(uri)
+    return contents(uri).open_read(uri)

@@ -13,7 +13,7 @@ import pytest
 from flows.cli import main, parser
 from tests.clips import Clip, make
 
-PROFILE = {"--profile", "--model", "--scale", "--set", "--video-stream", "--encoder-option"}
+PROFILE = {"--profile", "--model", "--scale", "--set", "--video-stream", "--encoder-option", "--fps"}
 LIBRARY = {*PROFILE, "--store", "--workers", "--ray-address", "--only", "--settle"}
 OPTIONS = {
     "run": {*LIBRARY, "--force", "--new-only"},

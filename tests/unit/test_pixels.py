@@ -119,8 +119,6 @@ def test_an_alpha_channel_is_refused_with_the_way_round_it(name: str) -> None:
         "xyz12le",
         "bayer_rggb8",
         "bayer_grbg16le",
-        "gbrpf32le",
-        "gbrpf16le",
         "grayf32le",
         "gray32le",
         "rgb96le",

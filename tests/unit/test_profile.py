@@ -61,6 +61,7 @@ def test_encoders_take_what_the_built_in_profiles_say(name: str) -> None:
         ({"master": 1}, "master = 1: is a section of settings"),
         ({"scale": 2, "scale.x": 1}, "unknown setting scale.x; scale is a setting of its own"),
         ({"master.codec": "av1", "master.container": "mov"}, "mov does not hold av1; choose mp4 or mkv"),
+        ({"check.picture": "hold", "master.codec": "dpx"}, "masters of dpx are many files"),
         ({"shards.frames": -1}, "shards.frames = -1"),
         ({"check.fidelity": -1}, "check.fidelity = -1"),
     ],
