@@ -84,9 +84,9 @@ def test_a_lease_that_ran_out_is_taken_over_but_not_before_every_clock_says_so(s
 
 
 def test_a_lease_lives_as_long_as_its_holder_works(store: Store, agreeing_clocks: None) -> None:
-    with claimed(store, seconds=0.6) as held:
+    with claimed(store, seconds=1.5) as held:
         for _ in range(15):
-            time.sleep(0.1)
+            time.sleep(0.2)
             held.confirm()
             assert lease.claim(store, "film", LONG) is None
 
