@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import httpx
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
@@ -21,6 +20,7 @@ from flows.arguments import place
 from flows.job import Job, worth_retrying
 from flows.run import Outcome
 from flows.standing import Standings
+from flows.surfaces import cell, put
 from tasks.hold import Hold, broken, hold_place
 from tasks.pages import data_uri, render
 from tasks.pictures import pictures_of
@@ -151,16 +151,15 @@ def _reason(hold: Hold, job: Job) -> str:
 
 def _show(job: Job, hold: Hold, pictures: list[tuple[str, str]]) -> None:
     """The same as an artifact in Prefect."""
-    rows = "\n".join(f"| {' | '.join(map(str, line))} |" for line in fault_lines(hold))
+    rows = "\n".join(f"| {' | '.join(cell(str(each)) for each in line)} |" for line in fault_lines(hold))
     shown = "\n\n".join(f"{text}\n\n![{text}]({picture})" for text, picture in pictures)
     approve, reject = _commands(hold, job)
-    create_markdown_artifact(
+    words = (
         f"**{hold.title.name}** waits for a person; its master is at `{hold.uri}`.\n\n"
         f"{HEAD}\n{rows}\n\n{shown}\n\n"
-        f"`{approve}`\n\n`{reject}`",
-        key=f"review-{hold.title.id}",
-        description=hold.title.name,
+        f"`{approve}`\n\n`{reject}`"
     )
+    put("markdown", f"review-{hold.title.id}", words, hold.title.name)
 
 
 def _ask(job: Job, hold: Hold, decided: int) -> None:
