@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from prefect import get_run_logger
+
 from flows.budget import Spending
 from flows.progress import Progress
 from flows.run import Ledger
@@ -78,6 +80,10 @@ class Attempt(Watch):
         """Show it."""
         self._frames = frames
         self._progress.advance(self._shard.title, self._shard.index, frames)
+
+    def said(self, level: int, words: str) -> None:
+        """Pass it on to the log of the task, where whoever looks at the shard sees it."""
+        get_run_logger().log(level, "%s: %s", self._worker, words)
 
     def waiting(self) -> AbstractContextManager[None]:
         """Let another shard have the worker's turn."""

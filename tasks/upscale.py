@@ -25,6 +25,9 @@ class Watch:
     def progress(self, frames: int) -> None:
         """So many of its frames are written."""
 
+    def said(self, level: int, words: str) -> None:
+        """The worker logged this, at a level of `logging`."""
+
     def waiting(self) -> AbstractContextManager[None]:
         """A block that lasts as long as somebody else has it."""
         return nullcontext()
@@ -82,7 +85,7 @@ def _upscale(
         return None
 
     with ExitStack() as held:
-        return pool.run(work, watch.progress, take), not meanwhile
+        return pool.run(work, watch.progress, take, watch.said), not meanwhile
 
 
 class _Elsewhere(Exception):

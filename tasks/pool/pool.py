@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import ray
@@ -24,8 +23,9 @@ import ray.exceptions
 
 from tasks.errors import PermanentError, Quarantined, UsageError, WorkerLost, is_permanent
 from tasks.pool import metrics
+from tasks.pool.actor import ShardActor
 from tasks.pool.host import RayHost
-from tasks.pool.worker import ShardWorker, WorkerSettings, sharing
+from tasks.pool.worker import WorkerSettings
 from tasks.records import Record, Work, from_json, to_json
 
 _LOG = logging.getLogger("remaster.pool")
@@ -47,6 +47,10 @@ _DEATHS = (
     ray.exceptions.NodeDiedError,
     ray.exceptions.GetTimeoutError,
 )
+
+
+# Told of a line that a worker logs: its level, as of `logging`, and its words.
+Hear = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class _Slot:
     deaths: int = 0
     suspect: bool = False
     patience: float = 0.0  # until when a suspect may come back
+    heard: int = 0  # lines of its log
 
 
 class WorkerPool:
@@ -119,7 +124,7 @@ class WorkerPool:
             "max_task_retries": 0,
             "concurrency_groups": {"watch": 1},
         }
-        actor_class: Any = ray.remote(**options)(_Actor)  # type: ignore[call-overload]
+        actor_class: Any = ray.remote(**options)(ShardActor)  # type: ignore[call-overload]
         # Heads and drivers are nodes too, without anything to work with.
         asked_for = "GPU" if gpus else "CPU"
         nodes = sum(node["Alive"] and asked_for in node["Resources"] for node in ray.nodes())  # type: ignore[no-untyped-call]
@@ -127,7 +132,11 @@ class WorkerPool:
         return size, [_Slot(actor_class.remote(settings.worker, neighbours), number) for number in range(size)]
 
     def run(
-        self, work: Work, progress: Callable[[int], None], begin: Callable[[str], Record | None] = lambda worker: None
+        self,
+        work: Work,
+        progress: Callable[[int], None],
+        begin: Callable[[str], Record | None] = lambda worker: None,
+        hear: Hear = lambda level, words: None,
     ) -> Record:
         """Lease a worker, run a shard on it, give it back. Blocks until a worker is free.
 
@@ -136,6 +145,7 @@ class WorkerPool:
             progress: called now and then with the number of frames written so far.
             begin: called with a worker's name once it is leased, before anything is asked of it. A record that it
                 returns, or an error that it raises, ends the matter.
+            hear: called with what the worker logs meanwhile.
 
         Raises:
             WorkerLost: the worker or its node died under the shard; worth another attempt.
@@ -146,7 +156,7 @@ class WorkerPool:
         self._show()
         try:
             known = begin(slot.name)
-            return known if known is not None else self._run_on(slot, work, progress)
+            return known if known is not None else self._run_on(slot, work, progress, hear)
         finally:
             self._give_back(slot)
             self._show()
@@ -198,18 +208,19 @@ class WorkerPool:
             self._usable -= 1
         ray.kill(slot.actor)
 
-    def _run_on(self, slot: _Slot, work: Work, progress: Callable[[int], None]) -> Record:
+    def _run_on(self, slot: _Slot, work: Work, progress: Callable[[int], None], hear: Hear) -> Record:
         answer = slot.actor.upscale.remote(to_json(work))
         frames, moved, hung = 0, time.monotonic(), False
         try:
             while not ray.wait([answer], timeout=_POLL_SECONDS)[0]:
-                now_done = self._frames_done(slot, frames)
+                now_done = self._ask(slot, frames, hear)
                 if now_done != frames:
                     frames, moved = now_done, time.monotonic()
                     progress(frames)
                 elif time.monotonic() - moved > self._stall:
                     moved, hung = time.monotonic(), True
                     ray.kill(slot.actor, no_restart=False)  # the answer is then that it died
+            self._ask(slot, frames, hear)
             record = from_json(Record, ray.get(answer, timeout=_FETCH_SECONDS))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, BaseException):
@@ -239,16 +250,22 @@ class WorkerPool:
             )
         return WorkerLost(f"{what}; it is tried again elsewhere.")
 
-    def _frames_done(self, slot: _Slot, before: int) -> int:
+    def _ask(self, slot: _Slot, before: int, hear: Hear) -> int:
+        """How many frames are done, by what a worker says or what was known before; what it logged is passed on."""
         try:
-            return int(ray.get(slot.actor.done_frames.remote(), timeout=5.0))
+            done, lines = ray.get(slot.actor.news.remote(slot.heard), timeout=_PROBE_SECONDS)
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             return before
+        for number, level, words in lines:
+            slot.heard = number
+            hear(level, words)
+        return int(done)
 
     def _is_back(self, slot: _Slot) -> bool:
         """True once a restarted actor answers. Until then others are asked first; at last it is retired."""
         try:
             slot.name = ray.get(slot.actor.ready.remote(), timeout=_PROBE_SECONDS)
+            slot.heard = 0  # another process, which counts its own
         except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
             if time.monotonic() < slot.patience:  # Ray is still restarting it
                 time.sleep(_POLL_SECONDS)
@@ -302,52 +319,12 @@ class WorkerPool:
             raise (cause if isinstance(cause, Exception) else UsageError(f"a worker cannot start: {error}")) from error
 
 
-class _Actor:
-    """A `ShardWorker` in a Ray actor; records cross as JSON so that nothing is unpickled on either side."""
-
-    def __init__(self, settings: WorkerSettings, neighbours: int) -> None:
-        """Load the network; `neighbours` workers, this one counted, share its machine."""
-        self._worker: ShardWorker | None = None
-        # Ray gives an actor one arithmetic thread a CPU it reserves; a worker wants its share of its machine.
-        # A constructor that raises makes Ray restart the actor for ever: keep the error for `ready` to raise.
-        try:
-            frames = partial(metrics.count, "remaster_frames", device=_device())
-            self._worker = ShardWorker(sharing(settings, neighbours), frames)
-        except Exception as error:
-            self._broken = error
-
-    @ray.method(concurrency_group="watch")
-    def ready(self) -> str:
-        """The worker's name, once its network is loaded; raises what kept it from loading."""
-        if self._worker is None:
-            raise self._broken
-        return self._worker.name
-
-    @ray.method(concurrency_group="watch")
-    def done_frames(self) -> int:
-        """Frames of the shard in hand that are written so far."""
-        return self._worker.done_frames if self._worker else 0
-
-    def upscale(self, work: bytes) -> bytes:
-        """Run one shard."""
-        assert self._worker is not None
-        record = self._worker.upscale(from_json(Work, work))
-        for stage in ("decode", "model", "write"):
-            metrics.count("remaster_busy_seconds", record.seconds[stage], device=_device(), stage=stage)
-        return to_json(record)
-
-
 def _gpus_to_come() -> int:
     """GPUs that there are once an autoscaler has made the cluster as large as it may; 0 where there is none.
 
     Ray does not say it before they are there.
     """
     return int(os.environ.get(GROWS_TO) or 0)
-
-
-def _device() -> str:
-    """What this actor has for itself, e.g. `cuda0`."""
-    return "+".join(f"cuda{gpu}" for gpu in ray.get_gpu_ids()) or "cpu"
 
 
 class SharedPool:
@@ -361,10 +338,14 @@ class SharedPool:
         self.users = 0
 
     def run(
-        self, work: Work, progress: Callable[[int], None], begin: Callable[[str], Record | None] = lambda worker: None
+        self,
+        work: Work,
+        progress: Callable[[int], None],
+        begin: Callable[[str], Record | None] = lambda worker: None,
+        hear: Hear = lambda level, words: None,
     ) -> Record:
         """See `WorkerPool.run`; raises what starting the pool raises too."""
-        return self.start().run(work, progress, begin)
+        return self.start().run(work, progress, begin, hear)
 
     def start(self) -> WorkerPool:
         """The pool, started if it was not."""

@@ -9,6 +9,7 @@ Shape suffixes: T frames, 3 channels, H rows, W columns.
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import os
 import socket
@@ -38,6 +39,8 @@ from vsr_model import registry
 from vsr_model.classical import lanczos
 from vsr_model.contract import OFFLOAD, Placement, Resettable, Upscaler
 from vsr_model.tiling import TiledUpscaler
+
+_LOG = logging.getLogger("remaster.worker")
 
 # Bumped when the same frames would be upscaled to others for a reason no other version covers.
 UPSCALE_VERSION = 1
@@ -94,7 +97,9 @@ class ShardWorker:
         self._wanted: dict[Size, Rung] = {}  # that frames of a size begin with
         self._rungs: dict[Size, Rung] = {}  # that they were last made on
         torch.set_num_threads(max(1, self._threads // 2) if self._info.light else self._threads)
+        began = time.perf_counter()
         self._load(Rung(precision=settings.precision, offload=self._offload))
+        _LOG.info("%s loaded on %s in %.1f s", settings.model, self._device, time.perf_counter() - began)
 
     @property
     def done_frames(self) -> int:
@@ -132,6 +137,9 @@ class ShardWorker:
                     self._rungs[size] = replace(rung, precision=wanted.precision)
                 return made
             rung = made
+            _LOG.warning(
+                "shard %s: did not fit or overflowed; tried again with %s", work.shard.name, rung.words(wanted)
+            )
 
     def _try(self, work: Work, rung: Rung, wanted: Rung) -> Record | Rung:
         """Produce and commit one shard on a rung, or say which rung to try next."""
@@ -176,6 +184,10 @@ class ShardWorker:
                 digest = digest_of(segment)
             store.put_file(path, segment_place(work.shard.key, digest.sha256), move=True, digest=digest)
         seconds["total"] = time.perf_counter() - began
+        _LOG.info(
+            "shard %s: %d pictures, %d before and %d after them; %s", work.shard.name, frames, work.shard.warm_up,
+            work.shard.look_ahead, ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()),
+        )  # fmt: skip
         record = Record(
             key=work.shard.key,
             sha256=digest.sha256,

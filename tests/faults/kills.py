@@ -61,7 +61,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 def worker_pids(driver: int) -> list[int]:
     """Process ids of Ray actors that hold a shard worker, below a driver that started Ray itself."""
-    return [pid for pid, command in descendants(driver).items() if "ray::_Actor" in command]
+    return [pid for pid, command in descendants(driver).items() if "ray::ShardActor" in command]
 
 
 def worker_pid(driver: int) -> int:
@@ -78,7 +78,7 @@ def busy_worker(ray_address: str) -> int:
             continue
         if b"raylet/raylet" in command and f"--gcs-address={ray_address}".encode() in command.replace(b" ", b"="):
             for pid, name in descendants(int(entry.name)).items():
-                if name.startswith("ray::_Actor.upscale"):
+                if name.startswith("ray::ShardActor.upscale"):
                     return pid
     return 0
 

@@ -131,7 +131,7 @@ class Cluster:
     def actors(self) -> dict[int, str]:
         """Process ids and names of shard workers."""
         below = (kills.descendants(node.pid) for node in self.nodes)
-        return {pid: name for each in below for pid, name in each.items() if name.startswith("ray::_Actor")}
+        return {pid: name for each in below for pid, name in each.items() if name.startswith("ray::ShardActor")}
 
     def stop(self) -> None:
         """All of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -67,6 +68,15 @@ def test_progress_is_told_while_a_shard_runs(pool: WorkerPool, plan: Plan) -> No
     assert max(told) <= 30
 
 
+def test_what_a_worker_logs_is_heard_once(pool: WorkerPool, plan: Plan) -> None:
+    heard: list[list[tuple[int, str]]] = [[], []]
+    for work, lines in zip(plan.work[:2], heard, strict=True):
+        pool.run(work, lambda frames: None, hear=lambda level, words, lines=lines: lines.append((level, words)))
+    for shard, lines in zip(plan.shards[:2], heard, strict=True):
+        (line,) = [words for level, words in lines if level == logging.INFO and words.startswith("shard ")]
+        assert line.startswith(f"shard {shard.name}: {shard.stop - shard.start} pictures")
+
+
 def test_what_a_worker_raises_arrives_as_itself(pool: WorkerPool, plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "gone.mkv").write_bytes(b"not a video")
     with pytest.raises(SourceError, match=r"film.mkv \[0,30\).*cannot be opened"):
@@ -112,7 +122,9 @@ def test_a_shard_that_somebody_did_while_it_waited_is_not_done_again(plan: Plan)
     work, store, done = plan.work[0], Store(plan.work[0].store), ShardWorker(WorkerSettings("lanczos"))
 
     class Busy:
-        def run(self, work: Work, progress: object, begin: Callable[[str], Record | None]) -> Record | None:
+        def run(
+            self, work: Work, progress: object, begin: Callable[[str], Record | None], hear: object
+        ) -> Record | None:
             made = done.upscale(work)
             found = begin("somebody")
             assert found == made

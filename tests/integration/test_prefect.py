@@ -86,6 +86,14 @@ def test_a_person_finds_every_task_by_its_name(server: Server, runs: tuple[str, 
     assert {f"scan {library}", "plan dog.mp4", "finish dog.mp4", "check dog.mp4", "report"} <= names
 
 
+def test_what_a_worker_logs_is_in_the_log_of_its_shard(server: Server, runs: tuple[str, str]) -> None:
+    shards = {t["id"]: t["name"] for t in server.tasks_below(server.library_run(runs[0])) if t["name"][:6] == "shard "}
+    lines = server.find("logs", logs={"task_run_id": {"any_": list(shards)}}, limit=200)
+    for id, name in shards.items():
+        told = [line["message"] for line in lines if line["task_run_id"] == id]
+        assert any(f":cpu: {name}: " in words and "pictures" in words for words in told), told
+
+
 def test_a_title_is_a_flow_of_its_own(server: Server, runs: tuple[str, str]) -> None:
     run = server.library_run(runs[0])
     (title,) = server.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run["id"]]}})
