@@ -27,7 +27,7 @@ from flows.request import Request
 from flows.run import Run
 from tasks.profile import Profile, read_profile, setting_names
 from tests.clips import Clip, make
-from tests.conftest import REPOSITORY, Remaster
+from tests.conftest import REPOSITORY, Remaster, prefect_server_at
 from tests.feed import events
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "retry.delay=0.1", "--workers", "1")
@@ -88,6 +88,20 @@ def until(look: Callable[[], Any]) -> Any:
 @pytest.fixture(scope="module")
 def server(prefect_api: str) -> Iterator[Server]:
     with httpx.Client(base_url=prefect_api, timeout=30) as client, temporary_settings({PREFECT_API_URL: prefect_api}):
+        yield Server(client)
+
+
+@pytest.fixture(scope="module")
+def reacting_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server that evaluates automations, which the session's does not."""
+    with prefect_server_at(tmp_path_factory.mktemp("reacting")) as url:
+        yield url
+
+
+@pytest.fixture
+def reacting(reacting_api: str) -> Iterator[Server]:
+    settings = temporary_settings({PREFECT_API_URL: reacting_api})
+    with httpx.Client(base_url=reacting_api, timeout=30) as client, settings:
         yield Server(client)
 
 
@@ -185,10 +199,11 @@ def told() -> Iterator[tuple[str, list[str]]]:
         listening.shutdown()
 
 
+@pytest.mark.slow
 def test_a_run_that_crashed_goes_on_once_and_somebody_is_told(
-    server: Server, prefect_api: str, told: tuple[str, list[str]]
+    reacting: Server, reacting_api: str, told: tuple[str, list[str]]
 ) -> None:
-    url, said = told
+    server, (url, said) = reacting, told
     CustomWebhookNotificationBlock(name="ops", url=url, json_data={"text": "{{subject}}: {{body}}"}).save("ops")
     for _ in range(2):  # as often as one likes
         made = ready("custom-webhook/ops")
@@ -196,7 +211,7 @@ def test_a_run_that_crashed_goes_on_once_and_somebody_is_told(
     assert sorted(a["name"] for a in server.find("automations", automations={"name": {"any_": names}})) == sorted(names)
     server.make_pool("crashes")
     run = Run(library="/nowhere/crashed", output="/nowhere/out", profile=Profile())
-    for_pool(deployments(run, "", "UTC")[0], "crashes", "").apply()
+    for_pool(deployments(run, "", "UTC")[0], "crashes").apply()
     flow_run = server.start("remaster library/crashed-nightly")
     server.set_state(flow_run, "RUNNING", "Running")
     server.set_state(flow_run, "CRASHED", "Crashed")
@@ -206,7 +221,7 @@ def test_a_run_that_crashed_goes_on_once_and_somebody_is_told(
     until(lambda: len(said) == 2)
     name = server.flow_run(flow_run)["name"]
     assert all(f"remaster {name}: Crashed: its machine is gone" in each for each in said)
-    assert events(prefect_api, "prefect.flow-run.Crashed", 2, resource={"id": [f"prefect.flow-run.{flow_run}"]})[1:]
+    assert events(reacting_api, "prefect.flow-run.Crashed", 2, resource={"id": [f"prefect.flow-run.{flow_run}"]})[1:]
     time.sleep(2)  # a second retry would come as the first did, at once
     assert server.flow_run(flow_run)["state"]["name"] == "Crashed"
 
@@ -289,12 +304,14 @@ def test_a_night_does_exactly_what_is_new(server: Server, remaster_env: dict[str
 
 @pytest.mark.slow
 def test_a_night_whose_process_is_killed_goes_on_by_itself(
-    server: Server, remaster_env: dict[str, str], tmp_path: Path
+    reacting: Server, reacting_api: str, remaster_env: dict[str, str], tmp_path: Path
 ) -> None:
+    server = reacting
     library, output = tmp_path / "killed", tmp_path / "out"
     make(library / "film.mp4", Clip(frames=120, width=160, height=128))
     serve = command("serve", library, output, *FAST, "--set", "shards.frames=10", "--settle", "0")
-    with running(serve, remaster_env, tmp_path / "log", "killed-nightly") as served:
+    env = remaster_env | {"PREFECT_API_URL": reacting_api}
+    with running(serve, env, tmp_path / "log", "killed-nightly") as served:
         night = server.start("remaster library/killed-nightly")
         until(lambda: list((output / ".remaster/records").rglob("*.json")))
         (run,) = children_of(served.pid)
