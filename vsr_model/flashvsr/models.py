@@ -34,7 +34,7 @@ from vsr_model.flashvsr.weights import (
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TEST_SEED = 20
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)
