@@ -6,7 +6,8 @@
     scratch      half-written files by the process that makes them, and the removal of those of dead ones (`process`)
     fingerprint  what identifies a source: its content, and a cheap stamp of it
     sequence     runs of numbered files, each run read and written as one
-    protocol     what a kind of storage offers; `local` and `s3` are the two there are, `backend` tells them apart
+    protocol     what a kind of storage offers; `local` and `s3` are the two there are, `backend` tells them apart;
+                 `contents` has runs of numbered files read as one
 
 It knows bytes and their names. It knows neither Prefect, Ray, PyAV nor torch, nor what a title, shard or segment is.
 Every error is one of `tasks.errors`, or FileNotFoundError where a file is simply not there.

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from tasks.store.protocol import S3, Backend, Contents
+from tasks.store.protocol import S3, Backend
 
 
 def is_remote(uri: str) -> bool:
     """True for S3, False for a local path."""
     return uri.startswith(S3)
-
-
-def contents(uri: str) -> Contents:
-    """What reads and makes what a normalised URI stands for: one file, or a run of numbered ones."""
-    from tasks.store import sequence
-
-    return sequence if sequence.pattern_of(uri) else backend(uri)
 
 
 def backend(uri: str) -> Backend:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from tasks.errors import SourceChanged
 from tasks.store import sequence
-from tasks.store.backend import contents
+from tasks.store.contents import contents
 from tasks.store.digest import BLOCK
 from tasks.store.uri import open_read
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.errors import UsageError
-from tasks.store.backend import backend, contents, is_remote
+from tasks.store.backend import backend, is_remote
+from tasks.store.contents import contents
 from tasks.store.digest import Digest, digest_of
 from tasks.store.local import full_disk, make_folder
 from tasks.store.protocol import TEMPORARY, Backend

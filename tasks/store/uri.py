@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from tasks.errors import UsageError
-from tasks.store.backend import backend, contents, is_remote
+from tasks.store.backend import backend, is_remote
+from tasks.store.contents import contents
 from tasks.store.protocol import S3
 
 __all__ = ["filesystem", "is_remote", "join", "normalise", "open_read"]

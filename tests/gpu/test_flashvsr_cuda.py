@@ -12,6 +12,7 @@ from vsr_model.contract import Placement
 from vsr_model.flashvsr import attention, dit
 from vsr_model.flashvsr.fused import Plain, steps_on
 from vsr_model.flashvsr.models import load_small
+from vsr_model.flashvsr.seen import Seen
 from vsr_model.flashvsr.trial import ROUNDING
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -63,9 +64,9 @@ def test_the_kernel_is_used_and_exact(dtype: torch.dtype, tokens: int, width: in
         query, key, value = (x.to(dtype) for x in (query, key, value))
         for share in (0.0, 0.3, 1.0):
             chosen = torch.rand((heads, queries, keys), device=CUDA) < share
-            exact = attention.Seen.alone(key.double(), value.double())
+            exact = Seen.alone(key.double(), value.double())
             wanted = attention.exact_attention(query.double(), exact, chosen)
-            found = kernel(query, attention.Seen.alone(key, value), chosen)
+            found = kernel(query, Seen.alone(key, value), chosen)
             error = float((found.double() - wanted).abs().max())
             assert error < ROUNDING[dtype], (share, error)
 
@@ -81,11 +82,11 @@ def test_hopper_has_its_own_kernel(dtype: torch.dtype) -> None:
     for slabs, heads, windows in ((1, 1, 1), (3, 2, 5), (4, 12, 66)):
         pool = [torch.randn((slabs + 2, heads, windows, 128, 128), device=CUDA).to(dtype) for _ in range(2)]
         numbers = torch.randperm(slabs + 2, device=CUDA)[:slabs].to(torch.int32)
-        seen = attention.Seen(*pool, numbers)
+        seen = Seen(*pool, numbers)
         query = torch.randn((heads, windows, 128, 128), device=CUDA).to(dtype)
         chosen = torch.rand((heads, windows, slabs * windows), device=CUDA) < 0.4
         chosen[0, 0] = False
-        wanted = attention.exact_attention(query.float(), attention.Seen(*(x.float() for x in pool), numbers), chosen)
+        wanted = attention.exact_attention(query.float(), Seen(*(x.float() for x in pool), numbers), chosen)
         error = float((kernel(query, seen, chosen).float() - wanted).abs().max())
         assert error < ROUNDING[dtype], error
 

@@ -11,11 +11,12 @@ import torch
 from tests.unit.model_contract import check_contract, run
 from vsr_model.contract import Placement
 from vsr_model.errors import UnsupportedScale
-from vsr_model.flashvsr.attention import Seen, from_windows, sparse_attention, to_windows
+from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_windows
 from vsr_model.flashvsr.dit import Cache
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.noise import noise
 from vsr_model.flashvsr.pipeline import Pipeline
+from vsr_model.flashvsr.seen import Seen
 from vsr_model.tiling import TiledUpscaler
 
 

@@ -10,9 +10,9 @@ if torch.cuda.is_available():
     pytest.skip("compiled here: tests/gpu has these", allow_module_level=True)
 
 from vsr_model.flashvsr import attention_triton, fused, fused_triton
-from vsr_model.flashvsr.attention import Seen
 from vsr_model.flashvsr.fused import Plain, Turned, check, steps_on
 from vsr_model.flashvsr.fused_triton import Fused
+from vsr_model.flashvsr.seen import Seen
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from vsr_model.flashvsr import attention
-from vsr_model.flashvsr.attention import Seen, exact_attention
+from vsr_model.flashvsr.attention import exact_attention
+from vsr_model.flashvsr.seen import Seen
 
 pytest.importorskip("triton", reason="no Triton for this system")
 if torch.cuda.is_available():

@@ -27,8 +27,8 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from vsr_model.flashvsr.attention import Seen
 from vsr_model.flashvsr.attention_triton import LOG2_E, listed
+from vsr_model.flashvsr.seen import Seen
 
 _STAGES = 2  # windows of keys and of values that are held at once
 _REGISTERS = (240, 24)  # for a thread of a half and of the part that fetches

@@ -18,7 +18,7 @@ import torch
 import triton
 import triton.language as tl
 
-from vsr_model.flashvsr.attention import Seen
+from vsr_model.flashvsr.seen import Seen
 
 LOG2_E = math.log2(math.e)
 _KEYS = 64  # of a window, looked at together: more would not fit beside the sums in a program's registers

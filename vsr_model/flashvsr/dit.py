@@ -19,7 +19,6 @@ from torch import nn
 from vsr_model.flashvsr.attention import (
     WINDOW,
     WINDOW_TOKENS,
-    Seen,
     choose_windows,
     from_windows,
     local_mask,
@@ -27,6 +26,7 @@ from vsr_model.flashvsr.attention import (
 )
 from vsr_model.flashvsr.fused import EPS, Steps, Turned, steps_on
 from vsr_model.flashvsr.rope import as_real, rotations
+from vsr_model.flashvsr.seen import Seen
 
 PATCH = (1, 2, 2)  # latent frames, rows and columns of one token
 TIMESTEP = 1000.0  # pure noise
