@@ -32,6 +32,7 @@ from flows.surfaces import board, show_check, show_page, show_picture
 from tasks.check import check_master
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
 from tasks.finish import master_key, publish_title, sole_publisher
+from tasks.grades import grades_of
 from tasks.hold import read_hold
 from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import plan_title, remarks, revise
@@ -213,7 +214,8 @@ def _finishing(job: Job) -> Callable[[int], None]:
 def _check(job: Job, master: MasterRecord) -> CheckResult:
     plan, profile = job.planned, job.run.profile
     likeness = None if profile.check.picture == "off" else likeness_of(master, plan, profile.scale, job.store)
-    result = check_master(plan, profile, master, job.records, likeness)
+    grades = grades_of(master, plan, profile.scale, job.store) if profile.check.vmaf else None
+    result = check_master(plan, profile, master, job.records, likeness, grades)
     show_check(job.title, result)
     return result
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tasks.grades import Grades
 from tasks.judge import faults
 from tasks.media.captions import CAPTIONED
 from tasks.media.contract import labels, shown, streams, times
@@ -30,7 +31,12 @@ Line = tuple[str, bool, str]
 
 
 def check_master(
-    plan: Plan, profile: Profile, master: MasterRecord, records: list[Record], likeness: Likeness | None
+    plan: Plan,
+    profile: Profile,
+    master: MasterRecord,
+    records: list[Record],
+    likeness: Likeness | None,
+    grades: Grades | None = None,
 ) -> CheckResult:
     """Read a master back and judge it.
 
@@ -40,6 +46,7 @@ def check_master(
         master: what was published.
         records: one a shard, in order.
         likeness: of the master to its source; None if nobody wants to know.
+        grades: of its shards; None likewise.
     """
     assert plan.title.probe is not None
     with (
@@ -55,6 +62,7 @@ def check_master(
         *_carried(master, had, held, profile.master.codec),
         *captions,
         *_fidelity(plan, profile, records),
+        *(_grades(plan, profile, grades) if grades is not None else ()),
         *(_faults(plan, profile, likeness, found) if likeness is not None else ()),
         *_rungs(plan, records),
         *_revisions(plan),
@@ -130,6 +138,24 @@ def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[L
     if not low:
         lowest = min(record.fidelity for record in records)
         yield "fidelity", True, f"lowest {lowest:.1f} dB against the source, at least {floor:.1f} dB wanted"
+
+
+def _grades(plan: Plan, profile: Profile, grades: Grades) -> Iterator[Line]:
+    if not grades.shards:
+        yield "VMAF-NEG", True, "not measured: the picture is too small"
+        return
+    floor = profile.check.vmaf
+    low = [(shard, one) for shard, one in zip(plan.shards, grades.shards, strict=True) if not one.vmaf_neg >= floor]
+    for shard, one in low:
+        yield (
+            f"shard {shard.name}",
+            False,
+            f"VMAF-NEG {one.vmaf_neg:.1f} against the source, at least {floor:.1f} wanted",
+        )
+    worst = min(one.vmaf_neg for one in grades.shards)
+    yield "VMAF-NEG", not low, f"lowest {worst:.1f} of a shard, at least {floor:.1f} wanted"
+    banding = [one.cambi for one in grades.shards if one.cambi is not None]
+    yield "banding", True, f"CAMBI {max(banding):.1f}" if banding else "not measured: the picture is too small"
 
 
 def _faults(plan: Plan, profile: Profile, likeness: Likeness, found: list[Fault]) -> Iterator[Line]:

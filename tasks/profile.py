@@ -92,6 +92,13 @@ class CheckSettings(_Section):
         description="What to do when frames are black, frozen, out of order, of another hue, or step at a border: end"
         " the title with exceptions, hold its master back for a person, only say so, or do not look.",
     )
+    vmaf: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Lowest VMAF-NEG of a shard of the master, reduced to the source's size, against the source; 0: it"
+        " is not measured, which saves decoding both once more.",
+    )
 
 
 class LimitSettings(_Section):

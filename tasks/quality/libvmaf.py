@@ -1,8 +1,8 @@
-"""PSNR-Y, SSIM-Y, VMAF and VMAF-NEG of luma planes, by the libvmaf in imageio-ffmpeg's static ffmpeg.
+"""PSNR-Y, SSIM-Y, VMAF, VMAF-NEG and CAMBI of luma planes, by the libvmaf in imageio-ffmpeg's static ffmpeg.
 
 Frames are paired by their number, never by a timestamp: the planes go through two pipes as raw video. Only luma counts
-in these metrics; chroma is sent as grey. Models: Netflix `vmaf_v0.6.1` and `vmaf_v0.6.1neg`
-(1080p seen from 3 picture heights).
+in these metrics; chroma is sent as grey. Models: Netflix `vmaf_v0.6.1` and `vmaf_v0.6.1neg` (1080p seen from 3 picture
+heights). CAMBI (Tandon et al., PCS 2021) is how much banding there is: 0 for none, 5 where it begins to annoy.
 
 Shape suffixes: H rows, W columns.
 """
@@ -27,10 +27,9 @@ from tasks.errors import SourceError
 Luma = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _MODELS = r"version=vmaf_v0.6.1\:name=vmaf|version=vmaf_v0.6.1neg\:name=neg"
-_FILTER = (
-    "[0:v][1:v]libvmaf=log_fmt=json:log_path=log.json:n_threads={threads}"
-    f":model='{_MODELS}':feature='name=psnr|name=float_ssim'"
-)
+_FILTER = "[0:v][1:v]libvmaf=log_fmt=json:log_path=log.json:n_threads={threads}:"
+_FIDELITY = f"model='{_MODELS}':feature='name=psnr|name=float_ssim'"
+_GRADE = r"model='version=vmaf_v0.6.1neg\:name=neg':feature='name=cambi'"
 # Seconds in which it must take a frame, or come to an end.
 _STALL = 600.0
 
@@ -45,18 +44,41 @@ class Fidelity:
     vmaf_neg: float
 
 
+@dataclass(frozen=True)
+class Grade:
+    """Means over frames: VMAF-NEG in 0..100, and CAMBI of the result; None where the picture is too small for it."""
+
+    vmaf_neg: float
+    cambi: float | None
+
+
 def measure(reference: Iterable[Luma], result: Iterable[Luma], height: int, width: int, depth: int) -> Fidelity:
     """Compare two runs of luma planes [H, W] of one size, depth (8, 10, 12 or 16 bits) and length.
 
     Raises:
         SourceError: ffmpeg refused; carries what it said.
     """
+    means = _means(reference, result, height, width, depth, _FIDELITY)
+    names = {"psnr_y": "psnr_y", "ssim_y": "float_ssim", "vmaf": "vmaf", "vmaf_neg": "neg"}
+    return Fidelity(**{ours: means[theirs] for ours, theirs in names.items()})
+
+
+def grade(reference: Iterable[Luma], result: Iterable[Luma], height: int, width: int, depth: int) -> Grade:
+    """The same for what a person would say of the result; see `measure`."""
+    means = _means(reference, result, height, width, depth, _GRADE)
+    return Grade(means["neg"], means.get("cambi"))
+
+
+def _means(
+    reference: Iterable[Luma], result: Iterable[Luma], height: int, width: int, depth: int, wanted: str
+) -> dict[str, float]:
+    """Means over frames of what is wanted, by libvmaf's names."""
     pix_fmt = "yuv420p" if depth == 8 else f"yuv420p{depth}le"
     layout = ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-video_size", f"{width}x{height}", "-framerate", "25"]
     with tempfile.TemporaryDirectory() as folder:
         pipes = [os.pipe() for _ in range(2)]
         inputs = [word for read, _ in pipes for word in (*layout, "-i", f"pipe:{read}")]
-        graph = _FILTER.format(threads=os.cpu_count() or 1)
+        graph = _FILTER.format(threads=os.cpu_count() or 1) + wanted
         process = subprocess.Popen(
             [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, "-lavfi", graph, "-f", "null", "-"],
             cwd=folder, pass_fds=[read for read, _ in pipes], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -85,8 +107,7 @@ def measure(reference: Iterable[Luma], result: Iterable[Luma], height: int, widt
         if process.returncode != 0:
             raise SourceError(f"ffmpeg could not compare the two: {said or process.returncode}")
         pooled = json.loads((Path(folder) / "log.json").read_text())["pooled_metrics"]
-    names = {"psnr_y": "psnr_y", "ssim_y": "float_ssim", "vmaf": "vmaf", "vmaf_neg": "neg"}
-    return Fidelity(**{ours: float(pooled[theirs]["mean"]) for ours, theirs in names.items()})
+    return {name: float(found["mean"]) for name, found in pooled.items()}
 
 
 def _last_words(process: subprocess.Popen[bytes], fed: list[int]) -> str:
