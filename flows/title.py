@@ -30,15 +30,16 @@ from flows.standing import Standings
 from flows.stopping import stop_if_draining
 from flows.surfaces import board, show_check, show_page, show_picture
 from tasks.check import check_master
+from tasks.decided import plan_decided
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
 from tasks.finish import master_key, publish_title, sole_publisher
 from tasks.hold import read_hold
 from tasks.pictures import likeness_of, pictures_of
-from tasks.plan import plan_title, remarks, revise
+from tasks.plan import remarks
 from tasks.pool.pool import worker_pool
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt, publish_receipt
-from tasks.records import CheckResult, MasterRecord, Record, Title, content_key, from_json, to_json
+from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
 from tasks.report import page_place
 from tasks.review import settle
 from tasks.scan import examine, list_library, naming
@@ -175,13 +176,9 @@ def _master_key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
 @task(cache_policy=NO_CACHE, retry_condition_fn=worth_retrying, persist_result=False)
 def _plan(job: Job) -> None:
     job.progress.phase(job.title.name, "planning")
-    plan = plan_title(job.title, job.run.profile, job.store)
-    job.asked = content_key({"shards": [shard.key for shard in plan.shards]})
-    hold = read_hold(job.output.uri(job.title.master), job.store)
-    decided = hold.revisions if hold is not None and hold.plan == job.asked else ()
-    for revision in (*decided, *(each for each in job.run.revisions if each.title == job.title.name)):
-        plan = revise(plan, job.run.profile, job.store, revision)
-    job.plan, job.hold_planned = plan, hold
+    run = job.run
+    decided = plan_decided(job.title, run.profile, job.store, job.output, run.revisions, run.id)
+    job.plan, job.asked, job.hold_planned = decided.plan, decided.asked, decided.hold
     job.files.write_shards(job.title, job.plan.shards)
     get_run_logger().info("%d frames in %d shards", len(job.plan.shown), len(job.plan.shards))
 

@@ -6,7 +6,7 @@ Knows neither how a master is made nor how one is published.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -64,6 +64,7 @@ class Hold:
         shards: pictures [start, stop) of each shard.
         revisions: shards that are made otherwise, by what was decided so far.
         decisions: of persons, the latest last.
+        of_run: shards that its run was asked to make otherwise.
     """
 
     state: State
@@ -81,6 +82,7 @@ class Hold:
     shards: tuple[tuple[int, int], ...]
     revisions: tuple[Revision, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    of_run: tuple[Revision, ...] = ()
 
     @property
     def faulty(self) -> tuple[int, ...]:
@@ -120,6 +122,19 @@ class Hold:
         except (FileNotFoundError, RemasterError):
             return False
         return (found.size, found.stamp) == (self.title.size, self.title.stamp)
+
+    def overlay(self, revisions: Collection[Revision], run: str = "") -> tuple[Revision, ...]:
+        """What a run asks to be made otherwise and what was decided, in the order in which they count: the last wins.
+
+        What a run only carries over from the one that found the faults is what the person saw and decided of.
+
+        Args:
+            revisions: of the title, as the run asks for them.
+            run: its id.
+        """
+        seen = {replace(revision, again=False) for revision in self.of_run}
+        carried = [revision for revision in revisions if run == self.run or revision in seen]
+        return (*carried, *self.revisions, *(revision for revision in revisions if revision not in carried))
 
     def made_anew(self) -> tuple[Revision, ...]:
         """Its revisions once they are carried out: what was to be made again was, what is to be otherwise stays."""

@@ -6,14 +6,19 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from flows import gate
 from flows.decide import decide
 from flows.request import Answer
+from flows.rerun import again as rerun
 from flows.run import Run, RunFiles
 from tasks import judge
 from tasks.check import check_master
+from tasks.decided import Decided, plan_decided
 from tasks.errors import LeaseLost, StoreDamaged, UsageError
 from tasks.finish import held_place, master_key, publish_title, published_master
 from tasks.hold import Hold, broken, drop_hold, list_holds, read_hold
@@ -22,7 +27,7 @@ from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
 from tasks.receipt import from_bytes, make_receipt, receipt_place
-from tasks.records import CheckResult, Fault, MasterRecord
+from tasks.records import CheckResult, Fault, MasterRecord, Revision
 from tasks.review import approve, hold_again, settle
 from tasks.scan import scan
 from tasks.store import Store
@@ -73,16 +78,21 @@ class Held:
             self.plan, self.profile, self.records, self.store, self.output, self.frames.append, lambda: None
         )
 
+    def planned(self, run: Run) -> Decided:
+        """What a run's plan is, with what was decided in it."""
+        return plan_decided(self.title, self.profile, self.store, self.output, run.revisions, run.id)
+
     def check(self, master: MasterRecord) -> CheckResult:
         likeness = likeness_of(master, self.plan, self.profile.scale, self.store)
         return check_master(self.plan, self.profile, master, self.records, likeness)
 
-    def hold(self, master: MasterRecord, plan: str = PLAN) -> Hold:
+    def hold(self, master: MasterRecord, plan: str = PLAN, of_run: tuple[Revision, ...] = ()) -> Hold:
         """What a run's gate does."""
         check = self.check(master)
         found = Hold(
             "waiting", RUN, self.title, self.output.root, plan, master.key, master.sha256, master.size, master.uri,
             check.faults, broken(check), (0, 12), tuple((s.start, s.stop) for s in self.plan.shards),
+            revisions=of_run, of_run=of_run,
         )  # fmt: skip
         sums = pictures_of(master, self.store)
         receipt = make_receipt(self.plan, self.profile, self.records, master, check, sums)
@@ -204,6 +214,44 @@ def test_without_shots_it_is_what_has_faults_and_without_settings_it_is_made_aga
     assert rejected is not None
     assert [(r.start, r.settings, r.again) for r in rejected.revisions] == [(held.plan.shards[1].start, (), True)]
     assert rejected.made_anew() == ()
+
+
+@pytest.mark.parametrize("settings", [{"model": "bicubic"}, {}], ids=["otherwise", "as it was"])
+def test_what_a_person_rejected_is_not_brought_back_by_a_run_that_carries_it_over(
+    held: Held, settings: dict[str, str]
+) -> None:
+    files = RunFiles(held.store, RUN)
+    files.write_titles([held.title])
+    files.write_shards(held.title, held.plan.shards)
+    asked = rerun(files, RUN, "", [1], "dark", {"model": "swift"})
+    files.write_run(asked)
+    hold = held.hold(held.publish(), held.planned(asked).asked, asked.revisions)
+    held.say(hold, decision="reject", settings=settings)
+    for run in (rerun(files, "next", "", [], "", {}), asked):  # and the same run, taken up again
+        (revised,) = held.planned(run).plan.revised
+        assert revised.revision.settings == (("model", settings.get("model", "swift")),)
+        assert revised.revision.again == (not settings)
+    other = rerun(files, "next", "", [1], "as black", {"seed": 3})
+    (revised,) = held.planned(other).plan.revised
+    assert revised.revision.settings == (("seed", 3),)  # who asks anew, after that, has it so
+
+
+def test_what_was_decided_of_a_shard_that_had_to_be_filled_stays_decided(held: Held) -> None:
+    shards = held.plan.shards
+    bicubic = Revision(held.title.name, shards[1].start, shards[1].stop, (("model", "bicubic"),), "it rings")
+    once = Revision(held.title.name, shards[2].start, shards[2].stop, again=True)
+    hold = replace(held.hold(held.publish()), state="rejected", revisions=(bicubic, once))
+    made = revise(held.plan, held.profile, held.store, bicubic)
+    made = revise(made, held.profile, held.store, once)
+    filling = replace(bicubic, settings=(("model", "lanczos"),), filled=True)
+    filled = revise(made, held.profile, held.store, filling)
+    decided = {
+        name: gate._revisions(cast(Any, SimpleNamespace(hold=hold, asked=PLAN, planned=plan)))
+        for name, plan in (("made", made), ("filled", filled))
+    }
+    assert decided == {"made": (bicubic,), "filled": (bicubic,)}
+    filled = revise(made, held.profile, held.store, replace(once, settings=filling.settings, filled=True))
+    assert gate._revisions(cast(Any, SimpleNamespace(hold=hold, asked=PLAN, planned=filled))) == (bicubic, once)
 
 
 def test_another_policy_releases_what_was_held(held: Held) -> None:
