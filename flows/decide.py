@@ -114,7 +114,7 @@ def decide(hold: Hold, answer: Answer, store: Store, wait: Callable[[], None]) -
     name, at = hold.title.name, datetime.now(UTC).isoformat(timespec="seconds")
     with sole_publisher(hold.title, output, RetrySettings().lease, wait) as ours:
         now = read_hold(output.uri(hold.title.master), store)
-        if now is None or now.sha256 != hold.sha256:
+        if now is None or now.state == "settled" or now.seen != hold.seen:
             raise UsageError(f"{name}: another master waits by now, or none. Look at it first: `remaster status`.")
         if answer.decision == "reject":
             return _have_made_anew(now, answer, at, store)
@@ -176,7 +176,7 @@ def _meant(what: str, store: str) -> tuple[Store, list[Hold]]:
     meant = [hold for hold in holds if hold.title.name == what] or [
         hold
         for hold in holds
-        if (hold.run == what and hold.state == "waiting") or fnmatch.fnmatchcase(hold.title.name, what)
+        if hold.state == "waiting" and (hold.run == what or fnmatch.fnmatchcase(hold.title.name, what))
     ]
     if not meant:
         waiting = [hold.title.name for hold in holds if hold.state == "waiting"]

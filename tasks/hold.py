@@ -89,6 +89,11 @@ class Hold:
         """Numbers of the shards that have faults."""
         return self.touched((fault.start, fault.stop) for fault in self.faults)
 
+    @property
+    def seen(self) -> tuple[str, str, tuple[str, ...], tuple[Fault, ...]]:
+        """The master and all that was found wrong with it: what a person speaks of."""
+        return self.key, self.sha256, self.broken, self.faults
+
     def touched(self, stretches: Iterable[tuple[int, int]]) -> tuple[int, ...]:
         """Numbers of the shards that have pictures of any of these stretches [start, stop)."""
         wanted = list(stretches)

@@ -91,7 +91,7 @@ def hold_again(hold: Hold, before: Hold | None, receipt: Receipt, store: Store) 
     """
     keep_receipt(receipt, hold, store)
     if before is not None and before.plan == hold.plan:
-        if before.state == "waiting" and before.key == hold.key:
+        if before.state == "waiting" and (before.seen, before.revisions) == (hold.seen, hold.revisions):
             return store.uri(hold_place(Store(hold.output).uri(hold.title.master)))
         hold = replace(hold, decisions=before.decisions)
     uri = write_hold(hold, store)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from flows import gate
-from flows.decide import decide
+from flows.decide import _meant, decide
 from flows.request import Answer
 from flows.rerun import again as rerun
 from flows.run import Run, RunFiles
@@ -22,6 +22,8 @@ from tasks.decided import Decided, plan_decided
 from tasks.errors import LeaseLost, StoreDamaged, UsageError
 from tasks.finish import held_place, master_key, publish_title, published_master
 from tasks.hold import Hold, broken, drop_hold, list_holds, read_hold
+from tasks.media.encode import EncodeSettings
+from tasks.media.master import write_master
 from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
@@ -58,6 +60,14 @@ class Held:
             profile=self.profile,
         )  # fmt: skip
         RunFiles(self.store, RUN).write_run(run)
+
+    def have_another_encoder(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From now on the same orders give other bytes."""
+
+        def write(path: str, container: Any, source: Any, probe: Any, settings: EncodeSettings, *rest: Any) -> Any:
+            return write_master(path, container, source, probe, replace(settings, quality=20), *rest)
+
+        monkeypatch.setattr("tasks.finish.write_master", write)
 
     @property
     def key(self) -> str:
@@ -275,6 +285,44 @@ def test_a_published_master_is_never_removed_by_what_becomes_of_its_hold(held: H
     hold = held.hold(made)  # as a run with the stricter policy does later
     settle(hold, "another plan", "another key", held.store)
     assert published_master(held.key, held.plan, held.store, held.output) == made
+
+
+def test_what_waits_is_held_anew_where_its_bytes_or_faults_are_others(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = held.hold(held.publish())
+    held.found.append(replace(FAULT, start=16, stop=17))
+    more = held.hold(held.publish())
+    assert len(more.broken) == 2
+    with pytest.raises(UsageError, match="another master waits by now"):
+        held.say(first, decision="approve")  # who has not seen the second one
+    held.waiting.unlink()
+    held.have_another_encoder(monkeypatch)
+    changed = held.hold(held.publish())
+    assert changed.key == first.key and changed.sha256 != first.sha256
+    held.say(changed, decision="approve")
+    assert held.master.exists()
+
+
+def test_what_a_run_published_meanwhile_is_not_rejected(held: Held) -> None:
+    hold = held.hold(held.publish())
+    settle(hold, PLAN, "the key of a clean master", held.store)
+    settled = held.kept
+    for decision in ("reject", "approve"):
+        with pytest.raises(UsageError, match="another master waits by now, or none"):
+            held.say(hold, decision=decision)
+    assert held.kept == settled
+
+
+def test_a_glob_is_of_what_waits_and_a_name_of_what_was_decided_too(held: Held) -> None:
+    name, store = held.title.name, held.store.root
+    hold = held.hold(held.publish())
+    assert _meant("*", store)[1] == _meant(name, store)[1] == _meant(RUN, store)[1] == [hold]
+    held.say(hold, decision="approve")
+    assert _meant(name, store)[1] == [held.kept]
+    for what in ("*", RUN):
+        with pytest.raises(UsageError, match="None waits"):
+            _meant(what, store)
 
 
 WRONG: dict[str, tuple[Callable[[Held], object], type[Exception], str]] = {
