@@ -27,6 +27,7 @@ from tasks.pictures import pictures_of
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt
 from tasks.records import CheckResult, Fault, MasterRecord, Revision
+from tasks.report import page_place
 from tasks.review import hold_again
 
 REVIEW = "remaster review"
@@ -78,6 +79,8 @@ def hold_back(job: Job, master: MasterRecord, check: CheckResult, base: Outcome)
             "reason": _reason(hold, job),
             "master": master.uri,
             "checks": check.lines,
+            "size": master.size,
+            "report": page_place(run.id, plan.title),
             "preview": pictures[0][1].partition(",")[2] if pictures else "",
         }
     )
