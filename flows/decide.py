@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import getpass
+import logging
 import re
 import shlex
 import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tasks.hold import Hold
     from tasks.store import Store
 
+_LOG = logging.getLogger("remaster.decide")
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-z]+")
 
 Settings = Callable[[str, list[str]], dict[str, Any]]
@@ -127,6 +129,7 @@ def decide(hold: Hold, answer: Answer, store: Store, wait: Callable[[], None]) -
 
 def _have_made_anew(hold: Hold, answer: Answer, at: str, store: Store) -> str:
     from flows.rerun import rejecting
+    from flows.standing import forget
     from tasks.errors import UsageError
     from tasks.profile import with_settings
     from tasks.review import reject
@@ -139,6 +142,7 @@ def _have_made_anew(hold: Hold, answer: Answer, at: str, store: Store) -> str:
     revisions = rejecting(run, name, ranges, answer.note, answer.settings, hold.revisions)
     for revision in revisions:
         require_usable(with_settings(run.profile, dict(revision.settings)))
+    forget(hold.title, run)  # it may have been approved and stand
     reject(hold, answer.by, at, answer.note, shards, revisions, store)
     again = shlex.join(["remaster", "rerun", run.id, "--store", store.root, "--title", name])
     changes = ", ".join(f"{setting}={value}" for setting, value in answer.settings.items())
@@ -199,6 +203,7 @@ def _note_standing(hold: Hold, receipt: str, store: Store) -> None:
     from flows.run import RunFiles
     from flows.standing import Standings
     from tasks.store import Store as Output
+    from vsr_model.errors import ModelError
 
     run = _run_of(hold, store)
     outcome = RunFiles(store, hold.run).read_outcome(hold.title)
@@ -213,4 +218,7 @@ def _note_standing(hold: Hold, receipt: str, store: Store) -> None:
             "remarks": (*outcome.remarks, remark),
         }
     )
-    Standings(run).note(hold.title, done, receipt)
+    try:
+        Standings(run).note(hold.title, done, receipt)
+    except ModelError as error:  # the network's weights need not be here
+        _LOG.warning("%s: the next run will look at it again: %s", hold.title.name, error)
