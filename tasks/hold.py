@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks.errors import RemasterError
-from tasks.records import CheckResult, Fault, Revision, Title, content_key, from_sealed, to_sealed
+from tasks.records import CheckResult, Fault, MasterRecord, Revision, Title, content_key, from_sealed, to_sealed
 from tasks.store import Store, stat
 
 State = Literal["waiting", "approved", "rejected", "settled"]
@@ -110,15 +110,15 @@ class Hold:
         ends = (*self.shots[1:], self.shards[-1][1])
         return self.shots[number], ends[number]
 
-    def accepts(self, key: str, check: CheckResult) -> bool:
-        """True if a person has approved the master of this key, and its check finds nothing that they did not see."""
-        if self.state != "approved" or self.key != key:
+    def accepts(self, master: MasterRecord, check: CheckResult) -> bool:
+        """True if a person has approved this master, and its check finds nothing that they did not see."""
+        if not self.is_approved(master.key, master.sha256, check.faults):
             return False
         return set(broken(check)) <= set(self.decisions[-1].accepted)
 
-    def is_approved(self, key: str) -> bool:
-        """True if a person has approved the master of this key."""
-        return self.state == "approved" and self.key == key
+    def is_approved(self, key: str, sha256: str, faults: Iterable[Fault]) -> bool:
+        """True if a person has approved the master of this key and with these bytes, and saw these faults of it."""
+        return self.state == "approved" and (self.key, self.sha256) == (key, sha256) and set(faults) <= set(self.faults)
 
     def source_stands(self) -> bool:
         """False if the source changed since."""

@@ -100,6 +100,14 @@ def hold_again(hold: Hold, before: Hold | None, receipt: Receipt, store: Store) 
     return uri
 
 
+def still_approved(hold: Hold, plan: str, store: Store) -> Hold:
+    """An approved hold whose master came out the same, to the byte, of another plan: from now on it is of that one."""
+    if hold.plan != plan:
+        hold = replace(hold, plan=plan)
+        write_hold(hold, store)
+    return hold
+
+
 def settle(before: Hold, plan: str, key: str, store: Store) -> None:
     """Note that a master was published in the place of a hold.
 
@@ -109,7 +117,7 @@ def settle(before: Hold, plan: str, key: str, store: Store) -> None:
         key: of the published master.
         store: where the hold is.
     """
-    if before.is_approved(key) or (before.state == "settled" and before.key == key):
+    if before.state in ("approved", "settled") and before.key == key:
         return
     if before.plan == plan:
         write_hold(replace(before, state="settled", key=key, uri="", revisions=before.made_anew()), store)

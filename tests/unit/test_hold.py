@@ -10,12 +10,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prefect.context import AssetContext
 
-from flows import gate
+from flows import gate, reporting
+from flows.assets import asset, describe, nothing_made
 from flows.decide import _meant, decide
 from flows.request import Answer
 from flows.rerun import again as rerun
-from flows.run import Run, RunFiles
+from flows.run import Outcome, Run, RunFiles
+from flows.standing import Standings
 from tasks import judge
 from tasks.check import check_master
 from tasks.decided import Decided, plan_decided
@@ -30,10 +33,11 @@ from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
 from tasks.receipt import from_bytes, make_receipt, receipt_place
 from tasks.records import CheckResult, Fault, MasterRecord, Revision
-from tasks.review import approve, hold_again, settle
+from tasks.review import approve, hold_again, settle, still_approved
 from tasks.scan import scan
 from tasks.store import Store
 from tests.clips import Clip, make
+from vsr_model.errors import WeightsError
 
 SETTINGS = {"scale": 2, "shards.frames": 10, "master.preset": "ultrafast", "check.picture": "hold"}
 FAULT = Fault("black", 14, 15, "black, and the source's are not")
@@ -160,11 +164,11 @@ def test_approving_publishes_those_bytes_and_says_who(held: Held) -> None:
     assert receipt.check == list(hold.broken)
     assert held.publish().uri == str(held.master) and not held.frames
     approved = held.kept
-    assert approved is not None and approved.accepts(held.key, held.check(held.publish()))
+    assert approved is not None and approved.accepts(held.publish(), held.check(held.publish()))
     assert "approved by ann" in held.say(approved, decision="approve", by="bob")  # who was first counts
     assert held.kept == approved
     held.found.append(replace(FAULT, start=16, stop=17))
-    assert not approved.accepts(held.key, held.check(held.publish()))  # nobody has seen that one
+    assert not approved.accepts(held.publish(), held.check(held.publish()))  # nobody has seen that one
 
 
 @pytest.mark.parametrize("commits", [0, 1, 2])
@@ -304,6 +308,53 @@ def test_what_waits_is_held_anew_where_its_bytes_or_faults_are_others(
     assert held.master.exists()
 
 
+def test_an_approved_master_that_was_lost_is_published_again_only_as_the_person_saw_it(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.say(held.hold(held.publish()), decision="approve")
+    held.master.unlink()
+    assert held.publish().uri == str(held.master)  # the same bytes
+    held.master.unlink()
+    held.found.append(replace(FAULT, start=16, stop=17))
+    assert held.publish().uri == str(held.waiting) and not held.master.exists()  # more is seen now
+    held.found.pop()
+    held.waiting.unlink()
+    held.have_another_encoder(monkeypatch)
+    other = held.publish()
+    assert other.uri == str(held.waiting) and not held.master.exists()
+    assert held.kept is not None and not held.kept.accepts(other, held.check(other))
+
+
+def test_what_is_approved_is_so_under_a_plan_that_gives_the_same_bytes(held: Held) -> None:
+    held.say(held.hold(held.publish()), decision="approve")
+    approved = held.kept
+    assert approved is not None
+    assert still_approved(approved, PLAN, held.store) == held.kept == approved
+    assert still_approved(approved, "a plan of another version", held.store) == held.kept
+    assert held.kept == replace(approved, plan="a plan of another version")
+
+
+def test_a_title_that_was_approved_and_is_rejected_stands_no_more(held: Held) -> None:
+    run = RunFiles(held.store, RUN).read_run()
+    RunFiles(held.store, RUN).write_outcome(held.title, Outcome(title=held.title.name, state="held"))
+    held.say(held.hold(held.publish()), decision="approve")
+    approved = held.kept
+    assert approved is not None and Standings(run).find(held.title.name, held.title.uri) == held.title
+    held.say(approved, decision="reject")
+    assert Standings(run).find(held.title.name, held.title.uri) is None
+    assert held.master.exists()
+
+
+def test_approving_needs_no_weights(held: Held, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    def gone(*_: object) -> None:
+        raise WeightsError("film.pth is not there")
+
+    monkeypatch.setattr("flows.standing.model_reference", gone)
+    RunFiles(held.store, RUN).write_outcome(held.title, Outcome(title=held.title.name, state="held"))
+    assert "approved by ann" in held.say(held.hold(held.publish()), decision="approve")
+    assert held.master.exists() and "film.pth is not there" in caplog.text
+
+
 def test_what_a_run_published_meanwhile_is_not_rejected(held: Held) -> None:
     hold = held.hold(held.publish())
     settle(hold, PLAN, "the key of a clean master", held.store)
@@ -347,6 +398,24 @@ def test_what_cannot_be_approved_is_not_published(held: Held, what: str) -> None
         held.say(hold, decision="approve")
     assert not held.master.exists()
     assert not held.output.exists(receipt_place(held.title.master))
+
+
+def test_a_master_that_waits_is_no_asset_yet() -> None:
+    film = asset("/out/film.mkv", "film.mkv")
+    with AssetContext(downstream_assets={film}) as context:
+        describe("/out/film.mkv", {"frames": 1})
+        assert context.materialization_metadata == {film.key: {"frames": 1}}
+        nothing_made()
+        assert not context.downstream_assets
+
+
+def test_the_page_of_a_title_that_waits_shows_no_receipt_of_an_earlier_master(held: Held) -> None:
+    first = held.publish()
+    held.say(held.hold(first), decision="approve")
+    job = cast(Any, SimpleNamespace(output=held.output, title=held.title))
+    receipt = reporting._receipt(job, first)
+    assert receipt is not None and receipt.master.sha256 == first.sha256
+    assert reporting._receipt(job, replace(first, sha256="0" * 64)) is None
 
 
 def test_what_is_damaged_is_no_hold(held: Held) -> None:
