@@ -30,7 +30,7 @@ from tasks.media.master import write_master
 from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
-from tasks.profile import read_profile
+from tasks.profile import Profile, read_profile
 from tasks.receipt import from_bytes, make_receipt, receipt_place
 from tasks.records import CheckResult, Fault, MasterRecord, Revision
 from tasks.review import approve, hold_again, settle, still_approved
@@ -248,6 +248,43 @@ def test_what_a_person_rejected_is_not_brought_back_by_a_run_that_carries_it_ove
     other = rerun(files, "next", "", [1], "as black", {"seed": 3})
     (revised,) = held.planned(other).plan.revised
     assert revised.revision.settings == (("seed", 3),)  # who asks anew, after that, has it so
+
+
+def test_a_shard_that_is_made_again_as_it_was_is_as_a_person_decided(held: Held) -> None:
+    files = RunFiles(held.store, RUN)
+    files.write_titles([held.title])
+    files.write_shards(held.title, held.plan.shards)
+    held.say(held.hold(held.publish()), decision="reject", settings={"model": "bicubic"})
+    rejected = held.kept
+    assert rejected is not None
+    settle(rejected, PLAN, "the key of a clean master", held.store)
+    (again,) = rerun(files, "next", "", [1], "torn", {}).revisions
+    assert (again.settings, again.again) == ((("model", "bicubic"),), True)
+    (other,) = rerun(files, "next", "", [0], "torn", {}).revisions
+    assert (other.start, other.settings) == (0, ())  # of the rejected one its own run reads what was decided
+    run = files.read_run()
+    files.write_run(run.model_copy(update={"profile": Profile(seed=1)}))  # decided of other pictures
+    night = RunFiles(held.store, "20260102-000000-bbbb")
+    night.write_run(run.model_copy(update={"id": "20260102-000000-bbbb", "profile": held.profile}))
+    night.write_titles([held.title])
+    night.write_shards(held.title, held.plan.shards)
+    (void,) = rerun(night, "next", "", [1], "torn", {}).revisions
+    assert (void.settings, void.again) == ((), True)
+
+
+def test_a_shard_of_an_approved_title_that_only_stands_can_be_rejected(held: Held) -> None:
+    files = RunFiles(held.store, RUN)
+    files.write_titles([held.title])
+    files.write_shards(held.title, held.plan.shards)
+    outcome = Outcome(title=held.title.name, state="held", master=str(held.waiting))
+    files.write_outcome(held.title, outcome)
+    night = RunFiles(held.store, "20260102-000000-bbbb")
+    night.write_run(files.read_run().model_copy(update={"id": "20260102-000000-bbbb"}))
+    night.write_titles([held.title])
+    for state in ("done", "held"):
+        night.write_outcome(held.title, outcome.model_copy(update={"state": state}))
+        (again,) = rerun(night, "next", "", [1], "torn", {}).revisions
+        assert (again.start, again.again) == (held.plan.shards[1].start, True)
 
 
 def test_what_was_decided_of_a_shard_that_had_to_be_filled_stays_decided(held: Held) -> None:
