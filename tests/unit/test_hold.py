@@ -12,9 +12,11 @@ from typing import Any, cast
 import pytest
 from prefect.context import AssetContext
 
-from flows import gate, reporting
+from flows import budget, gate, reporting
 from flows.assets import asset, describe, nothing_made
+from flows.budget import why_not
 from flows.decide import _meant, decide
+from flows.planning import show_plan
 from flows.request import Answer
 from flows.rerun import again as rerun
 from flows.run import Outcome, Run, RunFiles
@@ -32,7 +34,7 @@ from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import Profile, read_profile
 from tasks.receipt import from_bytes, make_receipt, receipt_place
-from tasks.records import CheckResult, Fault, MasterRecord, Revision
+from tasks.records import CheckResult, Fault, MasterRecord, Record, Revision, Work
 from tasks.review import approve, hold_again, settle, still_approved
 from tasks.scan import scan
 from tasks.store import Store
@@ -453,6 +455,27 @@ def test_the_page_of_a_title_that_waits_shows_no_receipt_of_an_earlier_master(he
     receipt = reporting._receipt(job, first)
     assert receipt is not None and receipt.master.sha256 == first.sha256
     assert reporting._receipt(job, replace(first, sha256="0" * 64)) is None
+
+
+def test_an_estimate_counts_what_was_decided_and_not_what_waits(held: Held) -> None:
+    profile = read_profile(None, {**SETTINGS, "cost.gpu_hour": 3600.0, "cost.budget": 1e-9})
+    other = Run(
+        id="20260102-000000-bbbb", library=str(held.source.parent), output=held.output.root, store=held.store.root,
+        profile=profile,
+    )  # fmt: skip
+
+    def make_sample(work: Work, _: Any) -> Record:
+        return held.worker.upscale(work)
+
+    pool = cast(Any, SimpleNamespace(run=make_sample, start=lambda: SimpleNamespace(size=1)))
+    hold = held.hold(held.publish(), held.planned(other).asked)
+    assert why_not(other, [held.title], pool) == ""
+    assert budget._is_there(held.title, held.store, held.output)
+    held.say(hold, decision="reject", settings={"model": "bicubic"})
+    assert "it would cost" in why_not(other, [held.title], pool)
+    assert not budget._is_there(held.title, held.store, held.output)
+    rows, _ = show_plan(other.library, held.output, held.store, profile, 1, as_json=True)
+    assert (rows[0]["shards"], rows[0]["cached"]) == (3, 2)
 
 
 def test_what_is_damaged_is_no_hold(held: Held) -> None:
