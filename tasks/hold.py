@@ -64,7 +64,7 @@ class Hold:
         shards: pictures [start, stop) of each shard.
         revisions: shards that are made otherwise, by what was decided so far.
         decisions: of persons, the latest last.
-        of_run: shards that its run was asked to make otherwise.
+        of_run: shards that its run, or a later one that found the same, was asked to make otherwise.
     """
 
     state: State

@@ -92,6 +92,9 @@ def hold_again(hold: Hold, before: Hold | None, receipt: Receipt, store: Store) 
     keep_receipt(receipt, hold, store)
     if before is not None and before.plan == hold.plan:
         if before.state == "waiting" and (before.seen, before.revisions) == (hold.seen, hold.revisions):
+            also = replace(before, of_run=tuple(dict.fromkeys((*before.of_run, *hold.of_run))))
+            if also != before:
+                write_hold(also, store)
             return store.uri(hold_place(Store(hold.output).uri(hold.title.master)))
         hold = replace(hold, decisions=before.decisions)
     uri = write_hold(hold, store)

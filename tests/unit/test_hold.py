@@ -394,6 +394,19 @@ def test_approving_needs_no_weights(held: Held, monkeypatch: pytest.MonkeyPatch,
     assert held.master.exists() and "film.pth is not there" in caplog.text
 
 
+def test_what_waits_knows_of_every_run_that_found_it_so(held: Held) -> None:
+    shard = held.plan.shards[1]
+    asked = tuple(
+        Revision(held.title.name, shard.start, shard.stop, (("model", "bicubic"),), why) for why in ("dark", "too dark")
+    )
+    hold = held.hold(held.publish(), of_run=asked[:1])
+    for found in (asked[1:], asked[:1], asked[1:]):
+        again = replace(hold, of_run=found)
+        receipt = from_bytes(held.store.read(next(f for f in _records(held) if f.endswith("receipt.json"))))
+        hold_again(again, held.kept, receipt, held.store)
+        assert held.kept == replace(hold, of_run=asked)
+
+
 def test_what_a_run_published_meanwhile_is_not_rejected(held: Held) -> None:
     hold = held.hold(held.publish())
     settle(hold, PLAN, "the key of a clean master", held.store)
