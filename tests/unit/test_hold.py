@@ -21,6 +21,7 @@ from flows.request import Answer
 from flows.rerun import again as rerun
 from flows.run import Outcome, Run, RunFiles
 from flows.standing import Standings
+from flows.title import _publish
 from tasks import judge
 from tasks.check import check_master
 from tasks.decided import Decided, plan_decided
@@ -34,7 +35,7 @@ from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import Profile, read_profile
 from tasks.receipt import from_bytes, make_receipt, receipt_place
-from tasks.records import CheckResult, Fault, MasterRecord, Record, Revision, Work
+from tasks.records import CheckResult, Fault, MasterRecord, Record, Revision, Work, to_json
 from tasks.review import approve, hold_again, settle, still_approved
 from tasks.scan import scan
 from tasks.store import Store
@@ -489,6 +490,37 @@ def test_an_estimate_counts_what_was_decided_and_not_what_waits(held: Held) -> N
     assert not budget._is_there(held.title, held.store, held.output)
     rows, _ = show_plan(other.library, held.output, held.store, profile, 1, as_json=True)
     assert (rows[0]["shards"], rows[0]["cached"]) == (3, 2)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_rejection_is_carried_out_though_another_contract_is_broken(
+    held: Held, monkeypatch: pytest.MonkeyPatch, filled: bool
+) -> None:
+    """What had to be filled in was not made, so of that nothing is carried out yet."""
+    held.say(held.hold(held.publish()), decision="reject")
+    rejected = held.kept
+    assert rejected is not None
+    (once,) = rejected.revisions
+    plan = revise(held.plan, held.profile, held.store, replace(once, filled=filled))
+    held.found.clear()
+    made = held.publish()
+    result = CheckResult(False, (("closed captions", False, "none, source 9"),))
+
+    def ends(value: object) -> SimpleNamespace:
+        state = SimpleNamespace(is_completed=lambda: False)
+        task = lambda *_, return_state=False: state if return_state else value  # noqa: E731
+        return SimpleNamespace(with_options=lambda *_, **__: task)
+
+    for task, value in {"_finish": to_json(made).decode(), "_check": result, "_receipt": "", "_preview": ""}.items():
+        monkeypatch.setattr(f"flows.title.{task}", ends(value))
+    job = SimpleNamespace(
+        run=RunFiles(held.store, RUN).read_run(), title=held.title, output=held.output, store=held.store, hold=rejected,
+        asked=PLAN, planned=plan, decisions=(), progress=SimpleNamespace(phase=lambda *_: None),
+    )  # fmt: skip
+    outcome = _publish(cast(Any, job), cast(Any, None), Outcome(title=held.title.name, state="failed"))
+    assert outcome.state == "check" and "closed captions" in outcome.reason
+    assert held.kept is not None
+    assert (held.kept.state, held.kept.revisions) == (("rejected", (once,)) if filled else ("settled", ()))
 
 
 def test_what_is_damaged_is_no_hold(held: Held) -> None:
