@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prefect.assets import Asset, AssetProperties, add_asset_metadata
+from prefect.context import AssetContext
 
 _LONGEST = 512
 
@@ -26,6 +27,13 @@ def describe(uri: str, facts: dict[str, Any]) -> None:
     """Note facts about the master that the task around has made."""
     with suppress(ValueError, RuntimeError):  # called by itself, it makes no asset
         add_asset_metadata(asset_key(uri), facts)
+
+
+def nothing_made() -> None:
+    """The task around made none of its assets this time, so none is reported."""
+    if context := AssetContext.get():
+        context.downstream_assets.clear()
+        context.update_tracked_assets()
 
 
 def asset_key(uri: str) -> str:

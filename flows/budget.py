@@ -17,9 +17,10 @@ from flows.planning import as_rows, keep
 from flows.progress import current_progress
 from flows.run import TITLES_AT_ONCE, Run, RunFiles, Spent
 from flows.stopping import Stopped, is_draining
+from tasks.decided import plan_decided
 from tasks.errors import RemasterError
 from tasks.estimate import Forecast, estimate, forecast, is_in_question, price, refusal
-from tasks.plan import plan_title
+from tasks.hold import read_hold
 from tasks.pool.pool import SharedPool
 from tasks.profile import CostSettings
 from tasks.records import Record, Title, Work
@@ -158,14 +159,14 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
             return ""  # each title says itself that it is not begun
         current_progress().phase(title.name, "measuring")
         try:
-            plan = plan_title(title, profile, store, run.revisions)
+            plan = plan_decided(title, profile, store, output, run.revisions, run.id).plan
             measured[title.name] = forecast(plan, profile, store, output, make, run.force, made)
         except (RemasterError, ModelError) as error:
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
         spend(run, Spent(seconds=sampled))
         sampled = 0.0
     known = sum(weight(title) for title in wanted if title.name in measured)
-    others = [title for title in longest[_MEASURED:] if known and not output.exists(title.master)]
+    others = [title for title in longest[_MEASURED:] if known and not _is_there(title, store, output)]
     forecasts = [*measured.values(), *(_alike(title, measured.values(), weight(title) / known) for title in others)]
     workers = pool.start().size if any(each.shard_seconds for each in forecasts) else 1
     estimates = estimate(forecasts, profile.cost, workers, TITLES_AT_ONCE)
@@ -177,6 +178,14 @@ def weight(title: Title) -> float:
     """What a title takes, against others: pixels times seconds."""
     probe = title.probe
     return probe.duration * probe.height * probe.width if probe else 0.0
+
+
+def _is_there(title: Title, store: Store, output: Store) -> bool:
+    """True if a title has a master, published or waiting for a person."""
+    if output.exists(title.master):
+        return True
+    hold = read_hold(output.uri(title.master), store)
+    return hold is not None and hold.state in ("waiting", "approved") and hold.source_stands()
 
 
 def _alike(title: Title, measured: Collection[Forecast], share: float) -> Forecast:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import getpass
+import logging
 import re
 import shlex
 import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tasks.hold import Hold
     from tasks.store import Store
 
+_LOG = logging.getLogger("remaster.decide")
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-z]+")
 
 Settings = Callable[[str, list[str]], dict[str, Any]]
@@ -114,7 +116,7 @@ def decide(hold: Hold, answer: Answer, store: Store, wait: Callable[[], None]) -
     name, at = hold.title.name, datetime.now(UTC).isoformat(timespec="seconds")
     with sole_publisher(hold.title, output, RetrySettings().lease, wait) as ours:
         now = read_hold(output.uri(hold.title.master), store)
-        if now is None or now.sha256 != hold.sha256:
+        if now is None or now.state == "settled" or now.seen != hold.seen:
             raise UsageError(f"{name}: another master waits by now, or none. Look at it first: `remaster status`.")
         if answer.decision == "reject":
             return _have_made_anew(now, answer, at, store)
@@ -127,6 +129,7 @@ def decide(hold: Hold, answer: Answer, store: Store, wait: Callable[[], None]) -
 
 def _have_made_anew(hold: Hold, answer: Answer, at: str, store: Store) -> str:
     from flows.rerun import rejecting
+    from flows.standing import forget
     from tasks.errors import UsageError
     from tasks.profile import with_settings
     from tasks.review import reject
@@ -139,6 +142,7 @@ def _have_made_anew(hold: Hold, answer: Answer, at: str, store: Store) -> str:
     revisions = rejecting(run, name, ranges, answer.note, answer.settings, hold.revisions)
     for revision in revisions:
         require_usable(with_settings(run.profile, dict(revision.settings)))
+    forget(hold.title, run)  # it may have been approved and stand
     reject(hold, answer.by, at, answer.note, shards, revisions, store)
     again = shlex.join(["remaster", "rerun", run.id, "--store", store.root, "--title", name])
     changes = ", ".join(f"{setting}={value}" for setting, value in answer.settings.items())
@@ -176,7 +180,7 @@ def _meant(what: str, store: str) -> tuple[Store, list[Hold]]:
     meant = [hold for hold in holds if hold.title.name == what] or [
         hold
         for hold in holds
-        if (hold.run == what and hold.state == "waiting") or fnmatch.fnmatchcase(hold.title.name, what)
+        if hold.state == "waiting" and (hold.run == what or fnmatch.fnmatchcase(hold.title.name, what))
     ]
     if not meant:
         waiting = [hold.title.name for hold in holds if hold.state == "waiting"]
@@ -199,6 +203,7 @@ def _note_standing(hold: Hold, receipt: str, store: Store) -> None:
     from flows.run import RunFiles
     from flows.standing import Standings
     from tasks.store import Store as Output
+    from vsr_model.errors import ModelError
 
     run = _run_of(hold, store)
     outcome = RunFiles(store, hold.run).read_outcome(hold.title)
@@ -213,4 +218,7 @@ def _note_standing(hold: Hold, receipt: str, store: Store) -> None:
             "remarks": (*outcome.remarks, remark),
         }
     )
-    Standings(run).note(hold.title, done, receipt)
+    try:
+        Standings(run).note(hold.title, done, receipt)
+    except ModelError as error:  # the network's weights need not be here
+        _LOG.warning("%s: the next run will look at it again: %s", hold.title.name, error)

@@ -26,7 +26,8 @@ from tasks.pages import data_uri, render
 from tasks.pictures import pictures_of
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt
-from tasks.records import CheckResult, Fault, MasterRecord
+from tasks.records import CheckResult, Fault, MasterRecord, Revision
+from tasks.report import page_place
 from tasks.review import hold_again
 
 REVIEW = "remaster review"
@@ -60,11 +61,8 @@ def hold_back(job: Job, master: MasterRecord, check: CheckResult, base: Outcome)
         broken=broken(check),
         shots=(0, *(cut for cut in plan.cuts if cut)),
         shards=tuple((shard.start, shard.stop) for shard in plan.shards),
-        revisions=tuple(
-            replace(each.revision, again=False)
-            for each in plan.revised
-            if each.revision.settings and not each.revision.filled
-        ),
+        revisions=_revisions(job),
+        of_run=tuple(each for each in run.revisions if each.title == plan.title.name),
     )
     pictures = _pictures(job, hold.faults)
     page = _page_place(hold, job)
@@ -81,11 +79,22 @@ def hold_back(job: Job, master: MasterRecord, check: CheckResult, base: Outcome)
             "reason": _reason(hold, job),
             "master": master.uri,
             "checks": check.lines,
+            "size": master.size,
+            "report": page_place(run.id, plan.title),
             "preview": pictures[0][1].partition(",")[2] if pictures else "",
         }
     )
     Standings(run).note(plan.title, held, uri)
     return held
+
+
+def _revisions(job: Job) -> tuple[Revision, ...]:
+    """What is to be made otherwise from now on: as it was just made or, where it was filled in, as was decided."""
+    decided = job.hold.revisions if job.hold is not None and job.hold.plan == job.asked else ()
+    found = {each.start: each for each in decided}
+    for revision in (each.revision for each in job.planned.revised if not each.revision.filled):
+        found[revision.start] = replace(revision, again=False)
+    return tuple(each for each in found.values() if each.settings or each.again)
 
 
 def overtaken(job: Job, base: Outcome) -> Outcome | None:

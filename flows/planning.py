@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.run import TITLES_AT_ONCE
+from tasks.decided import plan_decided
 from tasks.errors import RemasterError
 from tasks.estimate import Estimate, Forecast, estimate, forecast, refusal
-from tasks.plan import Plan, network_of, plan_title, remarks
+from tasks.plan import Plan, network_of, remarks
 from tasks.pool.worker import ShardWorker, WorkerSettings, gpus_here, sharing
 from tasks.profile import Profile
 from tasks.records import Record, Title, Work
@@ -53,7 +54,7 @@ def show_plan(
         why, plan = title.refused, None
         if not why:
             try:
-                plan = plan_title(title, profile, store)
+                plan = plan_decided(title, profile, store, output).plan
                 forecasts.append(forecast(plan, profile, store, output, make))
             except RemasterError as error:
                 why = str(error)

@@ -86,14 +86,16 @@ def _gather(job: Job, outcome: Outcome) -> TitleReport:
         job.ledger.noted(job.title.name),
         master,
         kept_likeness(master.sha256, store) if master is not None else None,
-        _receipt(job, outcome) if master is not None else None,
+        _receipt(job, master) if master is not None else None,
         stills,
         unseen,
     )
 
 
-def _receipt(job: Job, outcome: Outcome) -> Receipt | None:
+def _receipt(job: Job, master: MasterRecord) -> Receipt | None:
+    """The master's own; where one waits, that of an earlier one may be there."""
     try:
-        return from_bytes(job.output.read(receipt_place(job.title.master)))
+        receipt = from_bytes(job.output.read(receipt_place(job.title.master)))
     except (FileNotFoundError, ValueError, RemasterError):
         return None
+    return receipt if receipt.master.sha256 == master.sha256 else None

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from flows.run import Run, RunFiles
+from flows.run import Outcome, Run, RunFiles
 from tasks.errors import UsageError
+from tasks.hold import Hold, read_hold
 from tasks.profile import is_of_shards, with_settings
 from tasks.records import Revision, Shard, Title
 from tasks.scan import matching
+from tasks.store import Store
 
 
 def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: str, settings: dict[str, Any]) -> Run:
@@ -42,12 +44,15 @@ def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: 
         profile = with_settings(before.profile, settings)
         return before.model_copy(update={**changes, "profile": profile, "revisions": kept})
     with_settings(before.profile, settings)  # whatever is not a setting at all is said first
-    cut, rejected = _find(files, before, titles, shards)
-    name = rejected[0].title
+    cut, title, there = _find(files, before, titles, shards)
+    name, rejected = title.name, [shard for shard in there if shard.index in shards]
     # What was decided when the title was made counts too, where it only stood since.
     decided = [each for each in _kept(cut) if each.title == name]
     ranges = [(shard.start, shard.stop) for shard in rejected]
-    revisions = rejecting(before, name, ranges, reason, settings, (*decided, *kept))
+    known: tuple[Revision, ...] = (*decided, *kept)
+    if hold := _hold(files, before, title, there):
+        known = replace(hold, revisions=tuple(r for r in hold.revisions if (r.start, r.stop) in ranges)).overlay(known)
+    revisions = rejecting(before, name, ranges, reason, settings, known)
     return before.model_copy(update={**changes, "titles": name, "revisions": revisions})
 
 
@@ -97,8 +102,21 @@ def _otherwise(before: Run, settings: dict[str, Any]) -> tuple[tuple[str, Any], 
     return tuple(sorted(settings.items())) if changed else ()
 
 
-def _find(files: RunFiles, before: Run, titles: str, numbers: list[int]) -> tuple[Run, list[Shard]]:
-    """The shards of these numbers, of the one title that is meant, and the run that cut it."""
+def _hold(files: RunFiles, before: Run, title: Title, shards: list[Shard]) -> Hold | None:
+    """What persons decided of the title's shards as this run cuts and makes them."""
+    hold = read_hold(Store(before.output).uri(title.master), files.store)
+    if hold is None or hold.shards != tuple((shard.start, shard.stop) for shard in shards):
+        return None
+    try:
+        profile = RunFiles(files.store, hold.run).read_run().profile
+    except FileNotFoundError:
+        return None
+    one, other = (each.model_dump(exclude={"retry", "cost", "check", "master"}) for each in (profile, before.profile))
+    return hold if one == other else None
+
+
+def _find(files: RunFiles, before: Run, titles: str, numbers: list[int]) -> tuple[Run, Title, list[Shard]]:
+    """The one title that is meant, the run that cut it, and its shards, these numbers among them."""
     found = matching(files.read_titles(), titles)
     if len(found) != 1:
         names = ", ".join(title.name for title in found[:5])
@@ -109,7 +127,7 @@ def _find(files: RunFiles, before: Run, titles: str, numbers: list[int]) -> tupl
     for number in numbers:
         if number not in known:
             raise UsageError(f"--shard {number}: {title.name} has shards 0 to {max(known)} in run {run.id}.")
-    return run, [known[number] for number in sorted(set(numbers))]
+    return run, title, [known[number] for number in sorted(known)]
 
 
 def _cut(files: RunFiles, before: Run, title: Title) -> tuple[Run, list[Shard]]:
@@ -120,11 +138,11 @@ def _cut(files: RunFiles, before: Run, title: Title) -> tuple[Run, list[Shard]]:
     if shards := files.read_shards(title):
         return before, shards
     outcome = files.read_outcome(title)
-    if outcome is None or outcome.state != "done":
+    if outcome is None or not _is_made(outcome):
         raise UsageError(f"{title.name}: run {before.id} did not come to cut it into shards; there is none to reject.")
     for earlier in files.earlier():
         made = earlier.read_outcome(title)
-        shards = earlier.read_shards(title) if made is not None and made.state == "done" else []
+        shards = earlier.read_shards(title) if made is not None and _is_made(made) else []
         same = shards and [each.uri for each in earlier.read_titles(title.name)] == [title.uri]
         if same and (run := earlier.read_run()).output == before.output:
             return run, shards
@@ -132,3 +150,8 @@ def _cut(files: RunFiles, before: Run, title: Title) -> tuple[Run, list[Shard]]:
         f"{title.name}: its master stood in run {before.id}, and the run that made it is not in the store any more. Run"
         " the library without --new-only, which takes no work but looking, and reject the shard of that run."
     )
+
+
+def _is_made(outcome: Outcome) -> bool:
+    """True of a title whose master was made; one that waits, or waited until it was approved, was."""
+    return outcome.state == "done" or (outcome.state == "held" and outcome.master != "")

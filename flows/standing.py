@@ -67,7 +67,7 @@ class Standings:
         if self._run.force or any(revision.again for revision in self._revisions(name)):
             return None
         try:
-            noted = from_sealed(Standing, self._store.read(self._place(name, uri)))
+            noted = from_sealed(Standing, self._store.read(_place(name, uri, self._run)))
             title = noted.title
             files = ((title.uri, title.size, title.stamp), *noted.files)
             # A run that speaks of no revision does not take back what a person had made otherwise.
@@ -88,13 +88,9 @@ class Standings:
             noted = Standing(
                 self._asked, self._revised(title.name), title, outcome.model_copy(update={"preview": ""}), files
             )
-            self._store.write(self._place(title.name, title.uri), to_sealed(noted))
+            self._store.write(_place(title.name, title.uri, self._run), to_sealed(noted))
         except (FileNotFoundError, RemasterError) as error:
             _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
-
-    def _place(self, name: str, uri: str) -> str:
-        key = content_key({"name": name, "uri": with_fps(uri, None), "output": self._run.output})
-        return f"standing/{key[:2]}/{key}.json"
 
     def _revised(self, name: str) -> str:
         revised = [(each.start, each.stop, each.settings, each.reason) for each in self._revisions(name)]
@@ -102,6 +98,16 @@ class Standings:
 
     def _revisions(self, name: str) -> list[Revision]:
         return [revision for revision in self._run.revisions if revision.title == name]
+
+
+def forget(title: Title, run: Run) -> None:
+    """Let no run of the same output pass a title over: it is to be looked at again."""
+    Store(run.store).delete(_place(title.name, title.uri, run))
+
+
+def _place(name: str, uri: str, run: Run) -> str:
+    key = content_key({"name": name, "uri": with_fps(uri, None), "output": run.output})
+    return f"standing/{key[:2]}/{key}.json"
 
 
 def _asked(run: Run) -> str:

@@ -17,7 +17,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
 from flows import events
-from flows.assets import asset, describe
+from flows.assets import asset, describe, nothing_made
 from flows.budget import spend
 from flows.gate import hold_back, overtaken
 from flows.job import Job, called, pool_settings, retrying, worth_retrying
@@ -30,18 +30,19 @@ from flows.standing import Standings
 from flows.stopping import stop_if_draining
 from flows.surfaces import board, show_check, show_page, show_picture
 from tasks.check import check_master
+from tasks.decided import plan_decided
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
-from tasks.finish import master_key, publish_title, sole_publisher
+from tasks.finish import is_held, master_key, publish_title, sole_publisher
 from tasks.grades import grades_of
 from tasks.hold import read_hold
 from tasks.pictures import likeness_of, pictures_of
-from tasks.plan import plan_title, remarks, revise
+from tasks.plan import remarks
 from tasks.pool.pool import worker_pool
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt, publish_receipt
-from tasks.records import CheckResult, MasterRecord, Record, Title, content_key, from_json, to_json
+from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
 from tasks.report import page_place
-from tasks.review import settle
+from tasks.review import settle, still_approved
 from tasks.scan import examine, list_library, naming
 from tasks.signing import signer
 from tasks.store import Store
@@ -141,7 +142,9 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     job.progress.phase(title.name, "checking")
     check = _check.with_options(task_run_name=called(f"check {title.name}"), **retrying(run))
     result = check(job, master)
-    accepted = job.hold is not None and job.hold.accepts(master.key, result)
+    accepted = job.hold is not None and job.hold.accepts(master, result)
+    if job.hold is not None and accepted:
+        job.hold = still_approved(job.hold, job.asked, job.store)
     if result.faults and run.profile.check.picture == "hold" and not accepted:
         hold = hold_back.with_options(task_run_name=called(f"hold {title.name}"), **retrying(run))
         held: Outcome = hold(job, master, result, base)
@@ -157,10 +160,11 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
             "report": page_place(run.id, title),
         }
     )  # fmt: skip
+    filled = any(each.revision.filled for each in job.planned.revised)
+    if job.hold is not None and (result.passed or accepted or not (result.faults or filled)):
+        settle(job.hold, job.asked, master.key, job.store)
     if result.passed or accepted:
-        if job.hold is not None:
-            done = done.model_copy(update={"remarks": (*done.remarks, *(each.words for each in job.decisions))})
-            settle(job.hold, job.asked, master.key, job.store)
+        done = done.model_copy(update={"remarks": (*done.remarks, *(each.words for each in job.decisions))})
         Standings(run).note(title, done, certified)
         return done
     broken = "; ".join(f"{name}: {seen}" for name, ok, seen in result.lines if not ok)
@@ -176,13 +180,9 @@ def _master_key(context: TaskRunContext, arguments: dict[str, Any]) -> str:
 @task(cache_policy=NO_CACHE, retry_condition_fn=worth_retrying, persist_result=False)
 def _plan(job: Job) -> None:
     job.progress.phase(job.title.name, "planning")
-    plan = plan_title(job.title, job.run.profile, job.store)
-    job.asked = content_key({"shards": [shard.key for shard in plan.shards]})
-    hold = read_hold(job.output.uri(job.title.master), job.store)
-    decided = hold.revisions if hold is not None and hold.plan == job.asked else ()
-    for revision in (*decided, *(each for each in job.run.revisions if each.title == job.title.name)):
-        plan = revise(plan, job.run.profile, job.store, revision)
-    job.plan, job.hold_planned = plan, hold
+    run = job.run
+    decided = plan_decided(job.title, run.profile, job.store, job.output, run.revisions, run.id)
+    job.plan, job.asked, job.hold_planned = decided.plan, decided.asked, decided.hold
     job.files.write_shards(job.title, job.plan.shards)
     get_run_logger().info("%d frames in %d shards", len(job.plan.shown), len(job.plan.shards))
 
@@ -202,7 +202,12 @@ def _finish(job: Job) -> str:
 
     made = publish_title(job.planned, job.run.profile, job.records, job.store, job.output, _finishing(job), commit)
     spend(job.run, Spent(master_bytes=made.size if new else 0))
-    describe(made.uri, {"frames": made.frames, "bytes": made.size, "sha256": made.sha256, "run": job.run.id})
+    if is_held(made.uri):
+        nothing_made()
+    describe(
+        job.output.uri(job.title.master),
+        {"frames": made.frames, "bytes": made.size, "sha256": made.sha256, "run": job.run.id},
+    )
     return to_json(made).decode()
 
 

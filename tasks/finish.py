@@ -23,7 +23,6 @@ from tasks.judge import faults
 from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, STILLS, Container
-from tasks.media.likeness import Likeness
 from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.segment import read_segment
@@ -31,7 +30,7 @@ from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, watch_master
 from tasks.plan import Plan
 from tasks.profile import Profile
-from tasks.records import MasterRecord, Record, Title, content_key, from_sealed, to_sealed
+from tasks.records import Fault, MasterRecord, Record, Title, content_key, from_sealed, to_sealed
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Digest, Store, is_remote, lease
@@ -112,7 +111,7 @@ def publish_title(
     if published := published_master(key, plan, store, output):
         return published
     if held := held_master(key, plan, store, output):
-        waits = _waits(key, plan, profile, store, output)
+        waits = _waits(key, held.sha256, (), plan, profile, store, output)
         return held if waits else release_master(held, plan.title, store, output, commit)
     return finish_title(plan, profile, records, store, output, progress, commit)
 
@@ -166,12 +165,14 @@ def _lost(uri: str, title: Title) -> str:
     )
 
 
-def _waits(key: str, plan: Plan, profile: Profile, store: Store, output: Store) -> bool:
-    """True if a person has to judge the picture of a master, and has not approved it."""
+def _waits(
+    key: str, sha256: str, seen: list[Fault] | tuple[()], plan: Plan, profile: Profile, store: Store, output: Store
+) -> bool:
+    """True if a person has to judge the picture of a master, and has not approved these bytes and all that is seen."""
     if profile.check.picture != "hold":
         return False
     hold = read_hold(output.uri(plan.title.master), store)
-    return hold is None or not hold.is_approved(key)
+    return hold is None or not hold.is_approved(key, sha256, seen)
 
 
 @contextmanager
@@ -252,10 +253,12 @@ def finish_title(
             sums = frame_checksums(made, contents.picture)
         else:
             sums, likeness = watch_master(made, contents.picture, plan, profile.scale)
-        place = title.master
-        if _is_faulty(plan, likeness) and _waits(key, plan, profile, store, output):
-            place = held_place(key, title)
-        digest = output.put_file(path, place, move=True, commit=commit)
+        place, digest = title.master, None
+        if seen := faults(likeness, plan.shards, plan.cuts) if likeness is not None else []:
+            digest = Store(str(folder)).digest(posixpath.basename(path))
+            if _waits(key, digest.sha256, seen, plan, profile, store, output):
+                place = held_place(key, title)
+        digest = output.put_file(path, place, move=True, digest=digest, commit=commit)
     keep_pictures(digest.sha256, sums, store)
     if likeness is not None:
         keep_likeness(digest.sha256, likeness, store)
@@ -272,10 +275,6 @@ def finish_title(
     )
     store.write(_record_place(key), to_sealed(record))
     return record
-
-
-def _is_faulty(plan: Plan, likeness: Likeness | None) -> bool:
-    return likeness is not None and bool(faults(likeness, plan.shards, plan.cuts))
 
 
 def _frames(

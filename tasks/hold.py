@@ -6,12 +6,12 @@ Knows neither how a master is made nor how one is published.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tasks.errors import RemasterError
-from tasks.records import CheckResult, Fault, Revision, Title, content_key, from_sealed, to_sealed
+from tasks.records import CheckResult, Fault, MasterRecord, Revision, Title, content_key, from_sealed, to_sealed
 from tasks.store import Store, stat
 
 State = Literal["waiting", "approved", "rejected", "settled"]
@@ -64,6 +64,7 @@ class Hold:
         shards: pictures [start, stop) of each shard.
         revisions: shards that are made otherwise, by what was decided so far.
         decisions: of persons, the latest last.
+        of_run: shards that its run, or a later one that found the same, was asked to make otherwise.
     """
 
     state: State
@@ -81,11 +82,17 @@ class Hold:
     shards: tuple[tuple[int, int], ...]
     revisions: tuple[Revision, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    of_run: tuple[Revision, ...] = ()
 
     @property
     def faulty(self) -> tuple[int, ...]:
         """Numbers of the shards that have faults."""
         return self.touched((fault.start, fault.stop) for fault in self.faults)
+
+    @property
+    def seen(self) -> tuple[str, str, tuple[str, ...], tuple[Fault, ...]]:
+        """The master and all that was found wrong with it: what a person speaks of."""
+        return self.key, self.sha256, self.broken, self.faults
 
     def touched(self, stretches: Iterable[tuple[int, int]]) -> tuple[int, ...]:
         """Numbers of the shards that have pictures of any of these stretches [start, stop)."""
@@ -103,15 +110,15 @@ class Hold:
         ends = (*self.shots[1:], self.shards[-1][1])
         return self.shots[number], ends[number]
 
-    def accepts(self, key: str, check: CheckResult) -> bool:
-        """True if a person has approved the master of this key, and its check finds nothing that they did not see."""
-        if self.state != "approved" or self.key != key:
+    def accepts(self, master: MasterRecord, check: CheckResult) -> bool:
+        """True if a person has approved this master, and its check finds nothing that they did not see."""
+        if not self.is_approved(master.key, master.sha256, check.faults):
             return False
         return set(broken(check)) <= set(self.decisions[-1].accepted)
 
-    def is_approved(self, key: str) -> bool:
-        """True if a person has approved the master of this key."""
-        return self.state == "approved" and self.key == key
+    def is_approved(self, key: str, sha256: str, faults: Iterable[Fault]) -> bool:
+        """True if a person has approved the master of this key and with these bytes, and saw these faults of it."""
+        return self.state == "approved" and (self.key, self.sha256) == (key, sha256) and set(faults) <= set(self.faults)
 
     def source_stands(self) -> bool:
         """False if the source changed since."""
@@ -120,6 +127,19 @@ class Hold:
         except (FileNotFoundError, RemasterError):
             return False
         return (found.size, found.stamp) == (self.title.size, self.title.stamp)
+
+    def overlay(self, revisions: Collection[Revision], run: str = "") -> tuple[Revision, ...]:
+        """What a run asks to be made otherwise and what was decided, in the order in which they count: the last wins.
+
+        What a run only carries over from the one that found the faults is what the person saw and decided of.
+
+        Args:
+            revisions: of the title, as the run asks for them.
+            run: its id.
+        """
+        seen = {replace(revision, again=False) for revision in self.of_run}
+        carried = [revision for revision in revisions if run == self.run or revision in seen]
+        return (*carried, *self.revisions, *(revision for revision in revisions if revision not in carried))
 
     def made_anew(self) -> tuple[Revision, ...]:
         """Its revisions once they are carried out: what was to be made again was, what is to be otherwise stays."""

@@ -91,13 +91,24 @@ def hold_again(hold: Hold, before: Hold | None, receipt: Receipt, store: Store) 
     """
     keep_receipt(receipt, hold, store)
     if before is not None and before.plan == hold.plan:
-        if before.state == "waiting" and before.key == hold.key:
+        if before.state == "waiting" and (before.seen, before.revisions) == (hold.seen, hold.revisions):
+            also = replace(before, of_run=tuple(dict.fromkeys((*before.of_run, *hold.of_run))))
+            if also != before:
+                write_hold(also, store)
             return store.uri(hold_place(Store(hold.output).uri(hold.title.master)))
         hold = replace(hold, decisions=before.decisions)
     uri = write_hold(hold, store)
     if before is not None:
         _forget_master(before, hold.uri)
     return uri
+
+
+def still_approved(hold: Hold, plan: str, store: Store) -> Hold:
+    """An approved hold whose master came out the same, to the byte, of another plan: from now on it is of that one."""
+    if hold.plan != plan:
+        hold = replace(hold, plan=plan)
+        write_hold(hold, store)
+    return hold
 
 
 def settle(before: Hold, plan: str, key: str, store: Store) -> None:
@@ -109,7 +120,7 @@ def settle(before: Hold, plan: str, key: str, store: Store) -> None:
         key: of the published master.
         store: where the hold is.
     """
-    if before.is_approved(key) or (before.state == "settled" and before.key == key):
+    if before.state in ("approved", "settled") and before.key == key:
         return
     if before.plan == plan:
         write_hold(replace(before, state="settled", key=key, uri="", revisions=before.made_anew()), store)

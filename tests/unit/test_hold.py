@@ -6,27 +6,41 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from prefect.context import AssetContext
 
-from flows.decide import decide
+from flows import budget, gate, reporting
+from flows.assets import asset, describe, nothing_made
+from flows.budget import why_not
+from flows.decide import _meant, decide
+from flows.planning import show_plan
 from flows.request import Answer
-from flows.run import Run, RunFiles
+from flows.rerun import again as rerun
+from flows.run import Outcome, Run, RunFiles
+from flows.standing import Standings
+from flows.title import _publish
 from tasks import judge
 from tasks.check import check_master
+from tasks.decided import Decided, plan_decided
 from tasks.errors import LeaseLost, StoreDamaged, UsageError
 from tasks.finish import held_place, master_key, publish_title, published_master
 from tasks.hold import Hold, broken, drop_hold, list_holds, read_hold
+from tasks.media.encode import EncodeSettings
+from tasks.media.master import write_master
 from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
-from tasks.profile import read_profile
+from tasks.profile import Profile, read_profile
 from tasks.receipt import from_bytes, make_receipt, receipt_place
-from tasks.records import CheckResult, Fault, MasterRecord
-from tasks.review import approve, hold_again, settle
+from tasks.records import CheckResult, Fault, MasterRecord, Record, Revision, Work, to_json
+from tasks.review import approve, hold_again, settle, still_approved
 from tasks.scan import scan
 from tasks.store import Store
 from tests.clips import Clip, make
+from vsr_model.errors import WeightsError
 
 SETTINGS = {"scale": 2, "shards.frames": 10, "master.preset": "ultrafast", "check.picture": "hold"}
 FAULT = Fault("black", 14, 15, "black, and the source's are not")
@@ -54,6 +68,14 @@ class Held:
         )  # fmt: skip
         RunFiles(self.store, RUN).write_run(run)
 
+    def have_another_encoder(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From now on the same orders give other bytes."""
+
+        def write(path: str, container: Any, source: Any, probe: Any, settings: EncodeSettings, *rest: Any) -> Any:
+            return write_master(path, container, source, probe, replace(settings, quality=20), *rest)
+
+        monkeypatch.setattr("tasks.finish.write_master", write)
+
     @property
     def key(self) -> str:
         return master_key(self.plan, self.profile, self.records, self.output)
@@ -73,16 +95,21 @@ class Held:
             self.plan, self.profile, self.records, self.store, self.output, self.frames.append, lambda: None
         )
 
+    def planned(self, run: Run) -> Decided:
+        """What a run's plan is, with what was decided in it."""
+        return plan_decided(self.title, self.profile, self.store, self.output, run.revisions, run.id)
+
     def check(self, master: MasterRecord) -> CheckResult:
         likeness = likeness_of(master, self.plan, self.profile.scale, self.store)
         return check_master(self.plan, self.profile, master, self.records, likeness)
 
-    def hold(self, master: MasterRecord, plan: str = PLAN) -> Hold:
+    def hold(self, master: MasterRecord, plan: str = PLAN, of_run: tuple[Revision, ...] = ()) -> Hold:
         """What a run's gate does."""
         check = self.check(master)
         found = Hold(
             "waiting", RUN, self.title, self.output.root, plan, master.key, master.sha256, master.size, master.uri,
             check.faults, broken(check), (0, 12), tuple((s.start, s.stop) for s in self.plan.shards),
+            revisions=of_run, of_run=of_run,
         )  # fmt: skip
         sums = pictures_of(master, self.store)
         receipt = make_receipt(self.plan, self.profile, self.records, master, check, sums)
@@ -140,11 +167,11 @@ def test_approving_publishes_those_bytes_and_says_who(held: Held) -> None:
     assert receipt.check == list(hold.broken)
     assert held.publish().uri == str(held.master) and not held.frames
     approved = held.kept
-    assert approved is not None and approved.accepts(held.key, held.check(held.publish()))
+    assert approved is not None and approved.accepts(held.publish(), held.check(held.publish()))
     assert "approved by ann" in held.say(approved, decision="approve", by="bob")  # who was first counts
     assert held.kept == approved
     held.found.append(replace(FAULT, start=16, stop=17))
-    assert not approved.accepts(held.key, held.check(held.publish()))  # nobody has seen that one
+    assert not approved.accepts(held.publish(), held.check(held.publish()))  # nobody has seen that one
 
 
 @pytest.mark.parametrize("commits", [0, 1, 2])
@@ -206,6 +233,81 @@ def test_without_shots_it_is_what_has_faults_and_without_settings_it_is_made_aga
     assert rejected.made_anew() == ()
 
 
+@pytest.mark.parametrize("settings", [{"model": "bicubic"}, {}], ids=["otherwise", "as it was"])
+def test_what_a_person_rejected_is_not_brought_back_by_a_run_that_carries_it_over(
+    held: Held, settings: dict[str, str]
+) -> None:
+    files = RunFiles(held.store, RUN)
+    files.write_titles([held.title])
+    files.write_shards(held.title, held.plan.shards)
+    asked = rerun(files, RUN, "", [1], "dark", {"model": "swift"})
+    files.write_run(asked)
+    hold = held.hold(held.publish(), held.planned(asked).asked, asked.revisions)
+    held.say(hold, decision="reject", settings=settings)
+    for run in (rerun(files, "next", "", [], "", {}), asked):  # and the same run, taken up again
+        (revised,) = held.planned(run).plan.revised
+        assert revised.revision.settings == (("model", settings.get("model", "swift")),)
+        assert revised.revision.again == (not settings)
+    other = rerun(files, "next", "", [1], "as black", {"seed": 3})
+    (revised,) = held.planned(other).plan.revised
+    assert revised.revision.settings == (("seed", 3),)  # who asks anew, after that, has it so
+
+
+def test_a_shard_that_is_made_again_as_it_was_is_as_a_person_decided(held: Held) -> None:
+    files = RunFiles(held.store, RUN)
+    files.write_titles([held.title])
+    files.write_shards(held.title, held.plan.shards)
+    held.say(held.hold(held.publish()), decision="reject", settings={"model": "bicubic"})
+    rejected = held.kept
+    assert rejected is not None
+    settle(rejected, PLAN, "the key of a clean master", held.store)
+    (again,) = rerun(files, "next", "", [1], "torn", {}).revisions
+    assert (again.settings, again.again) == ((("model", "bicubic"),), True)
+    (other,) = rerun(files, "next", "", [0], "torn", {}).revisions
+    assert (other.start, other.settings) == (0, ())  # of the rejected one its own run reads what was decided
+    run = files.read_run()
+    files.write_run(run.model_copy(update={"profile": Profile(seed=1)}))  # decided of other pictures
+    night = RunFiles(held.store, "20260102-000000-bbbb")
+    night.write_run(run.model_copy(update={"id": "20260102-000000-bbbb", "profile": held.profile}))
+    night.write_titles([held.title])
+    night.write_shards(held.title, held.plan.shards)
+    (void,) = rerun(night, "next", "", [1], "torn", {}).revisions
+    assert (void.settings, void.again) == ((), True)
+
+
+def test_a_shard_of_an_approved_title_that_only_stands_can_be_rejected(held: Held) -> None:
+    files = RunFiles(held.store, RUN)
+    files.write_titles([held.title])
+    files.write_shards(held.title, held.plan.shards)
+    outcome = Outcome(title=held.title.name, state="held", master=str(held.waiting))
+    files.write_outcome(held.title, outcome)
+    night = RunFiles(held.store, "20260102-000000-bbbb")
+    night.write_run(files.read_run().model_copy(update={"id": "20260102-000000-bbbb"}))
+    night.write_titles([held.title])
+    for state in ("done", "held"):
+        night.write_outcome(held.title, outcome.model_copy(update={"state": state}))
+        (again,) = rerun(night, "next", "", [1], "torn", {}).revisions
+        assert (again.start, again.again) == (held.plan.shards[1].start, True)
+
+
+def test_what_was_decided_of_a_shard_that_had_to_be_filled_stays_decided(held: Held) -> None:
+    shards = held.plan.shards
+    bicubic = Revision(held.title.name, shards[1].start, shards[1].stop, (("model", "bicubic"),), "it rings")
+    once = Revision(held.title.name, shards[2].start, shards[2].stop, again=True)
+    hold = replace(held.hold(held.publish()), state="rejected", revisions=(bicubic, once))
+    made = revise(held.plan, held.profile, held.store, bicubic)
+    made = revise(made, held.profile, held.store, once)
+    filling = replace(bicubic, settings=(("model", "lanczos"),), filled=True)
+    filled = revise(made, held.profile, held.store, filling)
+    decided = {
+        name: gate._revisions(cast(Any, SimpleNamespace(hold=hold, asked=PLAN, planned=plan)))
+        for name, plan in (("made", made), ("filled", filled))
+    }
+    assert decided == {"made": (bicubic,), "filled": (bicubic,)}
+    filled = revise(made, held.profile, held.store, replace(once, settings=filling.settings, filled=True))
+    assert gate._revisions(cast(Any, SimpleNamespace(hold=hold, asked=PLAN, planned=filled))) == (bicubic, once)
+
+
 def test_another_policy_releases_what_was_held(held: Held) -> None:
     hold = held.hold(held.publish())
     held.profile = read_profile(None, {**SETTINGS, "check.picture": "report"})
@@ -227,6 +329,104 @@ def test_a_published_master_is_never_removed_by_what_becomes_of_its_hold(held: H
     hold = held.hold(made)  # as a run with the stricter policy does later
     settle(hold, "another plan", "another key", held.store)
     assert published_master(held.key, held.plan, held.store, held.output) == made
+
+
+def test_what_waits_is_held_anew_where_its_bytes_or_faults_are_others(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = held.hold(held.publish())
+    held.found.append(replace(FAULT, start=16, stop=17))
+    more = held.hold(held.publish())
+    assert len(more.broken) == 2
+    with pytest.raises(UsageError, match="another master waits by now"):
+        held.say(first, decision="approve")  # who has not seen the second one
+    held.waiting.unlink()
+    held.have_another_encoder(monkeypatch)
+    changed = held.hold(held.publish())
+    assert changed.key == first.key and changed.sha256 != first.sha256
+    held.say(changed, decision="approve")
+    assert held.master.exists()
+
+
+def test_an_approved_master_that_was_lost_is_published_again_only_as_the_person_saw_it(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.say(held.hold(held.publish()), decision="approve")
+    held.master.unlink()
+    assert held.publish().uri == str(held.master)  # the same bytes
+    held.master.unlink()
+    held.found.append(replace(FAULT, start=16, stop=17))
+    assert held.publish().uri == str(held.waiting) and not held.master.exists()  # more is seen now
+    held.found.pop()
+    held.waiting.unlink()
+    held.have_another_encoder(monkeypatch)
+    other = held.publish()
+    assert other.uri == str(held.waiting) and not held.master.exists()
+    assert held.kept is not None and not held.kept.accepts(other, held.check(other))
+
+
+def test_what_is_approved_is_so_under_a_plan_that_gives_the_same_bytes(held: Held) -> None:
+    held.say(held.hold(held.publish()), decision="approve")
+    approved = held.kept
+    assert approved is not None
+    assert still_approved(approved, PLAN, held.store) == held.kept == approved
+    assert still_approved(approved, "a plan of another version", held.store) == held.kept
+    assert held.kept == replace(approved, plan="a plan of another version")
+
+
+def test_a_title_that_was_approved_and_is_rejected_stands_no_more(held: Held) -> None:
+    run = RunFiles(held.store, RUN).read_run()
+    RunFiles(held.store, RUN).write_outcome(held.title, Outcome(title=held.title.name, state="held"))
+    held.say(held.hold(held.publish()), decision="approve")
+    approved = held.kept
+    assert approved is not None and Standings(run).find(held.title.name, held.title.uri) == held.title
+    held.say(approved, decision="reject")
+    assert Standings(run).find(held.title.name, held.title.uri) is None
+    assert held.master.exists()
+
+
+def test_approving_needs_no_weights(held: Held, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    def gone(*_: object) -> None:
+        raise WeightsError("film.pth is not there")
+
+    monkeypatch.setattr("flows.standing.model_reference", gone)
+    RunFiles(held.store, RUN).write_outcome(held.title, Outcome(title=held.title.name, state="held"))
+    assert "approved by ann" in held.say(held.hold(held.publish()), decision="approve")
+    assert held.master.exists() and "film.pth is not there" in caplog.text
+
+
+def test_what_waits_knows_of_every_run_that_found_it_so(held: Held) -> None:
+    shard = held.plan.shards[1]
+    asked = tuple(
+        Revision(held.title.name, shard.start, shard.stop, (("model", "bicubic"),), why) for why in ("dark", "too dark")
+    )
+    hold = held.hold(held.publish(), of_run=asked[:1])
+    for found in (asked[1:], asked[:1], asked[1:]):
+        again = replace(hold, of_run=found)
+        receipt = from_bytes(held.store.read(next(f for f in _records(held) if f.endswith("receipt.json"))))
+        hold_again(again, held.kept, receipt, held.store)
+        assert held.kept == replace(hold, of_run=asked)
+
+
+def test_what_a_run_published_meanwhile_is_not_rejected(held: Held) -> None:
+    hold = held.hold(held.publish())
+    settle(hold, PLAN, "the key of a clean master", held.store)
+    settled = held.kept
+    for decision in ("reject", "approve"):
+        with pytest.raises(UsageError, match="another master waits by now, or none"):
+            held.say(hold, decision=decision)
+    assert held.kept == settled
+
+
+def test_a_glob_is_of_what_waits_and_a_name_of_what_was_decided_too(held: Held) -> None:
+    name, store = held.title.name, held.store.root
+    hold = held.hold(held.publish())
+    assert _meant("*", store)[1] == _meant(name, store)[1] == _meant(RUN, store)[1] == [hold]
+    held.say(hold, decision="approve")
+    assert _meant(name, store)[1] == [held.kept]
+    for what in ("*", RUN):
+        with pytest.raises(UsageError, match="None waits"):
+            _meant(what, store)
 
 
 WRONG: dict[str, tuple[Callable[[Held], object], type[Exception], str]] = {
@@ -251,6 +451,76 @@ def test_what_cannot_be_approved_is_not_published(held: Held, what: str) -> None
         held.say(hold, decision="approve")
     assert not held.master.exists()
     assert not held.output.exists(receipt_place(held.title.master))
+
+
+def test_a_master_that_waits_is_no_asset_yet() -> None:
+    film = asset("/out/film.mkv", "film.mkv")
+    with AssetContext(downstream_assets={film}) as context:
+        describe("/out/film.mkv", {"frames": 1})
+        assert context.materialization_metadata == {film.key: {"frames": 1}}
+        nothing_made()
+        assert not context.downstream_assets
+
+
+def test_the_page_of_a_title_that_waits_shows_no_receipt_of_an_earlier_master(held: Held) -> None:
+    first = held.publish()
+    held.say(held.hold(first), decision="approve")
+    job = cast(Any, SimpleNamespace(output=held.output, title=held.title))
+    receipt = reporting._receipt(job, first)
+    assert receipt is not None and receipt.master.sha256 == first.sha256
+    assert reporting._receipt(job, replace(first, sha256="0" * 64)) is None
+
+
+def test_an_estimate_counts_what_was_decided_and_not_what_waits(held: Held) -> None:
+    profile = read_profile(None, {**SETTINGS, "cost.gpu_hour": 3600.0, "cost.budget": 1e-9})
+    other = Run(
+        id="20260102-000000-bbbb", library=str(held.source.parent), output=held.output.root, store=held.store.root,
+        profile=profile,
+    )  # fmt: skip
+
+    def make_sample(work: Work, _: Any) -> Record:
+        return held.worker.upscale(work)
+
+    pool = cast(Any, SimpleNamespace(run=make_sample, start=lambda: SimpleNamespace(size=1)))
+    hold = held.hold(held.publish(), held.planned(other).asked)
+    assert why_not(other, [held.title], pool) == ""
+    assert budget._is_there(held.title, held.store, held.output)
+    held.say(hold, decision="reject", settings={"model": "bicubic"})
+    assert "it would cost" in why_not(other, [held.title], pool)
+    assert not budget._is_there(held.title, held.store, held.output)
+    rows, _ = show_plan(other.library, held.output, held.store, profile, 1, as_json=True)
+    assert (rows[0]["shards"], rows[0]["cached"]) == (3, 2)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_rejection_is_carried_out_though_another_contract_is_broken(
+    held: Held, monkeypatch: pytest.MonkeyPatch, filled: bool
+) -> None:
+    """What had to be filled in was not made, so of that nothing is carried out yet."""
+    held.say(held.hold(held.publish()), decision="reject")
+    rejected = held.kept
+    assert rejected is not None
+    (once,) = rejected.revisions
+    plan = revise(held.plan, held.profile, held.store, replace(once, filled=filled))
+    held.found.clear()
+    made = held.publish()
+    result = CheckResult(False, (("closed captions", False, "none, source 9"),))
+
+    def ends(value: object) -> SimpleNamespace:
+        state = SimpleNamespace(is_completed=lambda: False)
+        task = lambda *_, return_state=False: state if return_state else value  # noqa: E731
+        return SimpleNamespace(with_options=lambda *_, **__: task)
+
+    for task, value in {"_finish": to_json(made).decode(), "_check": result, "_receipt": "", "_preview": ""}.items():
+        monkeypatch.setattr(f"flows.title.{task}", ends(value))
+    job = SimpleNamespace(
+        run=RunFiles(held.store, RUN).read_run(), title=held.title, output=held.output, store=held.store, hold=rejected,
+        asked=PLAN, planned=plan, decisions=(), progress=SimpleNamespace(phase=lambda *_: None),
+    )  # fmt: skip
+    outcome = _publish(cast(Any, job), cast(Any, None), Outcome(title=held.title.name, state="failed"))
+    assert outcome.state == "check" and "closed captions" in outcome.reason
+    assert held.kept is not None
+    assert (held.kept.state, held.kept.revisions) == (("rejected", (once,)) if filled else ("settled", ()))
 
 
 def test_what_is_damaged_is_no_hold(held: Held) -> None:
