@@ -100,6 +100,18 @@ def test_film_is_a_title_by_itself_and_other_images_once_their_rate_is_given(tmp
     assert film.remarks == ("is shown at 25 pictures a second as asked; its header says 24000/1001",)
 
 
+def test_two_masters_that_may_share_a_file_are_both_refused(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    make_run(library, "plate.%02d.tif", 2, 8, 1)
+    make_run(library, "plate.%03d.jpg", 2, 8, 1)
+    make_run(library, "other.%03d.jpg", 2, 8, 1)
+    profile = read_profile(None, {"sequence.fps": "24", "master.codec": "png"})
+    found = titles(library, profile)
+    assert "as plate.%02d.tif" in found["plate.%03d.jpg"].refused
+    assert "as plate.%03d.jpg" in found["plate.%02d.tif"].refused
+    assert found["other.%03d.jpg"].refused == ""
+
+
 def test_a_run_whose_rate_nobody_knows_is_refused(tmp_path: Path) -> None:
     for n in range(2):
         write(tmp_path / "library" / f"a.{n}.exr", light(n, 16, 16), framesPerSecond=("int", 0))
