@@ -26,6 +26,8 @@ _ROWS, _TITLES, _TROUBLES, _NAMED = 4000, 4000, 600, 200
 _WELL = ("done", "left")
 # Of a reason, in a table: the title's own page has all of it.
 _LONGEST_REASON = 2000
+# Where a verdict's message begins to name titles.
+_NAMES = " are not done: "
 
 
 def page_place(run_id: str, title: Title) -> str:
@@ -82,7 +84,6 @@ def run_page(
             break
         shown.append(card)
     here = f"runs/{run['id']}/"
-    troubles = [o for o in outcomes if o["state"] not in _WELL]
     made = sum(o["size"] for o in outcomes if o["report"].startswith(here))
     totals = {
         "titles": len(outcomes),
@@ -100,8 +101,7 @@ def run_page(
     values = {
         "run": run,
         "verdict": verdict,
-        # Those that are not done are named one by one below.
-        "message": verdict["message"].partition(": ")[0] + "." if troubles else verdict["message"],
+        "message": _unnamed(verdict["message"]),
         "totals": totals,
         "outcomes": sorted(lines, key=lambda line: line["state"] in _WELL),
         "troubles": [line for line in lines if line["state"] not in _WELL],
@@ -114,6 +114,12 @@ def run_page(
         return render("report.html", cards=shown[: round(len(shown) * share)], **values, **_limits(share))
 
     return _within(draw)
+
+
+def _unnamed(message: str) -> str:
+    """A verdict's message without the titles that are not done: they are named one by one below it."""
+    said, names, _ = message.partition(_NAMES)
+    return said + names.rstrip(" :") + "." if names else message
 
 
 def _stands(outcome: dict[str, Any], here: str) -> bool:

@@ -193,6 +193,25 @@ def test_a_run_that_was_not_begun_says_why(done: Mastered) -> None:
     assert message in checked(Store(done.store).read(f"runs/{run.id}/report.html").decode()).text
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("not begun: it would cost 9.00.", "not begun: it would cost 9.00."),
+        (
+            "The budget is spent (5.00 of 5.00). What is made is kept: run again, and it goes on from here with a new"
+            " budget. 1 of 2 titles are not done: a.mkv: shard a.mkv [0,9): not begun",
+            "What is made is kept: run again, and it goes on from here with a new budget. 1 of 2 titles are not done.",
+        ),
+    ],
+)
+def test_a_run_whose_titles_are_not_all_done_still_says_why(message: str, shown: str, done: Mastered) -> None:
+    run = Run(library="films", output=done.output, store=done.store, profile=done.profile, id="20260101-000000-dddd")
+    waits = Outcome(title="a.mkv", state="held", reason="a.mkv: waits")
+    write_run(run, [waits], Verdict(state="failed", message=message, finished=VERDICT.finished))
+    page = checked(Store(done.store).read(f"runs/{run.id}/report.html").decode())
+    assert shown in page.text and page.text.count("a.mkv: ") == 1
+
+
 def gathered(done: Mastered, stills: Stills, noted: list[LedgerRow], profile: Profile | None = None) -> TitleReport:
     plan = done.plan
     return title_report(
