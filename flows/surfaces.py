@@ -34,6 +34,7 @@ _EVERY = 2.0
 _LAST_SECONDS = 20.0
 _ANSWER_SECONDS = 20.0
 _CUT = 500
+_ROWS, _MESSAGE = 2000, 4000
 
 Kind = Literal["progress", "table", "markdown", "image"]
 
@@ -179,8 +180,12 @@ def follow_title(title: Title, progress: Progress) -> None:
 
 def show_check(title: Title, check: CheckResult) -> None:
     """The rows of the media contract, and what was seen."""
-    rows = "\n".join(f"| {name} | {'yes' if ok else '**no**'} | {cell(seen)} |" for name, ok, seen in check.lines)
-    put("markdown", f"check-{title.id}", f"| contract | kept | seen |\n|---|---|---|\n{rows}", title.name)
+    lines = sorted(check.lines, key=lambda line: line[1])
+    rows = "\n".join(
+        f"| {name} | {'yes' if ok else '**no**'} | {cell(shortened(seen, _CUT))} |" for name, ok, seen in lines[:_ROWS]
+    )
+    table = f"| contract | kept | seen |\n|---|---|---|\n{rows}{_more(len(lines))}"
+    put("markdown", f"check-{title.id}", table, title.name)
 
 
 def show_picture(title: Title, jpeg: str) -> None:
@@ -227,6 +232,15 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "master": outcome.master,
         "reason": outcome.reason,
     }
+
+
+def shortened(text: str, most: int = _MESSAGE) -> str:
+    """The beginning of a text that is too long to be shown."""
+    return text if len(text) <= most else f"{text[:most]} [...]"
+
+
+def _more(rows: int) -> str:
+    return f"\n\n{rows - _ROWS:,} more are in the run's `outcomes`." if rows > _ROWS else ""
 
 
 def link(words: str, uri: str) -> str:

@@ -28,7 +28,7 @@ from flows.run import Ledger, Outcome, Run, RunFiles, Spent
 from flows.shards import upscale_all, what_failed
 from flows.standing import Standings
 from flows.stopping import stop_if_draining
-from flows.surfaces import board, show_check, show_page, show_picture
+from flows.surfaces import board, shortened, show_check, show_page, show_picture
 from tasks.check import check_master
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
 from tasks.finish import master_key, publish_title, sole_publisher
@@ -63,7 +63,7 @@ def remaster_title(run: Run, name: str) -> State[Any]:
         events.title_finished(run, outcome)
     if outcome.state == "done":
         return Completed(message=f"{name}: {outcome.frames} frames, master at {outcome.master}")
-    return Failed(name="Held" if outcome.state == "held" else "Failed", message=outcome.reason)
+    return Failed(name="Held" if outcome.state == "held" else "Failed", message=shortened(outcome.reason))
 
 
 def _ended(run: Run, name: str) -> Outcome:

@@ -24,7 +24,7 @@ _CARDS_BYTES = 6_000_000
 _CARD_PAIRS, _CARD_SHEET = 1, 12
 _ROWS, _TITLES, _TROUBLES, _NAMED = 4000, 4000, 600, 200
 _WELL = ("done", "left")
-# Of a reason, in a table: the title's own page has all of it.
+# Of a reason or of what a check saw: the outcome has all of it.
 _LONGEST_REASON = 2000
 # Where a verdict's message begins to name titles.
 _NAMES = " are not done: "
@@ -79,7 +79,10 @@ def run_page(
     """
     shown, room = [], _CARDS_BYTES
     for card in cards:
-        room -= len(card.encode())
+        size = len(card.encode())
+        if size > _CARDS_BYTES:
+            continue  # the title has a page of its own
+        room -= size
         if room < 0:
             break
         shown.append(card)

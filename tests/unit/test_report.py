@@ -260,6 +260,25 @@ def test_the_page_of_a_title_stays_small_whatever_its_pictures_and_shards(done: 
     assert "are in the run's ledger" in page.text
 
 
+def test_what_a_check_found_is_shown_as_far_as_there_is_room_what_is_broken_first(done: Mastered) -> None:
+    kept = tuple((f"kept {n}", True, "as it should be") for n in range(30))
+    broken = tuple((f"broken {n}", False, "of a colour that is not its own " * 100) for n in range(21_000))
+    reason = "; ".join(f"{name}: {seen}" for name, _, seen in broken)
+    ended = outcome(done, state="check", checks=(*kept, *broken), reason=reason).model_dump()
+    report = replace(gathered(done, Stills(), rows(done)), outcome=ended)
+    card, page = title_card(report), checked(title_page(report))
+    assert len(card.encode()) < 200_000
+    assert "broken 0" in card and "kept 0" not in card and "21,010 more" in card
+    assert "broken 0" in page.text
+
+
+def test_a_card_that_is_too_large_takes_no_others_place(done: Mastered) -> None:
+    run = Run(library="films", output=done.output, store=done.store, profile=done.profile, id=RUN)
+    cards = ["x" * 6_000_001, '<article class="card">of another</article>']
+    html = run_page(run.model_dump(), run.profile, [], VERDICT.model_dump(), [], cards)
+    assert "of another" in checked(html).text and cards[0] not in html
+
+
 def test_prices_are_shown_where_there_are_rates(done: Mastered) -> None:
     priced = with_settings(done.profile, {"cost.gpu_hour": 100.0, "cost.budget": 5.0})
     report = gathered(done, Stills(), rows(done), priced)

@@ -16,6 +16,7 @@ from flows.assets import asset, asset_key
 from flows.progress import Progress
 from flows.run import Outcome
 from flows.surfaces import Board, board, cell, link
+from tasks.records import CheckResult, Title
 
 ODD = (
     "/films/My film & co.mkv", "/films/100% [x]#2?.mkv", "/films/~a.mkv", "/films/~7Ea.mkv",
@@ -96,6 +97,23 @@ def test_a_key_that_is_too_long_stays_its_own() -> None:
     one, other = (asset("/" + "ä" * 300 + end, "a film").key for end in ("1.mkv", "2.mkv"))
     assert len(one) == len(other) == 512
     assert one != other
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
+    """Data and description of what is put up, by key."""
+    found: dict[str, tuple[str, str]] = {}
+    monkeypatch.setattr(surfaces, "put", lambda kind, key, data, words: found.update({key: (data, words)}))
+    return found
+
+
+def test_what_a_check_found_is_no_larger_than_prefect_can_show(shown: dict[str, tuple[str, str]]) -> None:
+    title = Title(name="a.mkv", uri="/films/a.mkv", size=1, stamp="")
+    broken = tuple((f"broken {n}", False, "of a colour that is not its own " * 100) for n in range(21_000))
+    surfaces.show_check(title, CheckResult(passed=False, lines=(("kept", True, "as it should be"), *broken)))
+    data, _ = shown[f"check-{title.id}"]
+    assert len(data) < 2_000_000
+    assert "broken 0" in data and "| kept |" not in data.partition("\n")[2] and "19,001 more" in data
 
 
 def test_links_and_cells_survive_what_is_in_names() -> None:
