@@ -81,7 +81,6 @@ def hold_back(job: Job, master: MasterRecord, check: CheckResult, base: Outcome)
             "reason": _reason(hold, job),
             "master": master.uri,
             "checks": check.lines,
-            "preview": pictures[0][1].partition(",")[2] if pictures else "",
         }
     )
     Standings(run).note(plan.title, held, uri)

@@ -45,7 +45,7 @@ def write_run(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
     page = run_page(
         run.model_dump(),
         run.profile,
-        [outcome.model_dump(exclude={"preview"}) for outcome in outcomes],
+        [outcome.model_dump() for outcome in outcomes],
         verdict.model_dump(),
         files.read_ledger(),
         _cards(run, outcomes, store),
@@ -78,7 +78,7 @@ def _gather(job: Job, outcome: Outcome) -> TitleReport:
             unseen = str(error)
     return title_report(
         job.run.id,
-        outcome.model_dump(exclude={"preview"}),
+        outcome.model_dump(),
         job.title,
         profile,
         plan,

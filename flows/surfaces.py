@@ -188,10 +188,10 @@ def show_check(title: Title, check: CheckResult) -> None:
     put("markdown", f"check-{title.id}", table, title.name)
 
 
-def show_picture(title: Title, jpeg: str) -> None:
-    """Source and master side by side, a JPEG in base 64."""
+def show_picture(title: Title, picture: bytes) -> None:
+    """Source and master side by side, a JPEG."""
     what = f"{title.name}: source (left, enlarged by bicubic interpolation) and master"
-    put("image", f"preview-{title.id}", f"data:image/jpeg;base64,{jpeg}", what)
+    put("image", f"preview-{title.id}", data_uri(picture), what)
 
 
 def show_page(title: Title, uri: str) -> None:

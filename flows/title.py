@@ -2,7 +2,6 @@
 
 # No postponed annotations: a served flow goes to its process without the names that only annotations speak of.
 
-import base64
 import posixpath
 import time
 from collections.abc import Callable
@@ -148,11 +147,10 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     receipt = _receipt.with_options(task_run_name=called(f"receipt {title.name}"), **retrying(run))
     certified = receipt(job, master, result)
     # A picture to look at is no part of the master: without it the title is done all the same.
-    preview_state = _preview.with_options(task_run_name=called(f"preview {title.name}"))(job, return_state=True)
-    preview = str(preview_state.result()) if preview_state.is_completed() else ""
+    _preview.with_options(task_run_name=called(f"preview {title.name}"))(job, return_state=True)
     done = base.model_copy(
         update={
-            "master": master.uri, "size": master.size, "checks": result.lines, "preview": preview, "state": "done",
+            "master": master.uri, "size": master.size, "checks": result.lines, "state": "done",
             "report": page_place(run.id, title),
         }
     )  # fmt: skip
@@ -227,10 +225,8 @@ def _receipt(job: Job, master: MasterRecord, check: CheckResult) -> str:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def _preview(job: Job) -> str:
-    picture = base64.b64encode(preview_title(job.planned, job.records, job.store)).decode()
-    show_picture(job.title, picture)
-    return picture
+def _preview(job: Job) -> None:
+    show_picture(job.title, preview_title(job.planned, job.records, job.store))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
