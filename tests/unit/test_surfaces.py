@@ -86,6 +86,14 @@ def test_the_whole_is_the_titles_by_their_weights() -> None:
 
 def test_every_file_has_an_asset_key_of_its_own() -> None:
     keys = [asset(uri, "a film").key for uri in (*ODD, *(f"s3://bucket{uri}" for uri in ODD))]
+@pytest.mark.parametrize(("others", "percent"), [({}, 50.0), ({"long": 3.0, "short": 1.0}, 100 / 6)])
+def test_a_title_whose_length_nobody_knows_counts_as_the_shortest(others: dict[str, float], percent: float) -> None:
+    progress = Progress()
+    progress.expect({"a.h264": 0.0, "b.h264": 0.0, **others})
+    progress.end(Outcome(title="a.h264", state="done"))
+    assert progress.total().percent == pytest.approx(percent)
+
+
     assert len(set(keys)) == len(keys)
     for uri, key in zip(ODD, keys, strict=False):
         scheme, _, path = key.partition("://")
