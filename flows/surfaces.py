@@ -200,14 +200,17 @@ def show_page(title: Title, uri: str) -> None:
 
 
 def show_results(run: Run, outcomes: list[Outcome], verdict: Verdict, report: str) -> None:
-    """How every title ended, and where report and masters are."""
+    """How titles ended, those that are not done first, and where report and masters are."""
     key = f"run-{run.id}"
-    put("table", key, json.dumps([_row(outcome) for outcome in outcomes]), verdict.message)
+    listed = sorted(outcomes, key=lambda outcome: outcome.state == "done")[:_ROWS]
+    cut = f" Of {len(outcomes):,} titles {_ROWS:,} are shown." if len(outcomes) > _ROWS else ""
+    table = json.dumps([_row(outcome) for outcome in listed])
+    put("table", key, table, f"{shortened(verdict.message)}{cut}")
     masters = "\n".join(
         f"| {cell(o.title)} | {o.state} | {link(posixpath.basename(o.master), o.master) if o.master else ''} |"
-        for o in outcomes
+        for o in listed
     )
-    page = f"{link('Report', report)}\n\n| title | state | master |\n|---|---|---|\n{masters}"
+    page = f"{link('Report', report)}\n\n| title | state | master |\n|---|---|---|\n{masters}{_more(len(outcomes))}"
     put("markdown", f"{key}-links", page, "report and masters")
 
 
@@ -230,7 +233,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "shards cached": outcome.cached,
         "seconds": round(outcome.seconds, 1),
         "master": outcome.master,
-        "reason": outcome.reason,
+        "reason": shortened(outcome.reason, _CUT),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import time
@@ -14,8 +15,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from flows import surfaces
 from flows.assets import asset, asset_key
 from flows.progress import Progress
-from flows.run import Outcome
+from flows.run import Outcome, Run, Verdict
 from flows.surfaces import Board, board, cell, link
+from tasks.profile import Profile
 from tasks.records import CheckResult, Title
 
 ODD = (
@@ -84,8 +86,6 @@ def test_the_whole_is_the_titles_by_their_weights() -> None:
     assert "1/2 titles" in progress.total().words and "1 not done" in progress.total().words
 
 
-def test_every_file_has_an_asset_key_of_its_own() -> None:
-    keys = [asset(uri, "a film").key for uri in (*ODD, *(f"s3://bucket{uri}" for uri in ODD))]
 @pytest.mark.parametrize(("others", "percent"), [({}, 50.0), ({"long": 3.0, "short": 1.0}, 100 / 6)])
 def test_a_title_whose_length_nobody_knows_counts_as_the_shortest(others: dict[str, float], percent: float) -> None:
     progress = Progress()
@@ -94,6 +94,8 @@ def test_a_title_whose_length_nobody_knows_counts_as_the_shortest(others: dict[s
     assert progress.total().percent == pytest.approx(percent)
 
 
+def test_every_file_has_an_asset_key_of_its_own() -> None:
+    keys = [asset(uri, "a film").key for uri in (*ODD, *(f"s3://bucket{uri}" for uri in ODD))]
     assert len(set(keys)) == len(keys)
     for uri, key in zip(ODD, keys, strict=False):
         scheme, _, path = key.partition("://")
@@ -122,6 +124,20 @@ def test_what_a_check_found_is_no_larger_than_prefect_can_show(shown: dict[str, 
     data, _ = shown[f"check-{title.id}"]
     assert len(data) < 2_000_000
     assert "broken 0" in data and "| kept |" not in data.partition("\n")[2] and "19,001 more" in data
+
+
+def test_what_is_shown_of_a_run_is_bounded_and_has_what_is_not_done(shown: dict[str, tuple[str, str]]) -> None:
+    reason = "a reason of some words " * 200
+    outcomes = [Outcome(title=f"{n}.mkv", state="done", master=f"s3://out/{n}.mkv") for n in range(20_000)]
+    outcomes.append(Outcome(title="torn.mkv", state="failed", reason=reason))
+    run = Run(library="/films", output="/out", store="/store", profile=Profile(), id="r")
+    verdict = Verdict(state="exceptions", message=reason * 10, finished="")
+    surfaces.show_results(run, outcomes, verdict, "/store/report.html")
+    table, words = shown["run-r"]
+    links, _ = shown["run-r-links"]
+    assert json.loads(table)[0]["title"] == "torn.mkv"
+    assert len(table) < 500_000 and len(links) < 500_000 and len(words) < 5_000
+    assert "20,001" in words and "18,001 more" in links
 
 
 def test_links_and_cells_survive_what_is_in_names() -> None:
