@@ -93,7 +93,9 @@ def _remaster(run: Run) -> State[Any]:
 
 def _end(run: Run, outcomes: list[Outcome], verdict: Verdict) -> State[Any]:
     RunFiles(Store(run.store), run.id).write_verdict(verdict)
-    _report(run, outcomes, verdict)
+    reported = _report(run, outcomes, verdict, return_state=True)
+    if not reported.is_completed():
+        get_run_logger().warning("the run's page is not filed, all else is: %s", reported.message)
     events.run_finished(run, verdict)
     message = shortened(verdict.message)
     if verdict.state == "completed":
