@@ -56,7 +56,8 @@ def write_run(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
 def _cards(run: Run, outcomes: list[Outcome], store: Store) -> Iterator[str]:
     """What there is to show of the titles that this run had in hand, those that are not done first."""
     for outcome in sorted(outcomes, key=lambda outcome: outcome.state == "done"):
-        if outcome.report.startswith(f"runs/{run.id}/"):
+        # What is refused has a page, and nothing to show on a card.
+        if outcome.state != "refused" and outcome.report.startswith(f"runs/{run.id}/"):
             try:
                 yield store.read(card_place(outcome.report)).decode()
             except (FileNotFoundError, RemasterError):

@@ -175,6 +175,7 @@ def test_the_page_of_a_run_shows_its_titles_and_leads_to_theirs(done: Mastered) 
     verdict = Verdict(
         state="exceptions", message="1 of 4 titles are not done: torn.mkv: is <torn>", finished=VERDICT.finished
     )
+    Store(done.store).write(f"runs/{RUN}/titles/2.card", b"of no use")
     write_run(run, [outcome(done), *others], verdict)
     page = checked(Store(done.store).read(f"runs/{RUN}/report.html").decode())
     assert re.search(r"To look at\s*1\s", page.text) and "torn.mkv: is <torn>" in page.text
@@ -183,6 +184,7 @@ def test_the_page_of_a_run_shows_its_titles_and_leads_to_theirs(done: Mastered) 
     }  # fmt: skip
     assert re.search(r"3\s*of 5, 2 stood, 1 left for later", page.text)
     assert page.text.count("Along the title") == 1, "what stands is not shown again"
+    assert "of no use" not in page.text, "what was refused has no card, and none is asked for"
     assert "1 of 4 titles are not done." in page.text
 
 
