@@ -48,6 +48,7 @@ def write_run(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
         [outcome.model_dump() for outcome in outcomes],
         verdict.model_dump(),
         files.read_ledger(),
+        [spent.model_dump() for spent in files.read_spent()],
         _cards(run, outcomes, store),
     )
     return files.write_report(page)
@@ -86,6 +87,7 @@ def _gather(job: Job, outcome: Outcome) -> TitleReport:
         job.records,
         job.ledger.noted(job.title.name),
         master,
+        job.master_bytes,
         kept_likeness(master.sha256, store) if master is not None else None,
         _receipt(job, outcome) if master is not None else None,
         stills,

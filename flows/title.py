@@ -198,6 +198,7 @@ def _finish(job: Job) -> str:
         new = True
 
     made = publish_title(job.planned, job.run.profile, job.records, job.store, job.output, _finishing(job), commit)
+    job.master_bytes = made.size if new else job.master_bytes
     spend(job.run, Spent(master_bytes=made.size if new else 0))
     describe(made.uri, {"frames": made.frames, "bytes": made.size, "sha256": made.sha256, "run": job.run.id})
     return to_json(made).decode()

@@ -62,6 +62,7 @@ def run_page(
     outcomes: Sequence[dict[str, Any]],
     verdict: dict[str, Any],
     rows: Sequence[LedgerRow],
+    spent: Sequence[dict[str, Any]],
     cards: Iterable[str],
 ) -> str:
     """The page.
@@ -72,6 +73,7 @@ def run_page(
         outcomes: fields of `flows.run.Outcome`, one a title.
         verdict: fields of `flows.run.Verdict`.
         rows: of the run's ledger.
+        spent: fields of `flows.run.Spent`: what the ledger does not tell of.
         cards: see `title_card`, what matters most first; as many are taken as there is room for.
 
     Returns:
@@ -87,7 +89,7 @@ def run_page(
             break
         shown.append(card)
     here = f"runs/{run['id']}/"
-    made = sum(o["size"] for o in outcomes if o["report"].startswith(here))
+    masters, samples = (sum(each[what] for each in spent) for what in ("master_bytes", "seconds"))
     totals = {
         "titles": len(outcomes),
         "done": sum(o["state"] == "done" for o in outcomes),
@@ -109,7 +111,7 @@ def run_page(
         "outcomes": sorted(lines, key=lambda line: line["state"] in _WELL),
         "troubles": [line for line in lines if line["state"] not in _WELL],
         "clock": clock_of(rows),
-        "costs": costs_of(rows, made, profile.cost),
+        "costs": costs_of(rows, masters, profile.cost, samples),
         "settings": settings_of(profile),
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.reporting import write_run, write_title
-from flows.run import Outcome, Run, Verdict
+from flows.run import Outcome, Run, RunFiles, Spent, Verdict
 from tasks.media.preview import jpeg, jpeg_within
 from tasks.pages import data_uri
 from tasks.profile import Profile, with_settings
@@ -100,6 +100,7 @@ def job(done: Mastered, noted: list[LedgerRow], **changed: Any) -> Any:
     plain = {
         "run": run, "title": done.plan.title, "plan": done.plan, "records": done.records, "store": store,
         "output": Store(done.output), "ledger": SimpleNamespace(noted=lambda title: noted),
+        "master_bytes": 0,
     }  # fmt: skip
     return SimpleNamespace(**plain | changed)
 
@@ -218,7 +219,7 @@ def gathered(done: Mastered, stills: Stills, noted: list[LedgerRow], profile: Pr
     plan = done.plan
     return title_report(
         RUN, outcome(done).model_dump(), plan.title, profile or done.profile, plan, done.records, noted, done.master,
-        None, done.receipt, stills, "",
+        0, None, done.receipt, stills, "",
     )  # fmt: skip
 
 
@@ -245,7 +246,7 @@ def test_the_page_of_a_run_stays_small_whatever_the_library(titles: int, done: M
         state="exceptions", message=f"{titles // 3} of {titles} titles are not done: {reason}", finished=""
     )
     html = run_page(
-        run.model_dump(), run.profile, [o.model_dump() for o in outcomes], verdict.model_dump(), [], cards()
+        run.model_dump(), run.profile, [o.model_dump() for o in outcomes], verdict.model_dump(), [], [], cards()
     )
     page = checked(html)
     assert 5 <= html.count('class="card"') < read <= 20, "what there is no room for is not read"
@@ -277,7 +278,7 @@ def test_what_a_check_found_is_shown_as_far_as_there_is_room_what_is_broken_firs
 def test_a_card_that_is_too_large_takes_no_others_place(done: Mastered) -> None:
     run = Run(library="films", output=done.output, store=done.store, profile=done.profile, id=RUN)
     cards = ["x" * 6_000_001, '<article class="card">of another</article>']
-    html = run_page(run.model_dump(), run.profile, [], VERDICT.model_dump(), [], cards)
+    html = run_page(run.model_dump(), run.profile, [], VERDICT.model_dump(), [], [], cards)
     assert "of another" in checked(html).text and cards[0] not in html
 
 
@@ -286,6 +287,24 @@ def test_prices_are_shown_where_there_are_rates(done: Mastered) -> None:
     report = gathered(done, Stills(), rows(done), priced)
     page = checked(title_page(report))
     assert "0.75" in page.text and "100 an hour" in page.text, "27 seconds of a worker"
+
+
+def test_a_bill_is_what_the_budget_counts(done: Mastered) -> None:
+    priced = with_settings(done.profile, {"cost.gpu_hour": 100.0, "cost.master_gb_month": 1.0})
+    run = Run(library="films", output=done.output, store=done.store, profile=priced, id="20260101-000000-eeee")
+    files = RunFiles(Store(done.store), run.id)
+    stood = outcome(done, cached=3, size=5 * 10**9, report=page_place(run.id, done.plan.title))
+
+    def billed() -> str:
+        write_run(run, [stood], VERDICT)
+        return checked(files.store.read(f"runs/{run.id}/report.html").decode()).text.partition("Costs")[2]
+
+    assert "5 GB" not in billed(), "the master was there"
+    files.note_spent(Spent(seconds=36.0))
+    files.note_spent(Spent(master_bytes=7 * 10**9))
+    assert "7 GB" in billed() and "8.00" in billed()
+    title = gathered(done, Stills(), [], priced)
+    assert title.costs[2].price == 0
 
 
 def test_pictures_are_as_good_as_their_bytes_allow() -> None:
