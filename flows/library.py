@@ -95,7 +95,7 @@ def _end(run: Run, outcomes: list[Outcome], verdict: Verdict) -> State[Any]:
     RunFiles(Store(run.store), run.id).write_verdict(verdict)
     reported = _report(run, outcomes, verdict, return_state=True)
     if not reported.is_completed():
-        get_run_logger().warning("the run's page is not filed, all else is: %s", reported.message)
+        get_run_logger().warning("the run has no page, and is kept all the same: %s", reported.message)
     events.run_finished(run, verdict)
     message = shortened(verdict.message)
     if verdict.state == "completed":
