@@ -1,7 +1,7 @@
-"""The deployments of a library: every night, single titles, previews, a run again, cleaning up; served, or for a pool.
+"""The deployments of a library: every night, single titles, previews, a run again, cleaning up, a person's decision.
 
-A deployment's parameters are the models of `flows.request` and `flows.run`, so that Prefect's form for them has the
-words, ranges and defaults of the command line.
+They are served, or for a pool. A deployment's parameters are the models of `flows.request` and `flows.run`, so that
+Prefect's form for them has the words, ranges and defaults of the command line.
 """
 
 from __future__ import annotations

@@ -81,7 +81,6 @@ def hold_back(job: Job, master: MasterRecord, check: CheckResult, base: Outcome)
             "checks": check.lines,
             "size": master.size,
             "report": page_place(run.id, plan.title),
-            "preview": pictures[0][1].partition(",")[2] if pictures else "",
         }
     )
     Standings(run).note(plan.title, held, uri)

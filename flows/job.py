@@ -42,6 +42,7 @@ class Job:
         self.hold_planned: Hold | None = None  # the same when it was planned
         self.place: Lease | None = None
         self.records: list[Record] = []
+        self.master_bytes = 0  # of a master that appeared
         self.cached: set[int] = set()
         self.called_off = ""  # why no more of its shards are begun
 

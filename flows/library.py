@@ -26,7 +26,7 @@ from flows.results import results_block
 from flows.run import TITLES_AT_ONCE, Outcome, Run, RunFiles, Verdict
 from flows.standing import Standings
 from flows.stopping import draining_on_termination, is_draining
-from flows.surfaces import board, follow_run, show_results
+from flows.surfaces import board, follow_run, shortened, show_results
 from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
@@ -93,13 +93,16 @@ def _remaster(run: Run) -> State[Any]:
 
 def _end(run: Run, outcomes: list[Outcome], verdict: Verdict) -> State[Any]:
     RunFiles(Store(run.store), run.id).write_verdict(verdict)
-    _report(run, outcomes, verdict)
+    reported = _report(run, outcomes, verdict, return_state=True)
+    if not reported.is_completed():
+        get_run_logger().warning("the run has no page, and is kept all the same: %s", reported.message)
     events.run_finished(run, verdict)
+    message = shortened(verdict.message)
     if verdict.state == "completed":
-        return Completed(message=verdict.message)
+        return Completed(message=message)
     if verdict.state == "stopped":
-        return Cancelled(message=verdict.message)
-    return Failed(name="Exceptions" if verdict.state == "exceptions" else "Failed", message=verdict.message)
+        return Cancelled(message=message)
+    return Failed(name="Exceptions" if verdict.state == "exceptions" else "Failed", message=message)
 
 
 def _run_titles(run: Run, titles: list[Title]) -> tuple[dict[str, Outcome], str]:

@@ -81,9 +81,10 @@ class Progress:
 
     def expect(self, weights: Mapping[str, float]) -> None:
         """The titles there will be, and what each takes against the others."""
+        least = min((weight for weight in weights.values() if weight > 0), default=1.0)
         with self._lock:
             for name, weight in weights.items():
-                self._line(name).weight = weight
+                self._line(name).weight = weight or least  # a raw stream does not say how long it is
 
     def phase(self, title: str, phase: str) -> None:
         """A title goes on to another stage."""

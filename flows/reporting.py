@@ -45,9 +45,10 @@ def write_run(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
     page = run_page(
         run.model_dump(),
         run.profile,
-        [outcome.model_dump(exclude={"preview"}) for outcome in outcomes],
+        [outcome.model_dump() for outcome in outcomes],
         verdict.model_dump(),
         files.read_ledger(),
+        [spent.model_dump() for spent in files.read_spent()],
         _cards(run, outcomes, store),
     )
     return files.write_report(page)
@@ -56,7 +57,8 @@ def write_run(run: Run, outcomes: list[Outcome], verdict: Verdict) -> str:
 def _cards(run: Run, outcomes: list[Outcome], store: Store) -> Iterator[str]:
     """What there is to show of the titles that this run had in hand, those that are not done first."""
     for outcome in sorted(outcomes, key=lambda outcome: outcome.state == "done"):
-        if outcome.report.startswith(f"runs/{run.id}/"):
+        # What is refused has a page, and nothing to show on a card.
+        if outcome.state != "refused" and outcome.report.startswith(f"runs/{run.id}/"):
             try:
                 yield store.read(card_place(outcome.report)).decode()
             except (FileNotFoundError, RemasterError):
@@ -78,13 +80,14 @@ def _gather(job: Job, outcome: Outcome) -> TitleReport:
             unseen = str(error)
     return title_report(
         job.run.id,
-        outcome.model_dump(exclude={"preview"}),
+        outcome.model_dump(),
         job.title,
         profile,
         plan,
         job.records,
         job.ledger.noted(job.title.name),
         master,
+        job.master_bytes,
         kept_likeness(master.sha256, store) if master is not None else None,
         _receipt(job, master) if master is not None else None,
         stills,

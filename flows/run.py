@@ -70,7 +70,6 @@ class Outcome(BaseModel):
         checks: contract, whether it holds, what was seen.
         remarks: what an operator should know although nothing failed.
         seconds: wall time.
-        preview: base64 JPEG of source and master side by side.
         report: store key of the page that shows all of it; empty if it was not in hand.
         size: of the master, in bytes.
         cadence: what was seen of it and done about it, once it is planned.
@@ -89,7 +88,6 @@ class Outcome(BaseModel):
     checks: tuple[tuple[str, bool, str], ...] = ()
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0
-    preview: str = ""
     report: str = ""
     size: int = 0
     cadence: CadenceNote | None = None

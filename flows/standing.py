@@ -85,9 +85,7 @@ class Standings:
         """Note that a master was made and passed its check. To be called while its place is ours."""
         try:
             files = tuple((place, *_now(place)) for place in (outcome.master, receipt))
-            noted = Standing(
-                self._asked, self._revised(title.name), title, outcome.model_copy(update={"preview": ""}), files
-            )
+            noted = Standing(self._asked, self._revised(title.name), title, outcome, files)
             self._store.write(_place(title.name, title.uri, self._run), to_sealed(noted))
         except (FileNotFoundError, RemasterError) as error:
             _LOG.warning("%s: the next run will look at it again: %s", title.name, error)

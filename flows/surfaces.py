@@ -34,6 +34,7 @@ _EVERY = 2.0
 _LAST_SECONDS = 20.0
 _ANSWER_SECONDS = 20.0
 _CUT = 500
+_ROWS, _MESSAGE = 2000, 4000
 
 Kind = Literal["progress", "table", "markdown", "image"]
 
@@ -179,14 +180,18 @@ def follow_title(title: Title, progress: Progress) -> None:
 
 def show_check(title: Title, check: CheckResult) -> None:
     """The rows of the media contract, and what was seen."""
-    rows = "\n".join(f"| {name} | {'yes' if ok else '**no**'} | {cell(seen)} |" for name, ok, seen in check.lines)
-    put("markdown", f"check-{title.id}", f"| contract | kept | seen |\n|---|---|---|\n{rows}", title.name)
+    lines = sorted(check.lines, key=lambda line: line[1])
+    rows = "\n".join(
+        f"| {name} | {'yes' if ok else '**no**'} | {cell(shortened(seen, _CUT))} |" for name, ok, seen in lines[:_ROWS]
+    )
+    table = f"| contract | kept | seen |\n|---|---|---|\n{rows}{_more(len(lines))}"
+    put("markdown", f"check-{title.id}", table, title.name)
 
 
-def show_picture(title: Title, jpeg: str) -> None:
-    """Source and master side by side, a JPEG in base 64."""
+def show_picture(title: Title, picture: bytes) -> None:
+    """Source and master side by side, a JPEG."""
     what = f"{title.name}: source (left, enlarged by bicubic interpolation) and master"
-    put("image", f"preview-{title.id}", f"data:image/jpeg;base64,{jpeg}", what)
+    put("image", f"preview-{title.id}", data_uri(picture), what)
 
 
 def show_page(title: Title, uri: str) -> None:
@@ -195,14 +200,17 @@ def show_page(title: Title, uri: str) -> None:
 
 
 def show_results(run: Run, outcomes: list[Outcome], verdict: Verdict, report: str) -> None:
-    """How every title ended, and where report and masters are."""
+    """How titles ended, those that are not done first, and where report and masters are."""
     key = f"run-{run.id}"
-    put("table", key, json.dumps([_row(outcome) for outcome in outcomes]), verdict.message)
+    listed = sorted(outcomes, key=lambda outcome: outcome.state == "done")[:_ROWS]
+    cut = f" Of {len(outcomes):,} titles {_ROWS:,} are shown." if len(outcomes) > _ROWS else ""
+    table = json.dumps([_row(outcome) for outcome in listed])
+    put("table", key, table, f"{shortened(verdict.message)}{cut}")
     masters = "\n".join(
         f"| {cell(o.title)} | {o.state} | {link(posixpath.basename(o.master), o.master) if o.master else ''} |"
-        for o in outcomes
+        for o in listed
     )
-    page = f"{link('Report', report)}\n\n| title | state | master |\n|---|---|---|\n{masters}"
+    page = f"{link('Report', report)}\n\n| title | state | master |\n|---|---|---|\n{masters}{_more(len(outcomes))}"
     put("markdown", f"{key}-links", page, "report and masters")
 
 
@@ -225,8 +233,17 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "shards cached": outcome.cached,
         "seconds": round(outcome.seconds, 1),
         "master": outcome.master,
-        "reason": outcome.reason,
+        "reason": shortened(outcome.reason, _CUT),
     }
+
+
+def shortened(text: str, most: int = _MESSAGE) -> str:
+    """The beginning of a text that is too long to be shown."""
+    return text if len(text) <= most else f"{text[:most]} [...]"
+
+
+def _more(rows: int) -> str:
+    return f"\n\n{rows - _ROWS:,} more are in the run's `outcomes`." if rows > _ROWS else ""
 
 
 def link(words: str, uri: str) -> str:

@@ -2,7 +2,6 @@
 
 # No postponed annotations: a served flow goes to its process without the names that only annotations speak of.
 
-import base64
 import posixpath
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from flows.run import Ledger, Outcome, Run, RunFiles, Spent
 from flows.shards import upscale_all, what_failed
 from flows.standing import Standings
 from flows.stopping import stop_if_draining
-from flows.surfaces import board, show_check, show_page, show_picture
+from flows.surfaces import board, shortened, show_check, show_page, show_picture
 from tasks.check import check_master
 from tasks.decided import plan_decided
 from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
@@ -65,7 +64,7 @@ def remaster_title(run: Run, name: str) -> State[Any]:
         events.title_finished(run, outcome)
     if outcome.state == "done":
         return Completed(message=f"{name}: {outcome.frames} frames, master at {outcome.master}")
-    return Failed(name="Held" if outcome.state == "held" else "Failed", message=outcome.reason)
+    return Failed(name="Held" if outcome.state == "held" else "Failed", message=shortened(outcome.reason))
 
 
 def _ended(run: Run, name: str) -> Outcome:
@@ -152,11 +151,10 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     receipt = _receipt.with_options(task_run_name=called(f"receipt {title.name}"), **retrying(run))
     certified = receipt(job, master, result)
     # A picture to look at is no part of the master: without it the title is done all the same.
-    preview_state = _preview.with_options(task_run_name=called(f"preview {title.name}"))(job, return_state=True)
-    preview = str(preview_state.result()) if preview_state.is_completed() else ""
+    _preview.with_options(task_run_name=called(f"preview {title.name}"))(job, return_state=True)
     done = base.model_copy(
         update={
-            "master": master.uri, "size": master.size, "checks": result.lines, "preview": preview, "state": "done",
+            "master": master.uri, "size": master.size, "checks": result.lines, "state": "done",
             "report": page_place(run.id, title),
         }
     )  # fmt: skip
@@ -201,6 +199,7 @@ def _finish(job: Job) -> str:
         new = True
 
     made = publish_title(job.planned, job.run.profile, job.records, job.store, job.output, _finishing(job), commit)
+    job.master_bytes = made.size if new else job.master_bytes
     spend(job.run, Spent(master_bytes=made.size if new else 0))
     if is_held(made.uri):
         nothing_made()
@@ -234,10 +233,8 @@ def _receipt(job: Job, master: MasterRecord, check: CheckResult) -> str:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def _preview(job: Job) -> str:
-    picture = base64.b64encode(preview_title(job.planned, job.records, job.store)).decode()
-    show_picture(job.title, picture)
-    return picture
+def _preview(job: Job) -> None:
+    show_picture(job.title, preview_title(job.planned, job.records, job.store))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -77,10 +77,19 @@ def clock_of(rows: Sequence[LedgerRow]) -> Clock | None:
     return Clock(tuple(lanes), ticks, stop - start, len(bars))
 
 
-def costs_of(rows: Iterable[LedgerRow], master_bytes: int, rates: CostSettings) -> tuple[Cost, ...]:
-    """What attempts and what is kept of them cost by the rates: failed ones too, cached ones nothing."""
+def costs_of(
+    rows: Iterable[LedgerRow], master_bytes: int, rates: CostSettings, samples: float = 0.0
+) -> tuple[Cost, ...]:
+    """What attempts and what is kept of them cost by the rates: failed ones too, cached ones nothing.
+
+    Args:
+        rows: the attempts.
+        master_bytes: of masters that appeared.
+        rates: of the profile.
+        samples: seconds of workers besides.
+    """
     rows = list(rows)
-    seconds = sum(row.seconds for row in rows if row.outcome != "cached")
+    seconds = sum(row.seconds for row in rows if row.outcome != "cached") + samples
     written = sum(row.bytes for row in rows if row.outcome == "done")
     months = f"{rates.months:g} months" if rates.months != 1 else "a month"
     return (

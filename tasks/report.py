@@ -24,8 +24,10 @@ _CARDS_BYTES = 6_000_000
 _CARD_PAIRS, _CARD_SHEET = 1, 12
 _ROWS, _TITLES, _TROUBLES, _NAMED = 4000, 4000, 600, 200
 _WELL = ("done", "left")
-# Of a reason, in a table: the title's own page has all of it.
+# Of a reason or of what a check saw: the outcome has all of it.
 _LONGEST_REASON = 2000
+# Where a verdict's message begins to name titles.
+_NAMES = " are not done: "
 
 
 def page_place(run_id: str, title: Title) -> str:
@@ -60,6 +62,7 @@ def run_page(
     outcomes: Sequence[dict[str, Any]],
     verdict: dict[str, Any],
     rows: Sequence[LedgerRow],
+    spent: Sequence[dict[str, Any]],
     cards: Iterable[str],
 ) -> str:
     """The page.
@@ -70,6 +73,7 @@ def run_page(
         outcomes: fields of `flows.run.Outcome`, one a title.
         verdict: fields of `flows.run.Verdict`.
         rows: of the run's ledger.
+        spent: fields of `flows.run.Spent`: what the ledger does not tell of.
         cards: see `title_card`, what matters most first; as many are taken as there is room for.
 
     Returns:
@@ -77,13 +81,15 @@ def run_page(
     """
     shown, room = [], _CARDS_BYTES
     for card in cards:
-        room -= len(card.encode())
+        size = len(card.encode())
+        if size > _CARDS_BYTES:
+            continue  # the title has a page of its own
+        room -= size
         if room < 0:
             break
         shown.append(card)
     here = f"runs/{run['id']}/"
-    troubles = [o for o in outcomes if o["state"] not in _WELL]
-    made = sum(o["size"] for o in outcomes if o["report"].startswith(here))
+    masters, samples = (sum(each[what] for each in spent) for what in ("master_bytes", "seconds"))
     totals = {
         "titles": len(outcomes),
         "done": sum(o["state"] == "done" for o in outcomes),
@@ -100,13 +106,12 @@ def run_page(
     values = {
         "run": run,
         "verdict": verdict,
-        # Those that are not done are named one by one below.
-        "message": verdict["message"].partition(": ")[0] + "." if troubles else verdict["message"],
+        "message": _unnamed(verdict["message"]),
         "totals": totals,
         "outcomes": sorted(lines, key=lambda line: line["state"] in _WELL),
         "troubles": [line for line in lines if line["state"] not in _WELL],
         "clock": clock_of(rows),
-        "costs": costs_of(rows, made, profile.cost),
+        "costs": costs_of(rows, masters, profile.cost, samples),
         "settings": settings_of(profile),
     }
 
@@ -114,6 +119,12 @@ def run_page(
         return render("report.html", cards=shown[: round(len(shown) * share)], **values, **_limits(share))
 
     return _within(draw)
+
+
+def _unnamed(message: str) -> str:
+    """A verdict's message without the titles that are not done: they are named one by one below it."""
+    said, names, _ = message.partition(_NAMES)
+    return said + names.rstrip(" :") + "." if names else message
 
 
 def _stands(outcome: dict[str, Any], here: str) -> bool:

@@ -262,14 +262,14 @@ def _refuse_collisions(titles: list[Title], output: str, profile: Profile) -> li
     claims: dict[str, list[str]] = defaultdict(list)
     for title in titles:
         if not (title.refused or title.left):
-            claims[title.master].append(title.name)
+            claims[_claim(title.master)].append(title.name)
     # Of what is not opened it is not known which container it will get.
     possible = [c for c in containers_for(profile.master.codec) if profile.master.container in ("auto", c)]
-    unsettled = {replace(t, container=c).master: t.name for t in titles if t.left for c in possible}
+    unsettled = {_claim(replace(t, container=c).master): t.name for t in titles if t.left for c in possible}
 
     def judged(title: Title) -> Title:
         refused = _collision(title, claims, output)
-        rival = "" if refused else unsettled.get(title.master, "")
+        rival = "" if refused else unsettled.get(_claim(title.master), "")
         if rival:
             reason = (
                 f"{title.name}: is left for a later run, as {rival} still changes and may get the same master"
@@ -281,8 +281,14 @@ def _refuse_collisions(titles: list[Title], output: str, profile: Profile) -> li
     return [title if title.refused or title.left else judged(title) for title in titles]
 
 
+def _claim(master: str) -> str:
+    """What two masters that may share a file have in common: numbers beyond a pattern's digits are not cut off."""
+    run = pattern_of(master)
+    return str(replace(run, digits=1)) if run else master
+
+
 def _collision(title: Title, claims: dict[str, list[str]], output: str) -> str:
-    rivals = [name for name in claims[title.master] if name != title.name]
+    rivals = [name for name in claims[_claim(title.master)] if name != title.name]
     if rivals:
         return (
             f"{title.name}: would write the same master ({title.master}) as {', '.join(rivals)}. Rename one of them, or"

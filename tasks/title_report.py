@@ -149,10 +149,13 @@ def along(plan: Plan, records: Sequence[Record], failed: set[int], likeness: Lik
 
 def title_report(
     run: str, outcome: dict[str, Any], title: Title, profile: Profile, plan: Plan | None, records: Sequence[Record],
-    rows: Sequence[LedgerRow], master: MasterRecord | None, likeness: Likeness | None, receipt: Receipt | None,
-    stills: Stills, unseen: str,
+    rows: Sequence[LedgerRow], master: MasterRecord | None, appeared: int, likeness: Likeness | None,
+    receipt: Receipt | None, stills: Stills, unseen: str,
 ) -> TitleReport:  # fmt: skip
-    """Put together what a title's flow has at hand; see `TitleReport`. What is None was not come to."""
+    """Put together what a title's flow has at hand; see `TitleReport`. What is None was not come to.
+
+    `appeared` is how many bytes of a master this run brought forth: one that was there already costs nothing more.
+    """
     done = {row.index for row in rows if row.outcome != "failed"}
     failed = {row.index for row in rows} - done
     return TitleReport(
@@ -164,7 +167,7 @@ def title_report(
         unseen=unseen,
         along=along(plan, records, failed, likeness, profile.check.fidelity) if plan is not None else None,
         clock=clock_of(rows),
-        costs=costs_of(rows, master.size if master else 0, profile.cost),
+        costs=costs_of(rows, appeared, profile.cost),
         attempts=tuple(sorted(rows, key=lambda row: (row.index, row.time))),
         receipt=tuple(_receipt(receipt)) if receipt is not None else (),
     )

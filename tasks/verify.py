@@ -19,7 +19,7 @@ from tasks.scan import VIDEO_SUFFIXES
 from tasks.sequences import SHORTEST, is_title
 from tasks.sources import open_source
 from tasks.store import Digest, Store, stat
-from tasks.store.sequence import runs_in
+from tasks.store.sequence import Pattern, runs_in
 
 _AGAIN = "run the library again (`remaster rerun RUN`)"
 _NO_RECEIPT = f"To have it written, {_AGAIN}: the master is not made anew."
@@ -85,11 +85,17 @@ def _verify_folder(output: Store, key: str) -> Iterator[Finding]:
     files = [file for file in output.list() if not any(part.startswith(".") for part in file.split("/"))]
     receipts = {file.removesuffix(SUFFIX) for file in files if file.endswith(SUFFIX)}
     masters = {file for file in files if posixpath.splitext(file)[1].lower() in VIDEO_SUFFIXES}
-    masters |= {str(run) for run in runs_in(files, SHORTEST) if is_title(run, None)}
+    masters |= {str(run) for run in runs_in(files, SHORTEST) if _is_master(run)}
     if not masters | receipts:
         raise UsageError(f"{output.root}: holds no master and is no store. Check the path (quote names with spaces).")
     for master in sorted(masters | receipts):
         yield _verify_master(output, master, key)
+
+
+def _is_master(run: Pattern) -> bool:
+    """True for a run of a kind made for film, and for one of any in a folder that is called like it, as ours are."""
+    name = posixpath.basename(run.folder)
+    return is_title(run, None) or f"/{run.start}".endswith(f"/{name}/{name}.")
 
 
 def _verify_master(output: Store, name: str, key: str) -> Finding:

@@ -19,7 +19,7 @@ import fsspec
 
 from tasks.errors import StoreError, StoreFull, UsageError
 from tasks.store.digest import BLOCK, Digest, digest_of
-from tasks.store.protocol import TEMPORARY
+from tasks.store.protocol import TEMPORARY, FileState
 from tasks.store.scratch import temporary_name
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -51,14 +51,25 @@ def last_change(uri: str) -> float:
         return Path(uri).stat().st_ctime
 
 
-def stat_folder(uri: str) -> dict[str, tuple[int, str]]:
-    """Size and time of last change of the files right in a folder, by name."""
-    found = {}
-    with _reading(uri), suppress(FileNotFoundError, NotADirectoryError), os.scandir(uri or "/") as entries:
+def stat_folder(uri: str, wanted: Callable[[str], bool]) -> dict[str, FileState]:
+    """Size, time of last change in nanoseconds, and `last_change` of files right in a folder, by name."""
+    found, astray = {}, ""
+    with _reading(uri):
+        try:
+            with os.scandir(uri or "/") as listed:
+                entries = [entry for entry in listed if wanted(entry.name)]
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
         for entry in entries:
-            if entry.is_file():
+            try:
                 state = entry.stat()
-                found[entry.name] = (state.st_size, str(state.st_mtime_ns))
+            except FileNotFoundError:
+                astray = entry.name if entry.is_symlink() else astray  # else it was removed meanwhile
+                continue
+            if modes.S_ISREG(state.st_mode):
+                found[entry.name] = (state.st_size, str(state.st_mtime_ns), state.st_ctime)
+    if astray:
+        raise FileNotFoundError(errno.ENOENT, f"{astray} is a symbolic link that leads nowhere", uri)
     return found
 
 

@@ -18,6 +18,9 @@ S3 = "s3://"
 # First letters of every name that is not content: half-written files, scratch folders, probes.
 TEMPORARY = ".remaster-tmp-"
 
+# Of a file: `Contents.stat` and `Contents.last_change` together.
+FileState = tuple[int, str, float]
+
 
 class Contents(Protocol):
     """What one name stands for: a file, or several that are read as one. Errors as of `Backend`."""
@@ -43,8 +46,11 @@ class Backend(Contents, Protocol):
     def filesystem(self, uri: str) -> tuple[Any, str]:
         """The fsspec file system and the path in it."""
 
-    def stat_folder(self, uri: str) -> dict[str, tuple[int, str]]:
-        """The same as `stat` of every file right in a folder, by name; empty if there is no such folder."""
+    def stat_folder(self, uri: str, wanted: Callable[[str], bool]) -> dict[str, FileState]:
+        """State of the files right in a folder whose names are wanted, by name; empty if there is no such folder.
+
+        Raises FileNotFoundError for a symbolic link that leads nowhere: without it they would not be all.
+        """
 
     def read(self, uri: str) -> bytes:
         """The whole file."""

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from tasks.errors import RemasterError, StoreError
 from tasks.store.digest import Digest
-from tasks.store.protocol import S3, TEMPORARY
+from tasks.store.protocol import S3, TEMPORARY, FileState
 from tasks.store.s3_client import HASH, Client, client, hash_of
 from tasks.store.s3_errors import ConditionFailed
 
@@ -61,17 +61,18 @@ def last_change(uri: str) -> float:
     return float(client().head(bucket, key)["LastModified"].timestamp())
 
 
-def stat_folder(uri: str) -> dict[str, tuple[int, str]]:
-    """Size, and entity tag with time of last change, of the objects right below a prefix, by name."""
+def stat_folder(uri: str, wanted: Callable[[str], bool]) -> dict[str, FileState]:
+    """Size, entity tag with time of last change, and `last_change` of objects right below a prefix, by name."""
     try:
         listed = client().ls(uri, detail=True)
     except FileNotFoundError:
         return {}
-    return {
-        entry["name"].rpartition("/")[2]: (int(entry["size"]), f"{entry['ETag']} {entry['LastModified'].isoformat()}")
-        for entry in listed
-        if entry["type"] == "file" and not entry["name"].endswith("/")
-    }
+    found = {}
+    for entry in listed:
+        name, changed = entry["name"].rpartition("/")[2], entry.get("LastModified")
+        if entry["type"] == "file" and name and wanted(name):
+            found[name] = (int(entry["size"]), f"{entry['ETag']} {changed.isoformat()}", float(changed.timestamp()))
+    return found
 
 
 def open_read(uri: str) -> BinaryIO:

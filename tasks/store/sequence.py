@@ -76,12 +76,13 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Member:
-    """One of the files: its number, URI, bytes and stamp."""
+    """One of the files: its number, URI, bytes, stamp, and when the storage last saw it change."""
 
     number: int
     uri: str
     size: int
     stamp: str
+    changed: float
 
 
 def pattern_of(name: str) -> Pattern | None:
@@ -124,15 +125,15 @@ def _widths(numbers: list[str], shortest: int) -> list[int]:
 
 
 def members(uri: str) -> tuple[Member, ...]:
-    """The files of a run, in order of number. Raises FileNotFoundError if there is none."""
+    """The files of a run, in order of number. Raises FileNotFoundError if there is none, or one leads nowhere."""
     pattern = pattern_of(uri)
     assert pattern is not None
+    folder, own = pattern.folder, replace(pattern, start=pattern.start.rpartition("/")[2])
     found = []
-    for name, (size, stamp) in backend(pattern.folder).stat_folder(pattern.folder).items():
-        place = f"{pattern.folder}/{name}"
-        number = pattern.number(place)
-        if number is not None:
-            found.append(Member(number, place, size, stamp))
+    for name, state in backend(folder).stat_folder(folder, lambda name: own.number(name) is not None).items():
+        number = own.number(name)
+        assert number is not None
+        found.append(Member(number, f"{folder}/{name}", *state))
     if not found:
         raise FileNotFoundError(uri)
     return tuple(sorted(found, key=lambda member: member.number))
@@ -154,7 +155,7 @@ def stat(uri: str) -> tuple[int, str]:
 
 def last_change(uri: str) -> float:
     """When the storage last saw one of the files change, in seconds since the epoch."""
-    return max(backend(member.uri).last_change(member.uri) for member in members(uri))
+    return max(member.changed for member in members(uri))
 
 
 def fingerprint(uri: str) -> str:

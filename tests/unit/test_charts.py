@@ -115,3 +115,4 @@ def test_what_failed_is_paid_for_and_what_was_there_is_not() -> None:
     assert (workers.amount, workers.price) == ("1 h 00 min", 2.0)
     assert (segments.amount, segments.price) == ("1 GB", 1.0)
     assert (masters.amount, masters.price) == ("500 MB", pytest.approx(0.1))
+    assert costs_of(rows, 0, rates, samples=1800)[0].price == 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_every_error_that_a_person_can_meet_is_in_the_table_of_remedies() -> Non
     rows = re.findall(
         r"^\| [^|]*`([A-Z]\w+)`[^|]* \| ([^|]+) \| ([^|]+) \|$", (ROOT / "docs/recover.md").read_text(), re.M
     )
+    importlib.import_module("tasks.store.s3_errors")  # whichever tests ran before
     errors = errors_below(RemasterError, ModelError)
     assert {Stopped, Unreachable} <= set(errors)
     known = {error.__name__ for error in errors}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.reporting import write_run, write_title
-from flows.run import Outcome, Run, Verdict
+from flows.run import Outcome, Run, RunFiles, Spent, Verdict
 from tasks.media.preview import jpeg, jpeg_within
 from tasks.pages import data_uri
 from tasks.profile import Profile, with_settings
@@ -100,6 +100,7 @@ def job(done: Mastered, noted: list[LedgerRow], **changed: Any) -> Any:
     plain = {
         "run": run, "title": done.plan.title, "plan": done.plan, "records": done.records, "store": store,
         "output": Store(done.output), "ledger": SimpleNamespace(noted=lambda title: noted),
+        "master_bytes": 0,
     }  # fmt: skip
     return SimpleNamespace(**plain | changed)
 
@@ -175,6 +176,7 @@ def test_the_page_of_a_run_shows_its_titles_and_leads_to_theirs(done: Mastered) 
     verdict = Verdict(
         state="exceptions", message="1 of 4 titles are not done: torn.mkv: is <torn>", finished=VERDICT.finished
     )
+    Store(done.store).write(f"runs/{RUN}/titles/2.card", b"of no use")
     write_run(run, [outcome(done), *others], verdict)
     page = checked(Store(done.store).read(f"runs/{RUN}/report.html").decode())
     assert re.search(r"To look at\s*1\s", page.text) and "torn.mkv: is <torn>" in page.text
@@ -183,6 +185,7 @@ def test_the_page_of_a_run_shows_its_titles_and_leads_to_theirs(done: Mastered) 
     }  # fmt: skip
     assert re.search(r"3\s*of 5, 2 stood, 1 left for later", page.text)
     assert page.text.count("Along the title") == 1, "what stands is not shown again"
+    assert "of no use" not in page.text, "what was refused has no card, and none is asked for"
     assert "1 of 4 titles are not done." in page.text
 
 
@@ -193,11 +196,30 @@ def test_a_run_that_was_not_begun_says_why(done: Mastered) -> None:
     assert message in checked(Store(done.store).read(f"runs/{run.id}/report.html").decode()).text
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("not begun: it would cost 9.00.", "not begun: it would cost 9.00."),
+        (
+            "The budget is spent (5.00 of 5.00). What is made is kept: run again, and it goes on from here with a new"
+            " budget. 1 of 2 titles are not done: a.mkv: shard a.mkv [0,9): not begun",
+            "What is made is kept: run again, and it goes on from here with a new budget. 1 of 2 titles are not done.",
+        ),
+    ],
+)
+def test_a_run_whose_titles_are_not_all_done_still_says_why(message: str, shown: str, done: Mastered) -> None:
+    run = Run(library="films", output=done.output, store=done.store, profile=done.profile, id="20260101-000000-dddd")
+    waits = Outcome(title="a.mkv", state="held", reason="a.mkv: waits")
+    write_run(run, [waits], Verdict(state="failed", message=message, finished=VERDICT.finished))
+    page = checked(Store(done.store).read(f"runs/{run.id}/report.html").decode())
+    assert shown in page.text and page.text.count("a.mkv: ") == 1
+
+
 def gathered(done: Mastered, stills: Stills, noted: list[LedgerRow], profile: Profile | None = None) -> TitleReport:
     plan = done.plan
     return title_report(
         RUN, outcome(done).model_dump(), plan.title, profile or done.profile, plan, done.records, noted, done.master,
-        None, done.receipt, stills, "",
+        0, None, done.receipt, stills, "",
     )  # fmt: skip
 
 
@@ -224,7 +246,7 @@ def test_the_page_of_a_run_stays_small_whatever_the_library(titles: int, done: M
         state="exceptions", message=f"{titles // 3} of {titles} titles are not done: {reason}", finished=""
     )
     html = run_page(
-        run.model_dump(), run.profile, [o.model_dump() for o in outcomes], verdict.model_dump(), [], cards()
+        run.model_dump(), run.profile, [o.model_dump() for o in outcomes], verdict.model_dump(), [], [], cards()
     )
     page = checked(html)
     assert 5 <= html.count('class="card"') < read <= 20, "what there is no room for is not read"
@@ -241,11 +263,48 @@ def test_the_page_of_a_title_stays_small_whatever_its_pictures_and_shards(done: 
     assert "are in the run's ledger" in page.text
 
 
+def test_what_a_check_found_is_shown_as_far_as_there_is_room_what_is_broken_first(done: Mastered) -> None:
+    kept = tuple((f"kept {n}", True, "as it should be") for n in range(30))
+    broken = tuple((f"broken {n}", False, "of a colour that is not its own " * 100) for n in range(21_000))
+    reason = "; ".join(f"{name}: {seen}" for name, _, seen in broken)
+    ended = outcome(done, state="check", checks=(*kept, *broken), reason=reason).model_dump()
+    report = replace(gathered(done, Stills(), rows(done)), outcome=ended)
+    card, page = title_card(report), checked(title_page(report))
+    assert len(card.encode()) < 200_000
+    assert "broken 0" in card and "kept 0" not in card and "21,010 more" in card
+    assert "broken 0" in page.text
+
+
+def test_a_card_that_is_too_large_takes_no_others_place(done: Mastered) -> None:
+    run = Run(library="films", output=done.output, store=done.store, profile=done.profile, id=RUN)
+    cards = ["x" * 6_000_001, '<article class="card">of another</article>']
+    html = run_page(run.model_dump(), run.profile, [], VERDICT.model_dump(), [], [], cards)
+    assert "of another" in checked(html).text and cards[0] not in html
+
+
 def test_prices_are_shown_where_there_are_rates(done: Mastered) -> None:
     priced = with_settings(done.profile, {"cost.gpu_hour": 100.0, "cost.budget": 5.0})
     report = gathered(done, Stills(), rows(done), priced)
     page = checked(title_page(report))
     assert "0.75" in page.text and "100 an hour" in page.text, "27 seconds of a worker"
+
+
+def test_a_bill_is_what_the_budget_counts(done: Mastered) -> None:
+    priced = with_settings(done.profile, {"cost.gpu_hour": 100.0, "cost.master_gb_month": 1.0})
+    run = Run(library="films", output=done.output, store=done.store, profile=priced, id="20260101-000000-eeee")
+    files = RunFiles(Store(done.store), run.id)
+    stood = outcome(done, cached=3, size=5 * 10**9, report=page_place(run.id, done.plan.title))
+
+    def billed() -> str:
+        write_run(run, [stood], VERDICT)
+        return checked(files.store.read(f"runs/{run.id}/report.html").decode()).text.partition("Costs")[2]
+
+    assert "5 GB" not in billed(), "the master was there"
+    files.note_spent(Spent(seconds=36.0))
+    files.note_spent(Spent(master_bytes=7 * 10**9))
+    assert "7 GB" in billed() and "8.00" in billed()
+    title = gathered(done, Stills(), [], priced)
+    assert title.costs[2].price == 0
 
 
 def test_pictures_are_as_good_as_their_bytes_allow() -> None:

@@ -25,7 +25,7 @@ from tasks.profile import Profile, read_profile
 from tasks.records import Title
 from tasks.scan import scan
 from tasks.sources import open_source
-from tasks.store import Store, fingerprint, sequence, stat
+from tasks.store import Store, fingerprint, last_change, sequence, stat
 from tests.numbered import codes, light, make_run, said, write
 
 KINDS = [(".dpx", 8), (".dpx", 10), (".dpx", 12), (".dpx", 16), (".png", 8), (".png", 16), (".tif", 8), (".tif", 16)]
@@ -100,6 +100,18 @@ def test_film_is_a_title_by_itself_and_other_images_once_their_rate_is_given(tmp
     assert film.remarks == ("is shown at 25 pictures a second as asked; its header says 24000/1001",)
 
 
+def test_two_masters_that_may_share_a_file_are_both_refused(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    make_run(library, "plate.%02d.tif", 2, 8, 1)
+    make_run(library, "plate.%03d.jpg", 2, 8, 1)
+    make_run(library, "other.%03d.jpg", 2, 8, 1)
+    profile = read_profile(None, {"sequence.fps": "24", "master.codec": "png"})
+    found = titles(library, profile)
+    assert "as plate.%02d.tif" in found["plate.%03d.jpg"].refused
+    assert "as plate.%03d.jpg" in found["plate.%02d.tif"].refused
+    assert found["other.%03d.jpg"].refused == ""
+
+
 def test_a_run_whose_rate_nobody_knows_is_refused(tmp_path: Path) -> None:
     for n in range(2):
         write(tmp_path / "library" / f"a.{n}.exr", light(n, 16, 16), framesPerSecond=("int", 0))
@@ -114,6 +126,29 @@ def test_missing_numbers_are_named(tmp_path: Path) -> None:
         (tmp_path / "library" / (DPX % number)).unlink()
     (title,) = titles(tmp_path / "library").values()
     assert title.refused.startswith(f"{DPX}: 4 of its files are missing between 1001 and 1012: 1003, 1007 to 1009.")
+
+
+def test_a_file_that_is_only_linked_to_and_gone_is_named(tmp_path: Path) -> None:
+    library, vault = tmp_path / "library", tmp_path / "vault"
+    make_run(vault, DPX, 4, 10)
+    library.mkdir()
+    for path in vault.iterdir():
+        (library / path.name).symlink_to(path)
+    (library / "notes.txt").symlink_to(vault / "notes.txt")
+    (title,) = titles(library).values()
+    assert title.refused == "" and title.probe is not None and title.probe.frames == 4
+    (vault / "plate.1004.dpx").unlink()
+    (title,) = titles(library).values()
+    assert "plate.1004.dpx is a symbolic link that leads nowhere" in title.refused
+
+
+def test_a_run_last_changed_when_its_latest_file_did_and_one_look_tells(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_run(tmp_path, DPX, 3, 10)
+    latest = max(path.stat().st_ctime for path in tmp_path.iterdir())
+    monkeypatch.setattr("tasks.store.local.last_change", None)  # one file at a time
+    assert last_change(str(tmp_path / DPX)) == latest
 
 
 def test_files_of_two_sizes_are_refused(tmp_path: Path) -> None:

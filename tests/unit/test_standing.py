@@ -14,7 +14,7 @@ from tasks.profile import read_profile, with_settings
 from tasks.records import Revision, Title
 from tasks.store import stat
 
-DONE = Outcome(title="film.mp4", state="done", master="", frames=9, shards=3, cached=1, seconds=7.0, preview="picture")
+DONE = Outcome(title="film.mp4", state="done", master="", frames=9, shards=3, cached=1, seconds=7.0)
 
 
 class Made:
@@ -50,7 +50,7 @@ def test_what_did_not_change_stands_and_says_how_it_ended(made: Made) -> None:
     assert standings.find("film.mp4", str(made.source)) == made.title
     outcome = standings.outcomes["film.mp4"]
     assert (outcome.state, outcome.master, outcome.frames) == ("done", str(made.master), 9)
-    assert (outcome.cached, outcome.shards, outcome.seconds, outcome.preview) == (3, 3, 0.0, "")
+    assert (outcome.cached, outcome.shards, outcome.seconds) == (3, 3, 0.0)
 
 
 CHANGES: dict[str, Callable[[Made], object]] = {

@@ -84,6 +84,14 @@ def test_watching_ends_with_the_run_and_says_what_changed(
     assert main(["status", ID, "--store", str(tmp_path), "--watch"]) == 0
 
 
+def test_an_outcome_of_an_older_version_is_read(files: RunFiles, tmp_path: Path) -> None:
+    title = Title(name="a.mkv", uri="/films/a.mkv", size=1, stamp="")
+    files.write_outcome(title, Outcome(title="a.mkv", state="done"))
+    (noted,) = tmp_path.rglob("outcomes/*.json")
+    noted.write_text(noted.read_text().replace('"done"', '"done", "preview": "a picture in base 64"'))
+    assert files.read_outcome(title) == Outcome(title="a.mkv", state="done")
+
+
 def test_trying_a_run_again_takes_its_verdict_back(files: RunFiles) -> None:
     files.write_outcome(TITLE, Outcome(title=TITLE.name, state="failed", reason="so"))
     files.write_verdict(Verdict(state="failed", message="so", finished=""))

@@ -384,3 +384,14 @@ def test_a_file_may_be_kept_from_appearing_at_the_last_moment(store, tmp_path, m
     assert source.read_bytes() == b"ours"
     assert store.read("master.mkv") == b"another's"
     assert everything_in(store) == ["master.mkv"]
+
+
+def test_a_file_that_goes_while_a_folder_is_looked_at_hides_no_other(tmp_path):
+    for name in "abcde":
+        (tmp_path / name).write_text(name)
+
+    def wanted(name: str) -> bool:
+        (tmp_path / "c").unlink(missing_ok=True)
+        return True
+
+    assert sorted(local.stat_folder(str(tmp_path), wanted)) == ["a", "b", "d", "e"]

@@ -203,3 +203,18 @@ def test_it_needs_neither_prefect_nor_ray(output: Path, store: Path) -> None:
         "assert not {'prefect', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("suffix", [".dpx", ".png", ".tif", ".jpg"])
+def test_numbered_files_without_a_receipt_are_named(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2):
+        for name in ("plate/plate", "posters/a"):
+            place = tmp_path / f"{name}.{number:04d}{suffix}"
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(b"a picture")
+    assert main(["verify", str(tmp_path)]) == 1
+    out = said(capsys)
+    assert "plate/plate.%04d" in out and "has no receipt" in out
+    assert ("posters" in out) == (suffix == ".dpx")

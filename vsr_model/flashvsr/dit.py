@@ -122,7 +122,7 @@ class Cache:
         pool: keys and values [S, E, n, L, D] and the means of the keys over the tokens of each window [S, E, n, D].
         held: slabs of each layer, from the oldest.
         free: slabs that nobody holds.
-        kept: how many a layer holds when its attention is computed.
+        kept: how many a layer holds between chunks.
     """
 
     pool: list[torch.Tensor] = field(default_factory=list)
