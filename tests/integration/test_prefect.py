@@ -44,13 +44,19 @@ class Server:
         (found,) = self.find("flow_runs", flow_runs={"name": {"any_": [run_id]}})
         return found
 
+    def flows_of(self, flow_run: dict[str, Any]) -> list[str]:
+        """Ids of a library's flow run and of its titles'."""
+        children = self.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [flow_run["id"]]}})
+        return [flow_run["id"], *(child["id"] for child in children)]
+
     def tasks_below(self, flow_run: dict[str, Any]) -> list[dict[str, Any]]:
         """Task runs of a library's flow and of its titles' flows."""
-        own = self.find("task_runs", flow_runs={"id": {"any_": [flow_run["id"]]}})
-        children = self.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [flow_run["id"]]}})
-        for child in children:
-            own += self.find("task_runs", flow_runs={"id": {"any_": [child["id"]]}})
-        return own
+        return self.find("task_runs", flow_runs={"id": {"any_": self.flows_of(flow_run)}})
+
+    def artifacts_of(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """By key; of this run alone, as other tests leave theirs on the same server."""
+        flows = self.flows_of(self.library_run(run_id))
+        return {a["key"]: a for a in self.find("artifacts", artifacts={"flow_run_id": {"any_": flows}})}
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +116,13 @@ def test_the_second_run_shows_cached_shards_and_a_cached_master(server: Server, 
 
 
 def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tuple[str, str]) -> None:
-    artifacts = {a["key"]: a for a in server.find("artifacts", limit=200)}
-    (table,) = [a for key, a in artifacts.items() if key == f"run-{runs[0]}"]
+    artifacts = server.artifacts_of(runs[0])
+    table = artifacts[f"run-{runs[0]}"]
     assert table["type"] == "table"
     (row,) = json.loads(table["data"])
     assert (row["title"], row["state"], row["frames"]) == ("dog.mp4", "done", 25)
     assert (row["shards made"], row["shards cached"]) == (3, 0)
-    again = json.loads(artifacts[f"run-{runs[1]}"]["data"])[0]
+    again = json.loads(server.artifacts_of(runs[1])[f"run-{runs[1]}"]["data"])[0]
     assert (again["shards made"], again["shards cached"]) == (0, 3)
     total = artifacts[f"run-{runs[0]}-progress"]
     assert total["data"] == 100.0
