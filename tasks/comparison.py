@@ -17,7 +17,8 @@ import torch
 
 from tasks.errors import UnsupportedSource, UsageError
 from tasks.media.bars import Bars, cut_off
-from tasks.media.colour import Colour, to_rgb
+from tasks.media.colour import Colour
+from tasks.media.hdr import is_hdr, seen_rgb
 from tasks.media.pixels import Layout, Planes, to_planes
 from tasks.media.read import read_pictures
 from tasks.media.segment import read_segment
@@ -106,7 +107,8 @@ def compare_networks(
     rate = float(title.probe.frame_rate or Fraction(25))
     stop = at + max(seconds, 2 / rate) + max(info.look_ahead for info in infos) / rate  # a frame at least
     with open_source(title.uri, title.name) as source:
-        stretch = read_stretch(source, title.probe.stream, at, stop, max(info.warm_up for info in infos))
+        before, colour = max(info.warm_up for info in infos), title.probe.colour
+        stretch = read_stretch(source, title.probe.stream, at, stop, before, colour if is_hdr(colour) else None)
     start = next(n for n, shows in enumerate(stretch.seconds) if shows >= at)
     end = next((n for n, shows in enumerate(stretch.seconds) if shows >= at + seconds), len(stretch.seconds))
     end = max(end, start + 1)  # a moment shorter than a frame is that frame
@@ -132,7 +134,7 @@ def compare_networks(
         part=chosen,
         scale=profile.scale,
         moments=tuple(stretch.seconds[int(base[n])] for n in wanted),
-        overview_3HW=_bytes(to_rgb([sources[middle]], work.layout, work.colour, _CPU)[0]),
+        overview_3HW=_bytes(seen_rgb([sources[middle]], work.layout, work.colour, _CPU)[0]),
         candidates=tuple(candidates),
         left_out=tuple(left_out),
         device=device,
@@ -210,7 +212,7 @@ def _most_detailed(planes: Planes, plan: Plan, part: tuple[int, int]) -> Bars:
 
 def _enlarged(sources: list[Planes], work: Work, part: Bars, scale: int) -> Candidate:
     shown = [cut_off(planes, work.layout, part) for planes in sources]
-    rgb_T3HW = to_rgb(shown, work.layout, work.colour, _CPU)
+    rgb_T3HW = seen_rgb(shown, work.layout, work.colour, _CPU)
     rows, columns = rgb_T3HW.shape[-2:]
     return Candidate(SOURCE, _bytes(resize(rgb_T3HW, rows * scale, columns * scale, "bicubic")))
 
@@ -224,7 +226,7 @@ def _pictures(record: Record, plan: Plan, shard: Shard, wanted: Sequence[int], s
 
 
 def _rgb(planes: Planes, layout: Layout, colour: Colour) -> torch.Tensor:
-    return _bytes(to_rgb([planes], layout, colour, _CPU)[0])
+    return _bytes(seen_rgb([planes], layout, colour, _CPU)[0])
 
 
 def _bytes(rgb: torch.Tensor) -> torch.Tensor:

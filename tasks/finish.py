@@ -23,6 +23,7 @@ from tasks.judge import faults
 from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, STILLS, Container
+from tasks.media.hdr import is_hdr
 from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.segment import read_segment
@@ -227,7 +228,7 @@ def finish_title(
     key = master_key(plan, profile, records, output)
     picture = Picture(
         *plan.master_size(profile.scale), plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
-        plan.rate,
+        plan.rate, probe.mastering if is_hdr(plan.colour) else None,
     )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
     stills = profile.master.codec in STILLS

@@ -11,15 +11,16 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.cuts import cut_spans, longest_shard, shot_cuts
 from tasks.errors import StoreDamaged, UnsupportedSource, UsageError
 from tasks.media.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
+from tasks.media.hdr import Hdr, brightest_light, is_hdr, sdr_colour, shots_of
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout
 from tasks.media.read import Window, window
@@ -27,7 +28,7 @@ from tasks.media.recipe import RECIPE_VERSION, Recipe
 from tasks.media.segment import SEGMENT_VERSION
 from tasks.media.timeline import TIMELINE_VERSION, Timeline, read_timeline
 from tasks.pool.worker import UPSCALE_VERSION
-from tasks.profile import Profile, ShardSettings, with_settings
+from tasks.profile import Profile, with_settings
 from tasks.reading import Reading, read_cadence, remarks_on
 from tasks.records import Network, Revision, Shard, Title, Work, content_key
 from tasks.sources import open_source, require_unchanged
@@ -35,10 +36,9 @@ from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.registry import find
+from vsr_model.tone import ToneMap
 
 SHARD_VERSIONS = (TIMELINE_VERSION, COLOUR_VERSION, UPSCALE_VERSION, SEGMENT_VERSION)
-
-_LONGEST = 240  # frames of a shard, unless the network wants more
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Plan:
         shards: in order, together every picture exactly once.
         work: the workers' orders, one a shard.
         revised: shards that are made otherwise than the others.
+        hdr: what is done about the source's HDR, if it is.
     """
 
     title: Title
@@ -73,6 +74,7 @@ class Plan:
     shards: tuple[Shard, ...]
     work: tuple[Work, ...]
     revised: tuple[Revised, ...] = ()
+    hdr: Hdr | None = None
 
     @property
     def shown(self) -> Timeline:
@@ -112,17 +114,6 @@ class Revised:
     model: ModelRef
 
 
-@dataclass(frozen=True)
-class Span:
-    """A shard to be: frames [start, stop), its warm-up and look-ahead, and why it starts there."""
-
-    start: int
-    stop: int
-    warm_up: int
-    look_ahead: int
-    cut: Literal["start", "shot", "length"]
-
-
 def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Revision, ...] = ()) -> Plan:
     """Plan one title. The frame table is kept in the store, so a title is decoded for planning only once.
 
@@ -159,13 +150,17 @@ def plan_frames(
     reading = read_cadence(title, profile.cadence, timeline, source_print, store, seek)
     settings = profile.master.encoding()
     layout = master_layout(settings, title.probe.layout, title.name)
-    colour = master_colour(title.probe.colour, layout, settings.codec)
+    tone = _tone_map(title.probe.colour, profile, timeline)
+    colour = master_colour(sdr_colour(title.probe.colour) if tone else title.probe.colour, layout, settings.codec)
     bars = Bars()
     if profile.bars != "keep":
         bars = bars_of(timeline.black, title.probe.height, title.probe.width, title.probe.layout)
     restored = bars if profile.bars == "restore" else Bars()
     cuts = reading.pictures.numbers(shot_cuts(timeline, profile.shards.cut_score))
-    base = Plan(title, source_print, timeline, reading, bars, restored, cuts, layout, colour, model, (), ())
+    hdr = None
+    if is_hdr(title.probe.colour):
+        hdr = Hdr(tone) if tone else Hdr(shots=shots_of(reading.pictures.shown.peak, cuts, title.probe.colour))
+    base = Plan(title, source_print, timeline, reading, bars, restored, cuts, layout, colour, model, (), (), hdr=hdr)
     require_encodable(settings, *base.master_size(profile.scale), layout, title.name)
     shards = tuple(_shards(base, profile, info))
     plan = replace(base, shards=shards, work=tuple(order(base, profile, store, shard) for shard in shards))
@@ -182,6 +177,13 @@ def _require_room(title: Title, info: ModelInfo) -> None:
             f"{title.name}: holds light beyond 0..1, which {info.name} would cut off. Choose a network that does not:"
             " lanczos or bicubic."
         )
+
+
+def _tone_map(colour: Colour, profile: Profile, timeline: Timeline) -> ToneMap | None:
+    """How a title becomes SDR, if it is HDR and is to: one curve for all of it, or shots would not match."""
+    if not is_hdr(colour) or profile.hdr.mode == "keep":
+        return None
+    return ToneMap(profile.hdr.curve, profile.hdr.exposure, brightest_light(timeline.peak, colour))
 
 
 def revise(plan: Plan, profile: Profile, store: Store, revision: Revision) -> Plan:
@@ -232,50 +234,6 @@ def model_reference(entry: ModelEntry, profile: Profile) -> ModelRef:
     return replace(reference, settings=tuple(sorted(settings.items())))
 
 
-def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:
-    """Frames at which a shot begins, except the first frame."""
-    return tuple(i for i in np.flatnonzero(timeline.scene > score).tolist() if i > 0)
-
-
-def longest_shard(settings: ShardSettings, info: ModelInfo) -> int:
-    """Frames; left to the network, so many that what it is given besides its own is a twelfth of them."""
-    return settings.frames or max(_LONGEST, 12 * (info.warm_up + info.look_ahead))
-
-
-def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info: ModelInfo) -> Iterator[Span]:
-    """Cut `frames` frames into shards.
-
-    The last shot change within reach ends a shard; a shot longer than a shard is cut in equal parts.
-
-    Args:
-        frames: of the title, at least 1.
-        cuts: frames at which shots begin.
-        settings: longest and shortest shard.
-        info: of the network: its warm-up, made longer where it then starts on the network's grid, never reaches back
-            over a shot change, its look-ahead never over the next one.
-    """
-    start, reason = 0, "start"
-    longest = longest_shard(settings, info)
-    shortest = min(settings.shortest, longest)
-    while start < frames:
-        limit = start + longest
-        if limit >= frames:
-            stop, next_reason = frames, "end"
-        else:
-            reachable = [c for c in cuts if start + shortest <= c <= limit and frames - c >= shortest]
-            if reachable:
-                stop, next_reason = reachable[-1], "shot"
-            else:
-                end = min((c for c in cuts if c > limit and frames - c >= shortest), default=frames)
-                parts = -(-(end - start) // longest)
-                stop, next_reason = start + -(-(end - start) // parts), "length"
-        shot = max((c for c in cuts if c <= start), default=0)
-        shot_end = min((c for c in cuts if c >= stop), default=frames)
-        first = shot + max(0, start - info.warm_up - shot) // info.chunk * info.chunk
-        yield Span(start, stop, start - first, min(info.look_ahead, shot_end - stop), reason)  # type: ignore[arg-type]
-        start, reason = stop, next_reason
-
-
 def _shards(plan: Plan, profile: Profile, info: ModelInfo) -> Iterator[Shard]:
     pts = plan.source_pts
     spans = cut_spans(len(pts), plan.cuts, profile.shards, info)
@@ -304,6 +262,7 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
     probe, model = plan.title.probe, plan.model
     assert probe is not None
     _, recipe = _read(plan, shard.start - shard.warm_up, shard.stop + shard.look_ahead)
+    hdr = plan.hdr and plan.hdr.within(shard.start - shard.warm_up, shard.stop + shard.look_ahead)
     return content_key(
         {
             "source": plan.fingerprint,
@@ -322,6 +281,8 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "segment": [plan.layout, plan.colour],
             "versions": SHARD_VERSIONS,
         }
+        # Of what is not HDR the key says nothing of it.
+        | ({"hdr": [hdr, hdr.version]} if hdr else {})
     )
 
 
@@ -360,6 +321,7 @@ def order(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         target_layout=plan.layout,
         target_colour=plan.colour,
         store=store.root,
+        hdr=plan.hdr and plan.hdr.within(first, shard.stop + shard.look_ahead),
     )
 
 
@@ -410,7 +372,8 @@ def _timeline(title: Title, source_print: str, store: Store, limits: Limits) -> 
         return read_timeline_table(store.read(place))
     except (FileNotFoundError, StoreDamaged):
         with open_source(title.uri, title.name) as source:
-            timeline = read_timeline(source, title.probe.stream, limits)
+            colour = title.probe.colour
+            timeline = read_timeline(source, title.probe.stream, limits, colour if is_hdr(colour) else None)
         # Or the new bytes' table would be filed under the old bytes' name, for good.
         require_unchanged(title)
         store.write(place, timeline_table(timeline))

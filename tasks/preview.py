@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tasks.media.bars import Bars, cut_off
-from tasks.media.colour import to_rgb
+from tasks.media.hdr import seen_rgb
 from tasks.media.preview import side_by_side
 from tasks.media.read import read_pictures, window
 from tasks.media.segment import read_segment_frame
@@ -40,5 +40,5 @@ def preview_title(plan: Plan, records: list[Record], store: Store, frame: int | 
     with open_source(store.uri(records[shard.index].segment), f"segment of {shard.name}") as source:
         after = read_segment_frame(source, plan.layout, frame)
     return side_by_side(
-        to_rgb(before, probe.layout, probe.colour, device)[0], to_rgb([after], plan.layout, plan.colour, device)[0]
+        seen_rgb(before, probe.layout, probe.colour, device)[0], seen_rgb([after], plan.layout, plan.colour, device)[0]
     )

@@ -14,6 +14,7 @@ from tasks.errors import UsageError
 from tasks.media.encode import STILLS, Codec, EncodeSettings, containers_for
 from tasks.media.limits import Limits
 from tasks.media.movie import exact_rate
+from vsr_model.tone import CurveName
 
 _BUILT_IN = Path(__file__).parent / "profiles"
 
@@ -151,6 +152,19 @@ class FlashVsrSettings(_Section):
     )  # fmt: skip
 
 
+class HdrSettings(_Section):
+    """What becomes of HDR sources (PQ and HLG)."""
+
+    mode: Literal["keep", "tonemap"] = Field(
+        "keep", description="Their masters stay HDR, not graded anew (keep), or become SDR in BT.709 (tonemap)."
+    )
+    curve: CurveName = Field(
+        "reinhard",
+        description="Of tonemap: shadows as they are (reinhard), an even bend (log), or the contrast of film (aces).",
+    )
+    exposure: float = Field(0.0, ge=-10, le=10, description="Of tonemap: stops by which light is raised first.")
+
+
 class SequenceSettings(_Section):
     """What is not said by numbered image files themselves."""
 
@@ -223,6 +237,7 @@ class Profile(_Section):
     )
     shards: ShardSettings = Field(default_factory=ShardSettings)
     sequence: SequenceSettings = Field(default_factory=SequenceSettings)
+    hdr: HdrSettings = Field(default_factory=HdrSettings)
     master: MasterSettings = Field(default_factory=MasterSettings)
     check: CheckSettings = Field(default_factory=CheckSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from tasks.media.bars import Bars
 from tasks.media.carry import Copied
 from tasks.media.colour import Colour
+from tasks.media.hdr import Hdr
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import Window
@@ -209,6 +210,7 @@ class Work:
         target_layout, target_colour: of the segment's planes.
         store: root URI of the store.
         network: that makes it; None for the one the worker was started with.
+        hdr: what is done about the source's HDR, if it is; shots are those of the window.
     """
 
     shard: Shard
@@ -230,6 +232,22 @@ class Work:
     target_colour: Colour
     store: str
     network: Network | None = None
+    hdr: Hdr | None = None
+
+
+@dataclass(frozen=True)
+class LightLevels:
+    """How bright an HDR shard is, in nits: what MaxCLL and MaxFALL are of a title.
+
+    Attributes:
+        source_most, source_average: of the source: its brightest channel, and the highest mean of a frame.
+        most, average: of what was made of it.
+    """
+
+    source_most: float
+    source_average: float
+    most: float
+    average: float
 
 
 @dataclass(frozen=True)
@@ -247,6 +265,7 @@ class Record:
         rung: step of the degrade ladder it was made on (see `pool.ladder`; 0: as asked).
         made: what was not as asked, or left to the worker to choose, in words; empty if nothing.
         software: versions of what made it.
+        light: if it stayed HDR.
     """
 
     key: str
@@ -260,6 +279,7 @@ class Record:
     rung: int = 0
     made: str = ""
     software: dict[str, str] = field(default_factory=dict)
+    light: LightLevels | None = None
 
     @property
     def segment(self) -> str:

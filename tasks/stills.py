@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from tasks.media.bars import Bars, cut_off
-from tasks.media.colour import Colour, to_rgb
+from tasks.media.colour import Colour
+from tasks.media.hdr import seen_rgb
 from tasks.media.pixels import Layout, Plane, Planes
 from tasks.media.preview import jpeg_within
 from tasks.media.read import read_pictures, window
@@ -190,8 +191,8 @@ def _pair(before: Planes, after: Planes, plan: Plan, scale: int) -> list[torch.T
     rows, columns = after[0].shape
     down, across = _margin(rows, _PART[0], scale) // scale, _margin(columns, _PART[1], scale) // scale
     part = Bars(down, down, across, across)
-    small = to_rgb([cut_off(before, probe.layout, part)], probe.layout, probe.colour, _CPU)
-    large = to_rgb([cut_off(after, plan.layout, part.times(scale))], plan.layout, plan.colour, _CPU)
+    small = seen_rgb([cut_off(before, probe.layout, part)], probe.layout, probe.colour, _CPU)
+    large = seen_rgb([cut_off(after, plan.layout, part.times(scale))], plan.layout, plan.colour, _CPU)
     return [resize(small, large.shape[-2], large.shape[-1], "bicubic")[0], large[0]]
 
 
@@ -208,7 +209,7 @@ def _thumbnail(planes: Planes, layout: Layout, colour: Colour) -> torch.Tensor:
         whole = factor * max(1 << layout.chroma_x, 1 << layout.chroma_y)
         even = cut_off(planes, layout, Bars(bottom=rows % whole, right=columns % whole))
         planes = tuple(_reduced(plane, factor) for plane in even)
-    return to_rgb([planes], layout, colour, _CPU)[0]
+    return seen_rgb([planes], layout, colour, _CPU)[0]
 
 
 def _reduced(plane: Plane, factor: int) -> Plane:

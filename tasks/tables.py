@@ -105,6 +105,7 @@ TIMELINE = pa.schema(
         ("fields", pa.uint8()),
         ("captions", pa.bool_()),
         ("black", pa.list_(pa.int32(), 4)),
+        ("peak", pa.float32()),
     ]
 )
 FIELDS = pa.schema([("own", pa.float32()), ("top", pa.float32()), ("bottom", pa.float32()), ("repeats", pa.bool_())])
@@ -273,6 +274,8 @@ def timeline_table(timeline: Timeline) -> bytes:
 def read_timeline_table(data: bytes) -> Timeline:
     """A frame table from Parquet."""
     table = pq.read_table(io.BytesIO(data))
+    if "peak" not in table.column_names:  # of a time when HDR was refused
+        table = table.append_column("peak", pa.array(np.zeros(len(table), np.float32)))
     names = [f.name for f in fields(Timeline) if f.name != "black"]
     columns: dict[str, Any] = {name: np.ascontiguousarray(table[name].to_numpy()) for name in names}
     black = table["black"].combine_chunks().flatten().to_numpy().reshape(-1, 4)

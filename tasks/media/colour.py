@@ -97,7 +97,11 @@ def to_rgb(batch: list[Planes], layout: Layout, colour: Colour, device: torch.de
     Returns:
         [T, 3, H, W] float32, nominally 0..1.
     """
-    stacked = [_upload([frame[i] for frame in batch], device) for i in range(len(batch[0]))]
+    return _rgb_of([_upload([frame[i] for frame in batch], device) for i in range(len(batch[0]))], layout, colour)
+
+
+def _rgb_of(stacked: list[torch.Tensor], layout: Layout, colour: Colour) -> torch.Tensor:
+    """The same of planes [T, rows, columns] that are on the device as floats already, and may be written over."""
     if layout.family == "light":
         return torch.stack([display_of(plane) for plane in stacked], dim=1)
     luma_gain, chroma_gain, black, neutral = swing(layout, colour)
@@ -156,6 +160,23 @@ def to_codes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_frame
     return [_quantise(*channel, layout, first_frame, number) for number, channel in enumerate(channels)]
 
 
+def without_overshoot(
+    codes: list[torch.Tensor], rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour
+) -> list[torch.Tensor]:
+    """The codes that `to_codes` made of some frames, no channel of a frame brighter than its brightest was.
+
+    Sharp luma beside chroma of half its resolution makes a channel that is brighter than any was: of HDR, where codes
+    are absolute light, that would be more than is said of it. Such luma is lowered.
+    """
+    if layout.family != "yuv" or (layout.chroma_x, layout.chroma_y) == (0, 0):
+        return codes
+    brightest_T11 = rgb_T3HW.float().amax(dim=(1, 2, 3)).view(-1, 1, 1)
+    seen_THW = _rgb_of([_floats(plane) for plane in codes], layout, colour).amax(dim=1)
+    over_THW = (seen_THW - brightest_T11).clamp(min=0.0).mul(swing(layout, colour)[0]).ceil()
+    luma_THW = (_floats(codes[0]) - over_THW).clamp(min=0.0)
+    return [luma_THW.to(torch.int32).to(codes[0].dtype), *codes[1:]]
+
+
 def to_planes(rgb_T3HW: torch.Tensor, layout: Layout, colour: Colour, first_frame: int) -> list[Planes]:
     """The same on the host, as T frames of numpy planes."""
     return planes_of([codes.cpu() for codes in to_codes(rgb_T3HW, layout, colour, first_frame)])
@@ -170,11 +191,13 @@ def planes_of(codes: list[torch.Tensor]) -> list[Planes]:
 def _upload(planes: list[np.ndarray], device: torch.device) -> torch.Tensor:
     stacked = np.stack(planes)
     if stacked.dtype == np.uint16:
-        stacked = stacked.view(np.int16)  # torch's uint16 lacks arithmetic; codes above 32767 are mended below
-        codes = to_device(torch.from_numpy(stacked), device).to(torch.int32) & 0xFFFF
-    else:
-        codes = to_device(torch.from_numpy(stacked), device)
-    return codes.float()
+        stacked = stacked.view(np.int16)  # torch's uint16 lacks arithmetic
+    return _floats(to_device(torch.from_numpy(stacked), device))
+
+
+def _floats(codes: torch.Tensor) -> torch.Tensor:
+    """Codes as new floats; int16 has the bits of uint16."""
+    return (codes.to(torch.int32) & 0xFFFF).float() if codes.dtype == torch.int16 else codes.float()
 
 
 def luma_weights(colour: Colour) -> tuple[float, float]:

@@ -18,7 +18,9 @@ import av.video.stream
 
 from tasks.errors import UnsupportedSource
 from tasks.media.colour import Colour
+from tasks.media.mastering import Mastering
 from tasks.media.pixels import Layout
+from tasks.media.template import TEMPLATED, film_that_says
 
 Codec = Literal[
     "h264",
@@ -204,6 +206,7 @@ def add_picture(
     time_base: Fraction,
     frame_rate: Fraction,
     sample_aspect: Fraction,
+    mastering: Mastering | None = None,
 ) -> av.video.stream.VideoStream:
     """Add the encoder's stream to an output container.
 
@@ -214,18 +217,28 @@ def add_picture(
         time_base: of the timestamps that will be given, in seconds.
         frame_rate: average; steers rate control only.
         sample_aspect: pixel width over height.
+        mastering: for the container to say, as far as the stream itself does not.
     """
     encoder = _ENCODERS[settings.codec]
-    stream = container.add_stream(
-        encoder.name, rate=frame_rate or 25, options=_options(settings, height, width, layout)
-    )
+    said = mastering if settings.codec in TEMPLATED else None
+    stream: Any
+    if said:
+        with film_that_says(said, settings.codec) as film:
+            stream = container.add_stream_from_template(film.streams.video[0])
+        stream.codec_context.framerate = frame_rate or 25
+        stream.codec_context.flags |= av.codec.context.Flags.global_header
+    else:
+        stream = container.add_stream(encoder.name, rate=frame_rate or 25)
     assert isinstance(stream, av.video.stream.VideoStream)
     context = stream.codec_context
+    context.options = _options(settings, height, width, layout)
     stream.height, stream.width, stream.pix_fmt = height, width, coded_format(settings, layout)
     context.time_base = stream.time_base = time_base
     _set_up(context, settings, colour, sample_aspect)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
         context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
+    if said:
+        context.open()  # PyAV takes it for one whose packets are ready
     return stream
 
 

@@ -28,6 +28,7 @@ from tasks.media.encode import (
     containers_for,
     movie_timescale,
 )
+from tasks.media.mastering import SAYING, Mastering, Sayer
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.source import Source, open_input
@@ -58,6 +59,7 @@ class Picture:
         timeline: the table of its frames.
         time_base: seconds a tick of that; unset: the source's.
         frame_rate: average; unset: the source's.
+        mastering: what it says of the display it was graded on.
     """
 
     height: int
@@ -67,6 +69,7 @@ class Picture:
     timeline: Timeline
     time_base: Fraction | None = None
     frame_rate: Fraction | None = None
+    mastering: Mastering | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ def write_master(
             below = max(0, -int(picture.timeline.pts[0]))
             copies = copy_packets(original, source, targets, carried, below * (picture.time_base or probe.time_base))
             encoded = _encode(video, picture, frames, below)
+            if picture.mastering and settings.codec in SAYING:
+                encoded = map(Sayer(picture.mastering, settings.codec).said, encoded)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
@@ -178,6 +183,7 @@ def _lay_out(
             video = add_picture(
                 output, settings, picture.height, picture.width, picture.layout, picture.colour,
                 picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
+                picture.mastering,
             )  # fmt: skip
             if probe.display_matrix is not None:
                 video.set_display_matrix(probe.display_matrix)

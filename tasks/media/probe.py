@@ -18,15 +18,17 @@ import av.video.stream
 from tasks.errors import SourceError
 from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.limits import Limits
+from tasks.media.mastering import Mastering, mastering_of
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
+from vsr_model.nits import TRANSFERS
 
 # How the picture stream is chosen: by length, by size or by disposition first; or its number.
 Choice = int | Literal["auto", "largest", "default"]
 _LIMITS = Limits()
 _SURELY = 0.9
 _DOLBY_VISION = ("DOVI_RPU_BUFFER", "DOVI_METADATA")
-_HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
+_OWN_MATRICES = {10: "BT.2020 with constant luminance", 14: "ICtCp"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Probe:
         chapters: number of chapters.
         unsupported: why this source is not handled, and what to do; empty when it is.
         dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
+        hdr10_plus: carries HDR10+'s.
+        mastering: what an HDR picture says of the display it was graded on.
     """
 
     container: str
@@ -86,6 +90,8 @@ class Probe:
     chapters: int
     unsupported: str
     dolby_vision: bool = False
+    hdr10_plus: bool = False
+    mastering: Mastering | None = None
 
 
 def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> Probe:
@@ -114,6 +120,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
         matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))
         swing = 2 if first.format.name.startswith("yuvj") else int(context.color_range)
         colour = colour_of(matrix, primaries, transfer, swing, layout, first.height)
+        dolby_vision = any(first.side_data.get(kind) is not None for kind in _DOLBY_VISION)
         assert stream.time_base is not None
         return Probe(
             container=container.format.name,
@@ -133,8 +140,10 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             field_order=int(context.field_order),
             streams=tuple(_describe(s) for s in container.streams),
             chapters=len(container.chapters()),
-            unsupported=_unsupported(first, source.label),
-            dolby_vision=any(first.side_data.get(kind) is not None for kind in _DOLBY_VISION),
+            unsupported=_unsupported(dolby_vision, transfer, matrix, source.label),
+            dolby_vision=dolby_vision,
+            hdr10_plus=first.side_data.get("DYNAMIC_HDR_PLUS") is not None,
+            mastering=mastering_of(first),
         )
 
 
@@ -203,12 +212,16 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     return tuple(int.from_bytes(raw[i : i + 4], "little", signed=True) for i in range(0, 36, 4))
 
 
-def _unsupported(frame: av.VideoFrame, label: str) -> str:
-    hdr = _HDR_TRANSFERS.get(int(frame.color_trc))
-    if hdr:
+def _unsupported(dolby_vision: bool, transfer: int, matrix: int, label: str) -> str:
+    if dolby_vision and transfer == UNSPECIFIED:
         return (
-            f"{label}: is HDR ({hdr}), which is not handled yet, and must not be upscaled as if it were SDR. Leave it"
-            " out of the library, or supply an SDR grade."
+            f"{label}: is Dolby Vision profile 5, whose picture is none without its metadata, which would not fit an"
+            " enlarged one. Supply a version with an HDR10, HLG or SDR base layer (profiles 7 and 8)."
+        )
+    if transfer in TRANSFERS and matrix in _OWN_MATRICES:
+        return (
+            f"{label}: is HDR in a colour space ({_OWN_MATRICES[matrix]}) that is not handled. Convert it to BT.2020"
+            " with non-constant luminance, which is what nearly all HDR is in."
         )
     return ""
 

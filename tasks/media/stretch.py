@@ -15,6 +15,7 @@ import av.error
 import av.video.stream
 
 from tasks.errors import UsageError
+from tasks.media.colour import Colour
 from tasks.media.source import Source, open_input, source_errors, video_stream
 from tasks.media.timeline import Collector, Timeline
 
@@ -37,7 +38,9 @@ class Stretch:
     seconds: tuple[float, ...]
 
 
-def read_stretch(source: Source, stream_index: int, start: float, stop: float, before: int) -> Stretch:
+def read_stretch(
+    source: Source, stream_index: int, start: float, stop: float, before: int, hdr: Colour | None = None
+) -> Stretch:
     """Decode the frames shown in [start, stop), in seconds from the title's beginning, and some that lead up to them.
 
     Args:
@@ -45,6 +48,7 @@ def read_stretch(source: Source, stream_index: int, start: float, stop: float, b
         stream_index: of its picture.
         start, stop: seconds.
         before: frames wanted before `start`; there are fewer where the title begins, and more up to a key frame.
+        hdr: the title's colour, if it is HDR.
 
     Raises:
         UsageError: the title ends before `start`.
@@ -54,14 +58,17 @@ def read_stretch(source: Source, stream_index: int, start: float, stop: float, b
         stream = video_stream(container, stream_index)
         wanted = start - before / float(stream.average_rate or 1)
     for back in (0.0, *_FURTHER_BACK, None):
-        found = _from(source, stream_index, None if back is None or wanted <= back else wanted - back, start, stop)
+        place = None if back is None or wanted <= back else wanted - back
+        found = _from(source, stream_index, place, start, stop, hdr)
         # A seek may land late; from the beginning there is nothing before.
         if found is not None and (back is None or wanted <= back or found.seconds[0] <= wanted):
             return found
     raise UsageError(f"{source.label}: shows nothing from {start:g} s on. Name an earlier moment.")
 
 
-def _from(source: Source, stream_index: int, place: float | None, start: float, stop: float) -> Stretch | None:
+def _from(
+    source: Source, stream_index: int, place: float | None, start: float, stop: float, hdr: Colour | None
+) -> Stretch | None:
     """The frames up to `stop` that decode when one seeks to a place, or begins; None if none is after `start`."""
     with open_input(source) as container, source_errors(source, "decoding a part of it"):
         stream = video_stream(container, stream_index)
@@ -69,14 +76,14 @@ def _from(source: Source, stream_index: int, place: float | None, start: float, 
         assert base is not None
         if place is not None:
             container.seek(zero + int(place / base), stream=stream, backward=True)
-        collector, seek = Collector(source, stream), None
+        collector, seek = Collector(source, stream, hdr), None
         for frame in _decoded(container, stream):
             shown = float((frame.pts - zero) * base) if frame.pts is not None else start
             if shown >= stop:
                 break
             seek = frame.pts if seek is None else seek
             if frame.is_corrupt and shown < start:
-                collector = Collector(source, stream)  # leans on what lies before the place that was sought
+                collector = Collector(source, stream, hdr)  # leans on what lies before the place that was sought
             else:
                 collector.add(frame)
         seconds = tuple(float((pts - zero) * base) for pts in collector.pts)

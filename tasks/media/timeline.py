@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 from tasks.errors import SourceError, UnsupportedSource
 from tasks.media.bars import black_lines
+from tasks.media.colour import Colour
 from tasks.media.graph import pulled
+from tasks.media.hdr import brightest_code
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.source import Source, open_input, source_errors, video_stream
@@ -53,6 +55,7 @@ class Timeline:
         fields: uint8, what the picture itself looks like (PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED).
         captions: bool, carries closed captions (A53).
         black: int32 [N, 4], black lines at the top, bottom, left and right (`bars.black_lines`).
+        peak: float32, the brightest channel's code (`hdr.brightest_code`); 0 of what is not HDR.
     """
 
     pts: npt.NDArray[np.int64]
@@ -64,13 +67,19 @@ class Timeline:
     fields: npt.NDArray[np.uint8]
     captions: npt.NDArray[np.bool_]
     black: npt.NDArray[np.int32]
+    peak: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.pts)
 
 
-def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS) -> Timeline:
+def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS, hdr: Colour | None = None) -> Timeline:
     """Decode a title once.
+
+    Args:
+        source, stream_index: of the picture.
+        limits: what a title may be at most.
+        hdr: its colour, if it is HDR.
 
     Raises:
         SourceError: damaged, truncated, or without usable timestamps.
@@ -85,7 +94,7 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS) -
         )
     with open_input(source) as container:
         stream = video_stream(container, stream_index)
-        collector = Collector(source, stream)
+        collector = Collector(source, stream, hdr)
         end_seconds, packets = 0.0, 0
         torn: Fraction | None = None
         with source_errors(source, "decoding it"):
@@ -137,9 +146,10 @@ def _ffv1_suffix(source: Source) -> str:
 class Collector:
     """Gathers the rows of a table, frame by frame; scene and field detection run in one filter graph beside it."""
 
-    def __init__(self, source: Source, stream: av.video.stream.VideoStream) -> None:
+    def __init__(self, source: Source, stream: av.video.stream.VideoStream, hdr: Colour | None) -> None:
         self._source = source
         self._stream = stream
+        self._hdr = hdr
         assert stream.time_base is not None
         self._time_base = stream.time_base
         self._layout: Layout | None = None
@@ -149,6 +159,7 @@ class Collector:
         self.pts: list[int] = []
         self._rows: list[tuple[int, int, bool, bool, bool]] = []
         self._black: list[tuple[int, int, int, int]] = []
+        self._peak: list[float] = []
 
     def add(self, frame: av.VideoFrame) -> None:
         """Take the next frame in."""
@@ -183,6 +194,7 @@ class Collector:
         self._rows.append(row)
         full_range = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
         self._black.append(black_lines(planes, self._layout, full_range))
+        self._peak.append(brightest_code(planes, self._layout, self._hdr) if self._hdr else 0.0)
         self._graph.push(frame)
         self._pull()
 
@@ -204,6 +216,7 @@ class Collector:
             fields=np.array([fields for _, fields in detected], np.uint8),
             captions=np.array(captions, np.bool_),
             black=np.array(self._black, np.int32),
+            peak=np.array(self._peak, np.float32),
         )
 
     def _detectors(self) -> av.filter.Graph:

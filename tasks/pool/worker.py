@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import os
 import socket
 import time
@@ -19,16 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
 from tasks.media.bars import cut_off, put_back
-from tasks.media.colour import planes_of, to_codes, to_rgb
+from tasks.media.colour import planes_of, to_codes, to_rgb, without_overshoot
 from tasks.media.pixels import Planes
 from tasks.media.read import read_pictures
 from tasks.media.segment import SegmentWriter
 from tasks.media.transfer import ToHost
+from tasks.pool.gauge import Gauge
 from tasks.pool.ladder import Rung, Size, asked, smaller, sturdier
 from tasks.pool.stages import Stages, timed
 from tasks.records import Network, Record, Work, segment_place
@@ -38,7 +37,9 @@ from tasks.store import Store, digest_of
 from vsr_model import registry
 from vsr_model.classical import lanczos
 from vsr_model.contract import OFFLOAD, Placement, Resettable, Upscaler
+from vsr_model.hdr import HdrUpscaler
 from vsr_model.tiling import TiledUpscaler
+from vsr_model.tone import to_sdr
 
 _LOG = logging.getLogger("remaster.worker")
 
@@ -46,7 +47,6 @@ _LOG = logging.getLogger("remaster.worker")
 UPSCALE_VERSION = 1
 # Frames converted and pushed at a time, bounded by output pixels so that large pictures do not pile up.
 _CHUNK_FRAMES, _CHUNK_PIXELS = 8, 32 << 20
-_FIDELITY_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class ShardWorker:
         store = Store(work.store)
         with store.temporary_folder() as folder:
             path = str(Path(folder) / "segment.mkv")
-            seconds, fidelity, least_alike = self._produce(work, self._upscaler(rung), path)
+            seconds, gauge = self._produce(work, self._upscaler(rung), path)
             frames = work.shard.stop - work.shard.start
             if self._done_frames != frames:
                 made = f"made {self._done_frames} of {frames} frames"
@@ -193,13 +193,14 @@ class ShardWorker:
             sha256=digest.sha256,
             size=digest.size,
             frames=frames,
-            fidelity=round(fidelity, 3),
-            least_alike=least_alike,
+            fidelity=round(gauge.lowest, 3),
+            least_alike=gauge.frame,
             seconds={name: round(value, 4) for name, value in seconds.items()},
             worker=self.name,
             rung=rung.number(wanted),
             made=rung.words(wanted if self._settings.tile != "auto" else replace(wanted, tile=0)),
             software=software_versions(),
+            light=gauge.light,
         )
         return commit(work.shard, record, store)
 
@@ -224,8 +225,8 @@ class ShardWorker:
             self._network, self._loaded = self._entry.load(placement), weights
         return self._network
 
-    def _produce(self, work: Work, upscaler: Upscaler, path: str) -> tuple[dict[str, float], float, int]:
-        """Write the segment file; returns busy seconds a stage, the lowest fidelity and its frame."""
+    def _produce(self, work: Work, upscaler: Upscaler, path: str) -> tuple[dict[str, float], Gauge]:
+        """Write the segment file; returns busy seconds a stage, and what was measured of its frames."""
         busy = {"decode": 0.0, "model": 0.0, "write": 0.0}
         chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // (work.height * work.width * work.scale**2)))
         with open_source(work.source, work.shard.name) as source, Stages(capacity=2 * chunk) as stages:
@@ -233,17 +234,19 @@ class ShardWorker:
                 timed(read_pictures(source, work.stream, work.layout, work.window, work.recipe), busy, "decode")
             )
             finished = stages.consume(lambda frames: self._write(work, path, frames, busy))
-            gauge = _Fidelity(work)
+            gauge = Gauge(work)
             for planes in self._run(work, upscaler, decoded, chunk, gauge, busy):
                 finished(planes)
-        return busy, gauge.lowest, gauge.frame
+        return busy, gauge
 
     @torch.inference_mode()
     def _run(
-        self, work: Work, upscaler: Upscaler, decoded: Iterator[Planes], chunk: int, gauge: _Fidelity,
+        self, work: Work, upscaler: Upscaler, decoded: Iterator[Planes], chunk: int, gauge: Gauge,
         busy: dict[str, float],
     ) -> Iterator[Planes]:  # fmt: skip
         """Planes in, upscaled planes out, warm-up frames dropped and nothing made beyond the shard's end."""
+        if work.hdr and work.hdr.shots:
+            upscaler = HdrUpscaler(upscaler, work.colour.transfer, work.hdr.shots)
         stream = upscaler.stream(work.height, work.width, work.scale, work.seed, _first_fed(work))
         position = fed = _first_fed(work)  # title's numbers of the next frames to come out and to go in
         finished: _Finished | None = None
@@ -265,6 +268,8 @@ class ShardWorker:
                 stream.reset()
             shown = [cut_off(planes, work.layout, work.bars) for planes in batch]
             source_T3HW = to_rgb(shown, work.layout, work.colour, self._device)
+            if work.hdr and work.hdr.tone:
+                source_T3HW = to_sdr(source_T3HW, work.colour.transfer, work.colour.primaries, work.hdr.tone)
             gauge.remember(source_T3HW, fed)
             fed += len(batch)
             # Fetched only when the next are under way: a GPU then never waits for the host.
@@ -296,67 +301,27 @@ class ShardWorker:
 class _Finished:
     """Finished frames on their way to the host, with what is to be known of them."""
 
-    def __init__(self, frames_T3HW: torch.Tensor, first: int, work: Work, gauge: _Fidelity) -> None:
+    def __init__(self, frames_T3HW: torch.Tensor, first: int, work: Work, gauge: Gauge) -> None:
         """Take frames of the title from number `first` on."""
         self._first, self._work, self._gauge, self._coming = first, work, gauge, None
         if len(frames_T3HW):
-            self._sampled, errors = gauge.errors(frames_T3HW, first)
+            self._sampled, errors, light = gauge.measured(frames_T3HW, first)
             finite = torch.isfinite(frames_T3HW).all()
             codes = to_codes(frames_T3HW, work.target_layout, work.target_colour, first)
-            self._coming = ToHost([finite, errors, *codes])
+            if work.hdr and work.hdr.shots:
+                codes = without_overshoot(codes, frames_T3HW, work.target_layout, work.target_colour)
+            self._coming = ToHost([finite, errors, light, *codes])
 
     def planes(self) -> list[Planes]:
         """The frames, once they are there."""
         if self._coming is None:
             return []
-        finite, errors, *codes = self._coming.wait()
+        finite, errors, light, *codes = self._coming.wait()
         if not bool(finite):
             raise _NotNumbers(self._first)
-        self._gauge.note(self._sampled, errors.tolist())
+        self._gauge.note(self._sampled, errors.tolist(), light.tolist())
         work, restored = self._work, self._work.restored.times(self._work.scale)
         return [put_back(planes, work.target_layout, work.target_colour, restored) for planes in planes_of(codes)]
-
-
-class _Fidelity:
-    """Lowest PSNR of output frames, averaged down to the source's size, against the source; a sample of frames.
-
-    Catches a network that went wrong (black, shifted, garbled frames) for the price of a reduction; it does not judge
-    beauty.
-    """
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._sources: dict[int, torch.Tensor] = {}
-        self.lowest = math.inf
-        self.frame = work.shard.start
-
-    def _sampled(self, frame: int) -> bool:
-        shard = self._work.shard
-        return frame >= shard.start and ((frame - shard.start) % _FIDELITY_EVERY == 0 or frame == shard.stop - 1)
-
-    def remember(self, source_T3HW: torch.Tensor, first: int) -> None:
-        """Keep what will be compared of source frames from number `first` on."""
-        for t in range(source_T3HW.shape[0]):
-            if self._sampled(first + t):
-                self._sources[first + t] = source_T3HW[t]
-
-    def errors(self, out_T3HW: torch.Tensor, first: int) -> tuple[list[int], torch.Tensor]:
-        """Numbers of the frames that are compared, and the mean square error of each, on the device."""
-        found = []
-        for frame in range(first, first + len(out_T3HW)):
-            source_3HW = self._sources.pop(frame, None)
-            if source_3HW is not None:
-                reduced = F.avg_pool2d(out_T3HW[frame - first].float(), self._work.scale)
-                found.append((frame, (reduced - source_3HW).square().mean()))
-        empty = out_T3HW.new_empty(0, dtype=torch.float32)
-        return [frame for frame, _ in found], torch.stack([error for _, error in found]) if found else empty
-
-    def note(self, frames: list[int], errors: list[float]) -> None:
-        """Take the errors in."""
-        for frame, error in zip(frames, errors, strict=True):
-            psnr = min(-10.0 * math.log10(max(error, 1e-12)), 120.0) if math.isfinite(error) else 0.0
-            if psnr < self.lowest:
-                self.lowest, self.frame = psnr, frame
 
 
 class _NotNumbers(Exception):

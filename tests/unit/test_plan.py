@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from tasks.cuts import Span, cut_spans, shot_cuts
 from tasks.errors import PermanentError, SourceChanged
 from tasks.media.limits import Limits
 from tasks.media.source import Source
 from tasks.media.timeline import Timeline, read_timeline
-from tasks.plan import Plan, Span, cut_spans, plan_title, remarks, shot_cuts
+from tasks.plan import Plan, plan_title, remarks
 from tasks.profile import ShardSettings, read_profile
 from tasks.scan import scan
 from tasks.store import Store

@@ -1,0 +1,51 @@
+"""A Matroska film without pictures, whose header says what an encoder cannot: how an HDR picture was graded.
+
+FFmpeg's muxers write what the stream says that theirs was made from. Element numbers are those of RFC 9559 (section 5.1
+and, for colour, 5.1.4.1.28.16 and after).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import av
+import av.container
+
+from tasks.media.mastering import Mastering
+
+_KINDS = {"ffv1": b"V_FFV1"}
+# Codecs whose streams can be made from a film of the same kind: FFmpeg's decoder and encoder have one name.
+TEMPLATED = frozenset(_KINDS)
+_PRIMARIES = ("55d1", "55d2", "55d3", "55d4", "55d5", "55d6", "55d7", "55d8")
+
+
+def film_that_says(said: Mastering, codec: str) -> av.container.InputContainer:
+    """The film; `codec` is one of `TEMPLATED`."""
+    colour = b""
+    if said.light:
+        colour += _whole("55bc", said.light[0]) + _whole("55bd", said.light[1])
+    if said.display:
+        values = zip(_PRIMARIES, said.display.primaries, strict=True)
+        display = b"".join(_float(name, float(value)) for name, value in values)
+        display += _float("55d9", float(said.display.brightest)) + _float("55da", float(said.display.dimmest))
+        colour += _element("55d0", display)
+    picture = _element("e0", _whole("b0", 16) + _whole("ba", 16) + _element("55b0", colour))
+    kind = _element("86", _KINDS[codec])
+    track = _element("ae", _whole("d7", 1) + _whole("73c5", 1) + _whole("83", 1) + kind + picture)
+    no_picture = _element("1f43b675", _whole("e7", 0) + _element("a3", b"\x81\x00\x00\x80\x00"))
+    head = _element("1a45dfa3", _element("4282", b"matroska"))
+    body = _element("1549a966", _whole("2ad7b1", 1_000_000)) + _element("1654ae6b", track) + no_picture
+    return av.open(io.BytesIO(head + _element("18538067", body)), "r")
+
+
+def _element(name: str, content: bytes) -> bytes:
+    return bytes.fromhex(name) + struct.pack(">Q", len(content) | 1 << 56) + content
+
+
+def _whole(name: str, value: int) -> bytes:
+    return _element(name, value.to_bytes(4, "big"))
+
+
+def _float(name: str, value: float) -> bytes:
+    return _element(name, struct.pack(">d", value))
