@@ -14,12 +14,13 @@ import numpy as np
 from tasks.grades import Grades
 from tasks.judge import faults
 from tasks.media.captions import CAPTIONED
-from tasks.media.contract import labels, shown, streams, times
+from tasks.media.contract import labels, shown, side_data, streams, times
 from tasks.media.encode import STILLS
 from tasks.media.inventory import Inventory, take_inventory, watch
 from tasks.media.likeness import Likeness
 from tasks.media.master import ALONE
 from tasks.media.pixels import layout_of
+from tasks.media.side_data import first_side_data
 from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
@@ -54,10 +55,12 @@ def check_master(
         open_source(master.uri, f"master of {plan.title.name}") as made,
     ):
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
+        said = list(_side_data(plan, source, made, master.picture))
         captions = list(_captions(plan, profile, source, made, master.picture))
     found = faults(likeness, plan.shards, plan.cuts) if likeness is not None else []
     lines = (
         *_picture(plan, profile, held),
+        *said,
         *_times(plan, held),
         *_carried(master, had, held, profile.master.codec),
         *captions,
@@ -111,6 +114,16 @@ def _carried(master: MasterRecord, had: Inventory, held: Inventory, codec: str) 
         reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")
         seen = row.master if row.source == row.master else f"{row.master}, source {row.source}"
         yield row.name, row.verdict != "lost", "; ".join(part for part in (seen, row.note, reason) if part)
+
+
+def _side_data(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:
+    """What is said of the whole picture stands in the first frame: no more is decoded for it."""
+    assert plan.title.probe is not None
+    for row in side_data(first_side_data(source, plan.title.probe.stream), first_side_data(made, picture)):
+        seen = f"{row.master}, source {row.source}"
+        # HDR10+ describes the samples of single frames of the source, which the master's are not.
+        kept = row.verdict != "lost" or row.name == "HDR10+"
+        yield row.name, kept, f"{seen}; {row.note}" if row.note else row.master
 
 
 def _captions(plan: Plan, profile: Profile, source: Source, made: Source, picture: int) -> Iterator[Line]:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.probe import Choice, Probe, probe
+from tasks.media.side_data import NAMES, SideData, turns_alike
 from tasks.media.source import Source
 
 Verdict = Literal["kept", "changed", "lost"]
@@ -39,11 +40,6 @@ _OWN_TAGS = {
 _NO_DATES = ("1970-01-01T00:00:00", "1904-01-01T00:00:00")
 _DEFAULT = int(av.stream.Disposition.default)
 _SEEN_BADLY, _DESCRIBED = int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)
-_SIDE_NAMES = {
-    "DISPLAYMATRIX": "rotation", "MASTERING_DISPLAY_METADATA": "mastering display",
-    "CONTENT_LIGHT_LEVEL": "content light level", "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
-    "STEREO3D": "stereo 3D", "SPHERICAL": "spherical", "ICC_PROFILE": "ICC profile", "AFD": "active format",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -161,10 +157,20 @@ def shown(before: Shown, after: Shown) -> Iterator[Row]:
     if before.captions or after.captions:
         seen = (f"{before.captions} frames", f"{after.captions} frames")
         yield _row("closed captions", before.captions_sha256 == after.captions_sha256, *seen, "not the same bytes")
-    for key, name in _SIDE_NAMES.items():
-        wanted, held = before.side.get(key), after.side.get(key)
-        if wanted is not None or held is not None:
-            yield _row(name, wanted == held, _bytes(wanted), _bytes(held), "not the same bytes")
+    yield from side_data(before.side_data, after.side_data)
+
+
+def side_data(before: SideData, after: SideData) -> Iterator[Row]:
+    """What is said of the whole picture, besides its colour."""
+    for key, name in NAMES.items():
+        wanted, held = before.standing.get(key), after.standing.get(key)
+        if wanted is None and held is None:
+            continue
+        seen = (_bytes(wanted), _bytes(held))
+        if name == "rotation" and wanted and held and wanted != held and turns_alike(wanted, held):
+            yield Row(name, "changed", *seen, "turned alike; where a turned picture is put is said otherwise")
+        else:
+            yield _row(name, wanted == held, *seen, "it is gone" if held is None else "not the same bytes")
     if before.hdr10_plus:
         yield _row("HDR10+", after.hdr10_plus, "present", _present(after.hdr10_plus), "its dynamic metadata is gone")
     if before.dolby_vision or after.dolby_vision:

@@ -30,6 +30,7 @@ from tasks.media.encode import (
 )
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
+from tasks.media.side_data import not_held
 from tasks.media.source import Source, open_input
 from tasks.media.timeline import Timeline
 
@@ -90,7 +91,7 @@ def choose_container(
         others = [
             f"stream {s.index} ({s.type}) is not carried: {ALONE}" for s in probe.streams if s.index != probe.stream
         ]
-        return possible[0], others
+        return possible[0], [*others, *_unsaid(possible[0], probe)]
     if wanted != "auto":
         order: list[Container] = [c for c in possible if c == wanted]
     else:
@@ -269,4 +270,9 @@ def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str
                 why = refusal(MUXER[container], stream)
                 if why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
-    return remarks
+    return [*remarks, *_unsaid(container, probe)]
+
+
+def _unsaid(container: Container, probe: Probe) -> Iterator[str]:
+    (tags,) = (stream.metadata for stream in probe.streams if stream.index == probe.stream)
+    return not_held(container, probe.side_data, probe.codec, tags)

@@ -19,13 +19,13 @@ from tasks.errors import SourceError
 from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, layout_of
+from tasks.media.side_data import attached, side_data_of
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 
 # How the picture stream is chosen: by length, by size or by disposition first; or its number.
 Choice = int | Literal["auto", "largest", "default"]
 _LIMITS = Limits()
 _SURELY = 0.9
-_DOLBY_VISION = ("DOVI_RPU_BUFFER", "DOVI_METADATA")
 _HDR_TRANSFERS = {16: "PQ (HDR10, SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
@@ -65,6 +65,7 @@ class Probe:
         chapters: number of chapters.
         unsupported: why this source is not handled, and what to do; empty when it is.
         dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
+        side_data: PyAV's names of what is said of the whole picture stream.
     """
 
     container: str
@@ -86,6 +87,7 @@ class Probe:
     chapters: int
     unsupported: str
     dolby_vision: bool = False
+    side_data: tuple[str, ...] = ()
 
 
 def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> Probe:
@@ -110,6 +112,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
         first = _first_frame(container, stream, source, limits)
         context = stream.codec_context
         layout = layout_of(first.format.name, source.label)
+        carried = side_data_of(first)
         # Some decoders forget what the header said.
         matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))
         swing = 2 if first.format.name.startswith("yuvj") else int(context.color_range)
@@ -134,7 +137,8 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             streams=tuple(_describe(s) for s in container.streams),
             chapters=len(container.chapters()),
             unsupported=_unsupported(first, source.label),
-            dolby_vision=any(first.side_data.get(kind) is not None for kind in _DOLBY_VISION),
+            dolby_vision=carried.dolby_vision,
+            side_data=tuple(carried.standing),
         )
 
 
@@ -196,7 +200,7 @@ def _tags(stream: av.video.stream.VideoStream) -> tuple[int, int, int]:
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    side: Any = frame.side_data.get("DISPLAYMATRIX")
+    side = attached(frame).get("DISPLAYMATRIX")
     if side is None:
         return None
     raw = bytes(side)
