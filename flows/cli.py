@@ -150,6 +150,9 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
         help="pictures a second of numbered images, e.g. 24 or 24000/1001 (default: DPX's and EXR's)",
     )
     command.add_argument(
+        "--hdr", choices=("keep", "tonemap"), help="masters of HDR sources stay HDR, or become SDR (default: keep)"
+    )
+    command.add_argument(
         "--encoder-option", metavar="KEY=VALUE", action="append", default=[], help="for the master's encoder, as it is"
     )
     command.add_argument(
@@ -256,7 +259,12 @@ def _preview(options: argparse.Namespace) -> int:
 def _profile(options: argparse.Namespace) -> Any:
     from tasks.profile import read_profile
 
-    overrides: dict[str, Any] = {"model": options.model, "scale": options.scale, "sequence.fps": options.fps}
+    overrides: dict[str, Any] = {
+        "model": options.model,
+        "scale": options.scale,
+        "sequence.fps": options.fps,
+        "hdr.mode": getattr(options, "hdr", None),
+    }
     if options.video_stream:
         overrides["video_stream"] = _literal(options.video_stream)
     for key, value in _pairs("--encoder-option", options.encoder_option, "KEY=VALUE, for instance tune=film").items():

@@ -14,12 +14,13 @@ import numpy as np
 from tasks.grades import Grades
 from tasks.judge import faults
 from tasks.media.captions import CAPTIONED
-from tasks.media.contract import labels, shown, streams, times
+from tasks.media.contract import labels, shown, side_data, streams, times
 from tasks.media.encode import STILLS
 from tasks.media.inventory import Inventory, take_inventory, watch
 from tasks.media.likeness import Likeness
 from tasks.media.master import ALONE
 from tasks.media.pixels import layout_of
+from tasks.media.side_data import first_side_data
 from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
@@ -28,6 +29,8 @@ from tasks.records import CheckResult, Fault, MasterRecord, Record
 from tasks.sources import open_source
 
 Line = tuple[str, bool, str]
+# So much brighter a master may be than its source, at its brightest.
+_BRIGHTER = 1.02
 
 
 def check_master(
@@ -54,14 +57,17 @@ def check_master(
         open_source(master.uri, f"master of {plan.title.name}") as made,
     ):
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
+        said = list(_side_data(plan, source, made, master.picture))
         captions = list(_captions(plan, profile, source, made, master.picture))
     found = faults(likeness, plan.shards, plan.cuts) if likeness is not None else []
     lines = (
         *_picture(plan, profile, held),
+        *said,
         *_times(plan, held),
         *_carried(master, had, held, profile.master.codec),
         *captions,
         *_fidelity(plan, profile, records),
+        *_light(plan, records),
         *(_grades(plan, profile, grades) if grades is not None else ()),
         *(_faults(plan, profile, likeness, found) if likeness is not None else ()),
         *_rungs(plan, records),
@@ -113,6 +119,17 @@ def _carried(master: MasterRecord, had: Inventory, held: Inventory, codec: str) 
         yield row.name, row.verdict != "lost", "; ".join(part for part in (seen, row.note, reason) if part)
 
 
+def _side_data(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:
+    """What is said of the whole picture stands in the first frame: no more is decoded for it."""
+    assert plan.title.probe is not None
+    had, has = first_side_data(source, plan.title.probe.stream), first_side_data(made, picture)
+    for row in side_data(had, has, bool(plan.hdr and plan.hdr.tone)):
+        seen = f"{row.master}, source {row.source}"
+        # HDR10+ describes the samples of single frames of the source, which the master's are not.
+        kept = row.verdict != "lost" or row.name == "HDR10+"
+        yield row.name, kept, f"{seen}; {row.note}" if row.note else row.master
+
+
 def _captions(plan: Plan, profile: Profile, source: Source, made: Source, picture: int) -> Iterator[Line]:
     """Closed captions are within the picture's stream: where there are any, both are decoded."""
     if plan.timeline.captions.any() and plan.title.probe is not None:
@@ -138,6 +155,19 @@ def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[L
     if not low:
         lowest = min(record.fidelity for record in records)
         yield "fidelity", True, f"lowest {lowest:.1f} dB against the source, at least {floor:.1f} dB wanted"
+
+
+def _light(plan: Plan, records: list[Record]) -> Iterator[Line]:
+    """How bright an HDR master is: as MaxCLL and MaxFALL count it, before it is encoded; shards that outshine."""
+    known = [(shard, record.light) for shard, record in zip(plan.shards, records, strict=True) if record.light]
+    for shard, light in known:
+        if light.most > light.source_most * _BRIGHTER:
+            yield f"shard {shard.name}", False, f"is {light.most:.0f} nits bright, its source {light.source_most:.0f}"
+    if known:
+        most, average = (max(getattr(light, name) for _, light in known) for name in ("most", "average"))
+        had, mean = (max(getattr(light, f"source_{name}") for _, light in known) for name in ("most", "average"))
+        seen = f"MaxCLL {most:.0f} nits and MaxFALL {average:.0f} by measure, source {had:.0f} and {mean:.0f}"
+        yield "light", most <= had * _BRIGHTER, seen
 
 
 def _grades(plan: Plan, profile: Profile, grades: Grades) -> Iterator[Line]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tasks.media.bars import Bars, cut_off
 from tasks.media.colour import Colour
+from tasks.media.hdr import as_sdr
 from tasks.media.looks import reduced_luma
 from tasks.media.pixels import Layout, Planes, layout_of, to_planes
 from tasks.media.read import read_pictures, window
@@ -83,8 +84,11 @@ def _source_lumas(source: Source, plan: Plan) -> Iterator[Luma]:
     assert probe is not None
     left_out = Bars() if plan.restored else plan.bars
     frames = window(plan.timeline, *pictures.frames(0, len(pictures), len(plan.timeline)))
-    for planes in read_pictures(source, probe.stream, probe.layout, frames, pictures.recipe(0, len(pictures))):
-        yield _luma(cut_off(planes, probe.layout, left_out), probe.layout, probe.colour, 1)
+    whole = read_pictures(source, probe.stream, probe.layout, frames, pictures.recipe(0, len(pictures)))
+    shown = (cut_off(planes, probe.layout, left_out) for planes in whole)
+    seen, layout, colour = as_sdr(shown, probe.layout, probe.colour, plan.hdr.tone if plan.hdr else None)
+    for planes in seen:
+        yield _luma(planes, layout, colour, 1)
 
 
 def _master_lumas(made: Source, picture: int, colour: Colour, scale: int) -> Iterator[Luma]:

@@ -14,6 +14,7 @@ import numpy as np
 from tasks.errors import StoreDamaged
 from tasks.media.bars import Bars, cut_off
 from tasks.media.checksums import frame_checksums
+from tasks.media.hdr import as_sdr
 from tasks.media.likeness import LIKENESS_VERSION, Comparison, Likeness
 from tasks.media.read import read_pictures, window
 from tasks.media.source import Source
@@ -75,7 +76,8 @@ def watch_master(made: Source, picture: int, plan: Plan, scale: int) -> tuple[tu
             cut_off(planes, probe.layout, left_out)
             for planes in read_pictures(source, probe.stream, probe.layout, frames, recipe)
         )
-        comparison = Comparison(shown, probe.layout, probe.colour, plan.colour, scale)
+        tone = plan.hdr.tone if plan.hdr else None
+        comparison = Comparison(*as_sdr(shown, probe.layout, probe.colour, tone), plan.colour, scale)
         checksums = frame_checksums(made, picture, comparison.add)
     return checksums, comparison.finish()
 

@@ -23,6 +23,7 @@ from tasks.media.encode import master_colour, master_layout, require_encodable
 from tasks.media.hdr import Hdr, brightest_light, is_hdr, sdr_colour, shots_of
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout
+from tasks.media.probe import Probe
 from tasks.media.read import Window, window
 from tasks.media.recipe import RECIPE_VERSION, Recipe
 from tasks.media.segment import SEGMENT_VERSION
@@ -35,6 +36,7 @@ from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
+from vsr_model.nits import TRANSFERS
 from vsr_model.registry import find
 from vsr_model.tone import ToneMap
 
@@ -337,6 +339,8 @@ def remarks(plan: Plan) -> tuple[str, ...]:
         lines = f"top {bars.top}, bottom {bars.bottom}, left {bars.left}, right {bars.right}"
         then = "put back exactly black" if plan.restored else "left out of the master"
         said.append(f"the source has black bars ({lines}): kept from the network and {then}")
+    if plan.hdr and plan.title.probe:
+        said += _remarks_on_hdr(plan, plan.title.probe)
     if colour.assumed:
         said.append(
             f"the source's colour is not (fully) tagged: matrix {colour.matrix}, primaries {colour.primaries}, transfer"
@@ -344,6 +348,18 @@ def remarks(plan: Plan) -> tuple[str, ...]:
         )
     said += [f"shard {plan.shards[each.index].name}: {each.revision.words}" for each in plan.revised]
     return tuple(said)
+
+
+def _remarks_on_hdr(plan: Plan, probe: Probe) -> Iterator[str]:
+    assert plan.hdr is not None
+    kind, tone = TRANSFERS[probe.colour.transfer], plan.hdr.tone
+    peak = brightest_light(plan.timeline.peak, probe.colour)
+    if tone:
+        exposure = f", exposure {tone.exposure:+g} stops" if tone.exposure else ""
+        yield f"the source is HDR ({kind}, up to {peak:.0f} nits): made SDR by the curve {tone.curve}{exposure}"
+        return
+    seen = "enlarged as it is" if find(plan.model.name).info.unbounded else "its detail made from a tone-mapped proxy"
+    yield f"the source is HDR ({kind}, up to {peak:.0f} nits) and stays so: {seen}"
 
 
 def _read(plan: Plan, start: int, stop: int) -> tuple[Window, Recipe]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -243,23 +244,72 @@ def captions(number: int) -> bytes:
     return bytes([6, 4, len(data)]) + data + b"\x80"
 
 
-def captioned(path: Path) -> Path:
-    """Closed captions within the picture's stream, on all frames but a few."""
-    first = make(path.with_name(f"before {path.stem}.mp4"), replace(FILM, b_frames=2))
+def active_format(number: int) -> bytes:
+    """An AFD code (letterboxed 16:9) in an H.264 SEI message, for every frame the same."""
+    return bytes([6, 4, 9]) + b"\xb5\x00\x31DTG1\x41\xfa" + b"\x80"
+
+
+def rewritten(path: Path, base: Clip, alter: Callable[[bytes, int], bytes]) -> Path:
+    """A clip whose picture's packets, by their number, have other bytes."""
+    first = make(path.with_name(f"before {path.stem}.{'mov' if base.codec == 'png' else 'mp4'}"), base)
     with av.open(f"file:{first}") as original, av.open(f"file:{path}", "w") as output:
         targets: dict[int, Any] = {s.index: output.add_stream_from_template(s, opaque=True) for s in original.streams}
         for number, packet in enumerate(original.demux()):
             if not packet.size:
                 continue
             made = packet
-            if packet.stream.type == "video" and number % 4:
-                note = captions(number)
-                made = av.Packet(len(note).to_bytes(4, "big") + note + bytes(packet))
+            if packet.stream.type == "video":
+                made = av.Packet(alter(bytes(packet), number))
                 made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
                 made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
             made.stream = targets[packet.stream_index]
             output.mux(made)
     first.unlink()
+    return path
+
+
+def _noted(note: bytes, packet: bytes) -> bytes:
+    return len(note).to_bytes(4, "big") + note + packet
+
+
+def captioned(path: Path) -> Path:
+    """Closed captions within the picture's stream, on all frames but a few."""
+    return rewritten(
+        path, replace(FILM, b_frames=2), lambda data, n: _noted(captions(n), data) if n % 4 else data
+    )  # fmt: skip
+
+
+def framed(path: Path) -> Path:
+    """What part of the picture is meant to be seen (AFD), within the picture's stream."""
+    return rewritten(path, replace(FILM, b_frames=2), lambda data, n: _noted(active_format(n), data))
+
+
+def profiled(path: Path) -> Path:
+    """A colour profile in every picture."""
+    body = b"iCCPours\0\0" + zlib.compress(b"a profile" * 30)
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    header = 33  # of a PNG file: its signature and first chunk
+    base = replace(FILM, codec="png", pix_fmt="rgb24", audio="", colour=None)
+    return rewritten(path, base, lambda data, n: data[:header] + chunk + data[header:])
+
+
+def spherical(path: Path) -> Path:
+    """A film all around, by what cameras write into MP4 (Spherical Video V1)."""
+    words = "".join(
+        f"<GSpherical:{name}>{said}</GSpherical:{name}>"
+        for name, said in (("Spherical", "true"), ("Stitched", "true"), ("StitchingSoftware", "ours"),
+                           ("ProjectionType", "equirectangular"))
+    )  # fmt: skip
+    body = b"uuid" + bytes.fromhex("ffcc8263f8554a938814587a02521fdd") + f"<rdf:SphericalVideo>{words}".encode()
+    box = (len(body) + 4).to_bytes(4, "big") + body
+    data = bytearray(make(path, replace(FILM, audio="")).read_bytes())
+    movie = data.index(b"moov") - 4
+    track = data.index(b"trak", movie) - 4
+    end = track + int.from_bytes(data[track : track + 4], "big")
+    for place in (movie, track):
+        data[place : place + 4] = (int.from_bytes(data[place : place + 4], "big") + len(box)).to_bytes(4, "big")
+    data[end:end] = box
+    path.write_bytes(data)
     return path
 
 

@@ -19,9 +19,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from tasks.media.hdr import HDR_TRANSFERS
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
+from tasks.media.mastering import OF_HDR, said_alike
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.probe import Choice, Probe, probe
+from tasks.media.side_data import NAMES, SideData, turns_alike
 from tasks.media.source import Source
 
 Verdict = Literal["kept", "changed", "lost"]
@@ -39,11 +42,6 @@ _OWN_TAGS = {
 _NO_DATES = ("1970-01-01T00:00:00", "1904-01-01T00:00:00")
 _DEFAULT = int(av.stream.Disposition.default)
 _SEEN_BADLY, _DESCRIBED = int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)
-_SIDE_NAMES = {
-    "DISPLAYMATRIX": "rotation", "MASTERING_DISPLAY_METADATA": "mastering display",
-    "CONTENT_LIGHT_LEVEL": "content light level", "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
-    "STEREO3D": "stereo 3D", "SPHERICAL": "spherical", "ICC_PROFILE": "ICC profile", "AFD": "active format",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,15 @@ def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Ro
         *picture(had, has),
         *colour(had, has, layout_of(had.pix_fmt, source.label)),
         *shown(before, after),
+        *side_data(before.side_data, after.side_data, made_sdr(had, has)),
         *streams(had, has),
         *labels(had, has),
     )
+
+
+def made_sdr(had: Inventory, has: Inventory) -> bool:
+    """True if the source was HDR by its transfer, and the master says that it is SDR."""
+    return had.colour[2] in HDR_TRANSFERS and has.colour[2] not in {*HDR_TRANSFERS, _UNSPECIFIED}
 
 
 def _pictures(source: Probe, master: Probe) -> tuple[int, int]:
@@ -137,6 +141,8 @@ def colour(had: Inventory, has: Inventory, layout: Layout) -> Iterator[Row]:
         seen = (_code(wanted), _code(held))
         if wanted == held:
             yield Row(f"colour {name}", "kept", *seen)
+        elif made_sdr(had, has) and held == 1:
+            yield Row(f"colour {name}", "changed", *seen, "tone-mapped to SDR, in the colours of BT.709")
         elif name == "matrix" and layout.family == "rgb" and held != _UNSPECIFIED:
             yield Row(f"colour {name}", "changed", *seen, "RGB is kept as YUV, which needs one")
         else:
@@ -161,10 +167,23 @@ def shown(before: Shown, after: Shown) -> Iterator[Row]:
     if before.captions or after.captions:
         seen = (f"{before.captions} frames", f"{after.captions} frames")
         yield _row("closed captions", before.captions_sha256 == after.captions_sha256, *seen, "not the same bytes")
-    for key, name in _SIDE_NAMES.items():
-        wanted, held = before.side.get(key), after.side.get(key)
-        if wanted is not None or held is not None:
-            yield _row(name, wanted == held, _bytes(wanted), _bytes(held), "not the same bytes")
+
+
+def side_data(before: SideData, after: SideData, made_sdr: bool) -> Iterator[Row]:
+    """What is said of the whole picture, besides its colour; `made_sdr` if the source was HDR and the master is not."""
+    for key, name in NAMES.items():
+        wanted, held = before.standing.get(key), after.standing.get(key)
+        if wanted is None and held is None:
+            continue
+        seen = (_bytes(wanted), _bytes(held))
+        if made_sdr and key in OF_HDR and held is None:
+            yield Row(name, "changed", *seen, "it describes the HDR picture, which the master's is no more")
+        elif key in OF_HDR and wanted and held and wanted != held and said_alike(wanted, held, key):
+            yield Row(name, "changed", *seen, "rounded to the units that the master counts in")
+        elif name == "rotation" and wanted and held and wanted != held and turns_alike(wanted, held):
+            yield Row(name, "changed", *seen, "turned alike; where a turned picture is put is said otherwise")
+        else:
+            yield _row(name, wanted == held, *seen, "it is gone" if held is None else "not the same bytes")
     if before.hdr10_plus:
         yield _row("HDR10+", after.hdr10_plus, "present", _present(after.hdr10_plus), "its dynamic metadata is gone")
     if before.dolby_vision or after.dolby_vision:

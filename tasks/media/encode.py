@@ -207,8 +207,8 @@ def add_picture(
     frame_rate: Fraction,
     sample_aspect: Fraction,
     mastering: Mastering | None = None,
-) -> av.video.stream.VideoStream:
-    """Add the encoder's stream to an output container.
+) -> tuple[av.video.stream.VideoStream, av.VideoCodecContext]:
+    """Add the picture's stream to an output container.
 
     Args:
         height, width: of the master, in samples.
@@ -217,29 +217,36 @@ def add_picture(
         time_base: of the timestamps that will be given, in seconds.
         frame_rate: average; steers rate control only.
         sample_aspect: pixel width over height.
-        mastering: for the container to say, as far as the stream itself does not.
+        mastering: for the container to say, where the codec's own stream does not.
+
+    Returns:
+        The stream, and its encoder, which is not the stream's own where `mastering` is for the container to say.
     """
     encoder = _ENCODERS[settings.codec]
-    said = mastering if settings.codec in TEMPLATED else None
     stream: Any
-    if said:
-        with film_that_says(said, settings.codec) as film:
-            stream = container.add_stream_from_template(film.streams.video[0])
-        stream.codec_context.framerate = frame_rate or 25
-        stream.codec_context.flags |= av.codec.context.Flags.global_header
+    if mastering and settings.codec in TEMPLATED:
+        with film_that_says(mastering, settings.codec) as film:
+            stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
+        context: Any = av.CodecContext.create(encoder.name, "w")
+        if container.format.name == "matroska":
+            context.flags |= av.codec.context.Flags.global_header
     else:
         stream = container.add_stream(encoder.name, rate=frame_rate or 25)
-    assert isinstance(stream, av.video.stream.VideoStream)
-    context = stream.codec_context
+        context = stream.codec_context
+    for each in (stream.codec_context, context):
+        each.height, each.width, each.pix_fmt = height, width, coded_format(settings, layout)
+        each.sample_aspect_ratio = sample_aspect
+        _tag(each, colour)
+    stream.time_base = context.time_base = time_base
+    context.framerate = frame_rate or 25
     context.options = _options(settings, height, width, layout)
-    stream.height, stream.width, stream.pix_fmt = height, width, coded_format(settings, layout)
-    context.time_base = stream.time_base = time_base
-    _set_up(context, settings, colour, sample_aspect)
+    _pin(context, settings)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
         context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
-    if said:
-        context.open()  # PyAV takes it for one whose packets are ready
-    return stream
+    if context is not stream.codec_context:
+        context.open()
+        stream.codec_context.extradata = context.extradata
+    return stream, context
 
 
 def still_encoder(
@@ -251,15 +258,19 @@ def still_encoder(
     assert isinstance(context, av.VideoCodecContext)
     context.height, context.width, context.pix_fmt = height, width, coded_format(settings, layout)
     context.time_base, context.framerate = 1 / rate, rate
+    context.sample_aspect_ratio = sample_aspect
     context.options = _options(settings, height, width, layout)
-    _set_up(context, settings, colour, sample_aspect)
+    _tag(context, colour)
+    _pin(context, settings)
     return context
 
 
-def _set_up(context: Any, settings: EncodeSettings, colour: Colour, sample_aspect: Fraction) -> None:
-    context.sample_aspect_ratio = sample_aspect
+def _tag(context: Any, colour: Colour) -> None:
     context.color_range = 2 if colour.full_range else 1
     context.colorspace, context.color_primaries, context.color_trc = colour.matrix, colour.primaries, colour.transfer
+
+
+def _pin(context: Any, settings: EncodeSettings) -> None:
     context.thread_count = _ENCODERS[settings.codec].threads
     context.flags |= av.codec.context.Flags.bitexact
 

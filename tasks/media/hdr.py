@@ -28,6 +28,7 @@ Peaks = npt.NDArray[np.float32]
 _ON_A_PAGE = ToneMap("reinhard", 0.0, 1000.0)
 _AS_SEEN = Layout("rgb", 10), Colour(0, 1, 1, True, "centre")
 _CPU = torch.device("cpu")
+HDR_TRANSFERS = frozenset(TRANSFERS)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Hdr:
 
 def is_hdr(colour: Colour) -> bool:
     """True for PQ and HLG."""
-    return colour.transfer in TRANSFERS
+    return colour.transfer in HDR_TRANSFERS
 
 
 def shots_of(peaks: Peaks, cuts: Sequence[int], colour: Colour) -> tuple[Shot, ...]:

@@ -13,14 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.media.carry import is_gap, is_helper, payload
+from tasks.media.side_data import SideData, attached, side_data_of
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 
 Tags = dict[str, str]
-# Frame side data that says something of the whole picture stream, by PyAV's names.
-_STANDING = (
-    "DISPLAYMATRIX", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "AMBIENT_VIEWING_ENVIRONMENT", "STEREO3D",
-    "SPHERICAL", "ICC_PROFILE", "AFD",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,17 +99,14 @@ class Shown:
         interlaced: how many are flagged as pairs of fields.
         captions: how many carry closed captions (A53).
         captions_sha256: over their frame numbers and bytes.
-        side: standing side data of the first frame, by PyAV's name.
-        dolby_vision, hdr10_plus: whether there is any such dynamic metadata.
+        side_data: what the first frame says of the whole, and whether any has dynamic metadata.
     """
 
     times: tuple[Fraction, ...]
     interlaced: int
     captions: int
     captions_sha256: str
-    side: dict[str, bytes]
-    dolby_vision: bool
-    hdr10_plus: bool
+    side_data: SideData
 
 
 @dataclass
@@ -175,7 +168,7 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
     times: list[Fraction] = []
     interlaced = captions = 0
     digest = hashlib.sha256()
-    side: dict[str, bytes] = {}
+    standing: dict[str, bytes] = {}
     dolby_vision = hdr10_plus = False
     with open_input(source) as container, source_errors(source, "decoding it"):
         stream = video_stream(container, picture)
@@ -183,17 +176,17 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
             assert frame.time_base is not None
             times.append((frame.pts or 0) * frame.time_base)
             interlaced += frame.interlaced_frame
-            held: Any = frame.side_data
-            kinds = {item.type.name: item for item in held}
-            if "A53_CC" in kinds:
+            said = attached(frame).get("A53_CC")
+            if said is not None:
                 captions += 1
                 place = number if numbers is None else numbers.get(number, -1)
-                digest.update(place.to_bytes(8, "big", signed=True) + bytes(kinds["A53_CC"]))
-            dolby_vision |= "DOVI_RPU_BUFFER" in kinds or "DOVI_METADATA" in kinds
-            hdr10_plus |= "DYNAMIC_HDR_PLUS" in kinds
-            if not number:
-                side = {name: bytes(kinds[name]) for name in _STANDING if name in kinds}
-    return Shown(tuple(times), interlaced, captions, digest.hexdigest(), side, dolby_vision, hdr10_plus)
+                digest.update(place.to_bytes(8, "big", signed=True) + bytes(said))
+            held = side_data_of(frame)
+            dolby_vision |= held.dolby_vision
+            hdr10_plus |= held.hdr10_plus
+            standing = standing if number else held.standing
+    side_data = SideData(standing, dolby_vision, hdr10_plus)
+    return Shown(tuple(times), interlaced, captions, digest.hexdigest(), side_data)
 
 
 def _count(tally: _Tally, packet: Any, is_picture: bool) -> None:

@@ -31,6 +31,7 @@ from tasks.media.encode import (
 from tasks.media.mastering import SAYING, Mastering, Sayer
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
+from tasks.media.side_data import not_held
 from tasks.media.source import Source, open_input
 from tasks.media.timeline import Timeline
 
@@ -93,7 +94,7 @@ def choose_container(
         others = [
             f"stream {s.index} ({s.type}) is not carried: {ALONE}" for s in probe.streams if s.index != probe.stream
         ]
-        return possible[0], others
+        return possible[0], [*others, *_unsaid(possible[0], probe)]
     if wanted != "auto":
         order: list[Container] = [c for c in possible if c == wanted]
     else:
@@ -132,7 +133,7 @@ def write_master(
     with open_input(source) as original:
         options = _muxer_options(container_name, original)
         with av.open(f"file:{path}", "w", format=MUXER[container_name], options=options) as output:
-            video, targets, carried = _lay_out(original, stills, output, probe, settings, picture)
+            video, encoder, targets, carried = _lay_out(original, stills, output, probe, settings, picture)
             output.metadata.update(kept_tags(original.metadata, _CONTAINER_TAGS))
             if original.chapters():
                 output.set_chapters(original.chapters())
@@ -140,7 +141,7 @@ def write_master(
             # A picture that begins below zero would lose what is there: all streams begin so much later instead.
             below = max(0, -int(picture.timeline.pts[0]))
             copies = copy_packets(original, source, targets, carried, below * (picture.time_base or probe.time_base))
-            encoded = _encode(video, picture, frames, below)
+            encoded = _encode(video, encoder, picture, frames, below)
             if picture.mastering and settings.codec in SAYING:
                 encoded = map(Sayer(picture.mastering, settings.codec).said, encoded)
             for packet in _by_time(encoded, copies):
@@ -172,15 +173,16 @@ def _lay_out(
     probe: Probe,
     settings: EncodeSettings,
     picture: Picture,
-) -> tuple[Any, dict[int, Any], dict[int, Carried]]:
-    """Make the master's streams in the source's order."""
+) -> tuple[Any, Any, dict[int, Any], dict[int, Carried]]:
+    """Make the master's streams in the source's order; returns the picture's, its encoder, and the others."""
     video: Any = None
+    encoder: Any = None
     targets: dict[int, Any] = {}
     carried: dict[int, Carried] = {}
     stream: Any
     for stream in original.streams:
         if stream.index == probe.stream:
-            video = add_picture(
+            video, encoder = add_picture(
                 output, settings, picture.height, picture.width, picture.layout, picture.colour,
                 picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
                 picture.mastering,
@@ -194,25 +196,28 @@ def _lay_out(
         target, carried[stream.index] = carry(stream, original, output, stills)
         if target is not None:
             targets[stream.index] = target
-    return video, targets, carried
+    return video, encoder, targets, carried
 
 
-def _encode(video: Any, picture: Picture, frames: Iterable[av.VideoFrame], later: int) -> Iterator[Packet[Any]]:
+def _encode(
+    video: Any, encoder: Any, picture: Picture, frames: Iterable[av.VideoFrame], later: int
+) -> Iterator[Packet[Any]]:
     colour, times = picture.colour, (picture.timeline.pts + later).tolist()
     shown = dict(zip(times, _durations(picture.timeline), strict=True))
     for planar, when in zip(frames, times, strict=True):
-        frame = planar if planar.format.name == video.pix_fmt else planar.reformat(format=video.pix_fmt, threads=1)
-        frame.pts, frame.time_base = when, video.codec_context.time_base
+        frame = planar if planar.format.name == encoder.pix_fmt else planar.reformat(format=encoder.pix_fmt, threads=1)
+        frame.pts, frame.time_base = when, encoder.time_base
         frame.color_range = 2 if colour.full_range else 1
         frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer
         frame.pict_type = 0
-        yield from _timed(video.encode(frame), shown)
-    yield from _timed(video.encode(None), shown)
+        yield from _timed(encoder.encode(frame), video, shown)
+    yield from _timed(encoder.encode(None), video, shown)
 
 
-def _timed(packets: list[Packet[Any]], shown: dict[int, int]) -> Iterator[Packet[Any]]:
+def _timed(packets: list[Packet[Any]], video: Any, shown: dict[int, int]) -> Iterator[Packet[Any]]:
     for packet in packets:
         assert packet.pts is not None
+        packet.stream = video
         packet.duration = shown[packet.pts]
         if len(shown) <= _REORDERED:
             packet.dts = packet.pts
@@ -275,4 +280,9 @@ def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str
                 why = refusal(MUXER[container], stream)
                 if why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
-    return remarks
+    return [*remarks, *_unsaid(container, probe)]
+
+
+def _unsaid(container: Container, probe: Probe) -> Iterator[str]:
+    (tags,) = (stream.metadata for stream in probe.streams if stream.index == probe.stream)
+    return not_held(container, probe.side_data, probe.codec, tags)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
 from av.packet import Packet
 
 # In what parts of one SEI and AV1 count chromaticities, light, and the dimmest light.
@@ -26,6 +25,9 @@ _SEI_UNITS = (50_000, 10_000, 10_000)
 _AV1_UNITS = (1 << 16, 1 << 8, 1 << 14)
 _SEI_OF = {"h264": "h264", "h264_nvenc": "h264", "h265": "h265", "h265_nvenc": "h265"}
 _AV1 = ("av1", "av1_nvenc")
+_COARSE = Fraction(1, 10_000)
+# By PyAV's names.
+OF_HDR = frozenset({"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "AMBIENT_VIEWING_ENVIRONMENT"})
 # Codecs whose streams say it.
 SAYING = frozenset({*_SEI_OF, *_AV1})
 _START = re.compile(rb"\x00\x00\x01")
@@ -60,14 +62,8 @@ class Mastering:
     ambient: tuple[Fraction, ...] | None = None
 
 
-def mastering_of(frame: av.VideoFrame) -> Mastering | None:
-    """What a decoded frame says; None if it says nothing of it."""
-    frame_side: Any = frame.side_data
-    return read_mastering({data.type.name: bytes(data) for data in frame_side})
-
-
 def read_mastering(side: Mapping[str, bytes]) -> Mastering | None:
-    """The same from a frame's side data, by PyAV's names."""
+    """What a decoded frame says in its side data, by PyAV's names (`side_data`); None if it says nothing of it."""
     display, light = side.get("MASTERING_DISPLAY_METADATA"), side.get("CONTENT_LIGHT_LEVEL")
     ambient = side.get("AMBIENT_VIEWING_ENVIRONMENT")
     said = Mastering(
@@ -76,6 +72,14 @@ def read_mastering(side: Mapping[str, bytes]) -> Mastering | None:
         ambient=_rationals(ambient, 3) if ambient else None,
     )
     return said if said != Mastering() else None
+
+
+def said_alike(one: bytes, other: bytes, name: str) -> bool:
+    """True if two pieces of side data of this name say the same, but for the units that bitstreams count in."""
+    if name == "CONTENT_LIGHT_LEVEL":
+        return one == other
+    values = [_rationals(side_data, 10 if name == "MASTERING_DISPLAY_METADATA" else 3) for side_data in (one, other)]
+    return all(abs(a - b) <= max(_COARSE, abs(a) * _COARSE / 2) for a, b in zip(*values, strict=True))
 
 
 def _display(side_data: bytes) -> MasteringDisplay:
@@ -87,11 +91,6 @@ def _display(side_data: bytes) -> MasteringDisplay:
 def _rationals(data: bytes, count: int) -> tuple[Fraction, ...]:
     values = struct.unpack_from(f"={2 * count}i", data)
     return tuple(Fraction(a, b or 1) for a, b in zip(values[::2], values[1::2], strict=True))
-
-
-def unit_of(codec: str, brightness: bool) -> Fraction:
-    """The least difference that streams of a codec can say of a chromaticity, or of a brightness in nits."""
-    return Fraction(1, (_AV1_UNITS if codec in _AV1 else _SEI_UNITS)[brightness])
 
 
 class Sayer:

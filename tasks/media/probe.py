@@ -18,8 +18,9 @@ import av.video.stream
 from tasks.errors import SourceError
 from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.limits import Limits
-from tasks.media.mastering import Mastering, mastering_of
+from tasks.media.mastering import Mastering, read_mastering
 from tasks.media.pixels import Layout, layout_of
+from tasks.media.side_data import attached, side_data_of
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 from vsr_model.nits import TRANSFERS
 
@@ -27,7 +28,6 @@ from vsr_model.nits import TRANSFERS
 Choice = int | Literal["auto", "largest", "default"]
 _LIMITS = Limits()
 _SURELY = 0.9
-_DOLBY_VISION = ("DOVI_RPU_BUFFER", "DOVI_METADATA")
 _OWN_MATRICES = {10: "BT.2020 with constant luminance", 14: "ICtCp"}
 
 
@@ -67,6 +67,7 @@ class Probe:
         chapters: number of chapters.
         unsupported: why this source is not handled, and what to do; empty when it is.
         dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
+        side_data: PyAV's names of what is said of the whole picture stream.
         hdr10_plus: carries HDR10+'s.
         mastering: what an HDR picture says of the display it was graded on.
     """
@@ -90,6 +91,7 @@ class Probe:
     chapters: int
     unsupported: str
     dolby_vision: bool = False
+    side_data: tuple[str, ...] = ()
     hdr10_plus: bool = False
     mastering: Mastering | None = None
 
@@ -116,11 +118,11 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
         first = _first_frame(container, stream, source, limits)
         context = stream.codec_context
         layout = layout_of(first.format.name, source.label)
+        carried = side_data_of(first)
         # Some decoders forget what the header said.
         matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))
         swing = 2 if first.format.name.startswith("yuvj") else int(context.color_range)
         colour = colour_of(matrix, primaries, transfer, swing, layout, first.height)
-        dolby_vision = any(first.side_data.get(kind) is not None for kind in _DOLBY_VISION)
         assert stream.time_base is not None
         return Probe(
             container=container.format.name,
@@ -140,10 +142,11 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             field_order=int(context.field_order),
             streams=tuple(_describe(s) for s in container.streams),
             chapters=len(container.chapters()),
-            unsupported=_unsupported(dolby_vision, transfer, matrix, source.label),
-            dolby_vision=dolby_vision,
-            hdr10_plus=first.side_data.get("DYNAMIC_HDR_PLUS") is not None,
-            mastering=mastering_of(first),
+            unsupported=_unsupported(carried.dolby_vision, transfer, matrix, source.label),
+            dolby_vision=carried.dolby_vision,
+            side_data=tuple(carried.standing),
+            hdr10_plus=carried.hdr10_plus,
+            mastering=read_mastering(carried.standing),
         )
 
 
@@ -205,7 +208,7 @@ def _tags(stream: av.video.stream.VideoStream) -> tuple[int, int, int]:
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    side: Any = frame.side_data.get("DISPLAYMATRIX")
+    side = attached(frame).get("DISPLAYMATRIX")
     if side is None:
         return None
     raw = bytes(side)

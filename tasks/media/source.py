@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 import av
 import av.container
 import av.error
-import av.sidedata.sidedata
 import av.video.stream
 
 from tasks.errors import SourceError
@@ -19,17 +18,6 @@ from tasks.media.whole import what_is_missing
 
 # PyAV logs every demuxer remark to Python's logging, which takes the GIL inside decoder threads.
 av.logging.set_level(None)
-
-
-def _kind_without_a_name(kinds: Any, value: int) -> Any:
-    """Side data that FFmpeg has and PyAV knows no name for, such as Exif: else no frame with it could be asked."""
-    kind = object.__new__(kinds)
-    kind._name_, kind._value_ = f"NUMBER_{value}", value
-    return kind
-
-
-_Kinds: Any = av.sidedata.sidedata.Type
-_Kinds._missing_ = classmethod(_kind_without_a_name)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A Matroska film without pictures, whose header says what an encoder cannot: how an HDR picture was graded.
 
-FFmpeg's muxers write what the stream says that theirs was made from. Element numbers are those of RFC 9559 (section 5.1
-and, for colour, 5.1.4.1.28.16 and after).
+FFmpeg's muxers write what the stream says that a stream of theirs was made from. Element numbers are those of RFC 9559
+(section 5.1 and, for colour, 5.1.4.1.28.16 and after).
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import av.container
 
 from tasks.media.mastering import Mastering
 
-_KINDS = {"ffv1": b"V_FFV1"}
-# Codecs whose streams can be made from a film of the same kind: FFmpeg's decoder and encoder have one name.
+# Codecs whose streams do not say it themselves, as Matroska calls them: DNxHR by the name that it has in AVI.
+_AVI = b"V_MS/VFW/FOURCC"
+_KINDS = {"ffv1": b"V_FFV1", "prores": b"V_PRORES", "dnxhr": _AVI}
 TEMPLATED = frozenset(_KINDS)
+_DNXHR = struct.pack("<IiiHH4sIiiII", 40, 16, 16, 1, 24, b"AVdh", 0, 0, 0, 0, 0)
 _PRIMARIES = ("55d1", "55d2", "55d3", "55d4", "55d5", "55d6", "55d7", "55d8")
 
 
@@ -31,7 +33,7 @@ def film_that_says(said: Mastering, codec: str) -> av.container.InputContainer:
         display += _float("55d9", float(said.display.brightest)) + _float("55da", float(said.display.dimmest))
         colour += _element("55d0", display)
     picture = _element("e0", _whole("b0", 16) + _whole("ba", 16) + _element("55b0", colour))
-    kind = _element("86", _KINDS[codec])
+    kind = _element("86", _KINDS[codec]) + (_element("63a2", _DNXHR) if _KINDS[codec] == _AVI else b"")
     track = _element("ae", _whole("d7", 1) + _whole("73c5", 1) + _whole("83", 1) + kind + picture)
     no_picture = _element("1f43b675", _whole("e7", 0) + _element("a3", b"\x81\x00\x00\x80\x00"))
     head = _element("1a45dfa3", _element("4282", b"matroska"))

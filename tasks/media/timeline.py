@@ -27,6 +27,7 @@ from tasks.media.graph import pulled
 from tasks.media.hdr import brightest_code
 from tasks.media.limits import Limits
 from tasks.media.pixels import Layout, checksum, layout_of, to_planes
+from tasks.media.side_data import attached
 from tasks.media.source import Source, open_input, source_errors, video_stream
 from tasks.media.stills import holds_its_chunks
 from tasks.media.whole import what_is_missing
@@ -189,7 +190,7 @@ class Collector:
         assert self._layout is not None and self._graph is not None
         self.pts.append(frame.pts)
         planes = to_planes(frame, self._layout)
-        captions = frame.side_data.get("A53_CC") is not None
+        captions = "A53_CC" in attached(frame)
         row = (frame.duration or 0, checksum(planes), frame.key_frame, frame.interlaced_frame, captions)
         self._rows.append(row)
         full_range = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")

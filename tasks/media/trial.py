@@ -73,7 +73,7 @@ def try_encoder(
     began = time.perf_counter()
     with av.open(f"file:{path}", "w", format=MUXER[container]) as output:
         tick = 1 / rate
-        video = add_picture(output, settings, height, width, layout, colour, tick, rate, Fraction(1))
+        _, encoder = add_picture(output, settings, height, width, layout, colour, tick, rate, Fraction(1))
 
         def mux(packets: list[av.Packet[av.VideoStream]]) -> None:
             for packet in packets:
@@ -87,12 +87,12 @@ def try_encoder(
         for stretch in stretches:
             firsts.append(number)
             for planar in stretch:
-                frame = planar if planar.format.name == video.pix_fmt else planar.reformat(format=video.pix_fmt)
+                frame = planar if planar.format.name == encoder.pix_fmt else planar.reformat(format=encoder.pix_fmt)
                 frame.pts, frame.time_base = number, tick
                 frame.pict_type = _INTRA if number == firsts[-1] else av.video.frame.PictureType.NONE
-                mux(video.encode(frame))
+                mux(encoder.encode(frame))
                 number += 1
-        mux(video.encode(None))
+        mux(encoder.encode(None))
     frame_checksums(Source(path, "trial of an encoder"), 0)
     seconds = time.perf_counter() - began
     # A muxer may take the times into another base; here they are still the numbers that were given.

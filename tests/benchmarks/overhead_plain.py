@@ -56,7 +56,7 @@ def upscale(path: str, master: str, profile: Profile) -> dict[str, float]:
     spent = {"decode": 0.0, "model": 0.0, "encode": 0.0}
     done = 0
     with open_input(source) as original, av.open(f"file:{master}", "w", format=MUXER[container]) as output:
-        video = add_picture(
+        video, _ = add_picture(
             output, settings, height, width, layout, colour, found.time_base, found.frame_rate, found.sample_aspect
         )
         copies = {s.index: output.add_stream_from_template(s) for s in original.streams.audio}

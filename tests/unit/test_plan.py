@@ -11,6 +11,7 @@ import pytest
 
 from tasks.cuts import Span, cut_spans, shot_cuts
 from tasks.errors import PermanentError, SourceChanged
+from tasks.media.colour import Colour
 from tasks.media.limits import Limits
 from tasks.media.source import Source
 from tasks.media.timeline import Timeline, read_timeline
@@ -156,8 +157,8 @@ def test_a_source_that_changes_under_way_is_noticed_and_leaves_nothing(
     profile, store = read_profile(None, {"scale": 2}), Store(str(tmp_path / "store"))
     (title,) = scan(str(place), str(tmp_path / "out"), profile)
 
-    def reading(source: Source, stream: int, limits: Limits) -> Timeline:
-        table = read_timeline(source, stream, limits)
+    def reading(source: Source, stream: int, limits: Limits, hdr: Colour | None) -> Timeline:
+        table = read_timeline(source, stream, limits, hdr)
         make(place, replace(FILM, cuts=(30, 49)))
         return table
 

@@ -1,0 +1,124 @@
+"""What a picture stream says of itself as a whole besides its colour: how it is turned, projected, lit and framed.
+
+FFmpeg hands it over as side data of decoded frames. It stands from the first frame on, so that frame is enough to know
+it. Says which of it the masters of a container can hold; writes none of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import av.dictionary
+import av.sidedata.sidedata
+
+from tasks.media.source import Source, open_input, source_errors, video_stream
+
+# By PyAV's names, what a person calls it.
+NAMES = {
+    "DISPLAYMATRIX": "rotation", "MASTERING_DISPLAY_METADATA": "mastering display",
+    "CONTENT_LIGHT_LEVEL": "content light level", "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
+    "STEREO3D": "stereo 3D", "SPHERICAL": "spherical", "ICC_PROFILE": "ICC profile", "AFD": "active format",
+}  # fmt: skip
+_DOLBY_VISION = ("DOVI_RPU_BUFFER", "DOVI_METADATA")
+_HDR10_PLUS = "DYNAMIC_HDR_PLUS"
+_UPRIGHT = struct.pack("<9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+# What has to do with light beyond SDR is not judged here.
+_OF_ANY_PICTURE = ("DISPLAYMATRIX", "STEREO3D", "SPHERICAL", "ICC_PROFILE", "AFD")
+
+
+def _kind_without_a_name(kinds: Any, value: int) -> Any:
+    """Side data that FFmpeg has and PyAV knows no name for, such as Exif: else no frame with it could be asked."""
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f"NUMBER_{value}", value
+    return kind
+
+
+_Kinds: Any = av.sidedata.sidedata.Type
+_Kinds._missing_ = classmethod(_kind_without_a_name)
+
+
+@dataclass(frozen=True)
+class SideData:
+    """What a frame carries besides its samples.
+
+    Attributes:
+        standing: of the whole stream, by PyAV's name.
+        dolby_vision, hdr10_plus: whether there is any such dynamic metadata.
+    """
+
+    standing: dict[str, bytes]
+    dolby_vision: bool
+    hdr10_plus: bool
+
+
+def attached(frame: av.VideoFrame) -> dict[str, Any]:
+    """Whatever lies beside a frame's samples, as buffers, by PyAV's name; `frame.side_data` itself is not safe."""
+    held: Any = frame.side_data
+    for item in held:
+        for words in gc.get_referents(item):
+            # PyAV frees the words on an item (PNG: the name of its colour profile) though they are the frame's, which
+            # frees them again, and the process dies of it. An object that is never let go frees nothing.
+            if isinstance(words, av.dictionary.Dictionary) and len(words):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(words))
+    return {item.type.name: item for item in held}
+
+
+def side_data_of(frame: av.VideoFrame) -> SideData:
+    """What a decoded frame says."""
+    kinds = attached(frame)
+    if "DISPLAYMATRIX" in kinds and turns_alike(bytes(kinds["DISPLAYMATRIX"]), _UPRIGHT):
+        del kinds["DISPLAYMATRIX"]  # image files say that they are not turned
+    return SideData(
+        standing={name: bytes(kinds[name]) for name in NAMES if name in kinds},
+        dolby_vision=any(name in kinds for name in _DOLBY_VISION),
+        hdr10_plus=_HDR10_PLUS in kinds,
+    )
+
+
+def first_side_data(source: Source, picture: int) -> SideData:
+    """What the first frame that is shown says; no more is decoded than that takes.
+
+    Raises:
+        SourceError: no frame can be decoded.
+    """
+    with open_input(source) as container, source_errors(source, "reading its first frame"):
+        for frame in container.decode(video_stream(container, picture)):
+            return side_data_of(frame)
+    return SideData({}, False, False)
+
+
+def turns_alike(one: bytes, other: bytes) -> bool:
+    """True if two display matrices turn and mirror a picture alike, wherever they place it.
+
+    Nine 32-bit integers, row by row; the seventh and eighth move the picture, in source pixels (QuickTime File Format,
+    track header). Matroska has no word for those.
+    """
+    moved = slice(24, 32)
+    return one[: moved.start] + one[moved.stop :] == other[: moved.start] + other[moved.stop :]
+
+
+def not_held(container: str, said: Iterable[str], codec: str, tags: Iterable[str]) -> Iterator[str]:
+    """What of the standing side data of a source a master will not hold, each in words.
+
+    Args:
+        container: of the master.
+        said: PyAV's names of the source's.
+        codec: of the source's picture: the headers of TIFF files are carried into others.
+        tags: names of the picture stream's tags: Matroska's word for two eyes is one, and is carried as one.
+    """
+    held: set[str] = set()
+    if container in {"mp4", "mov", "mkv"}:
+        held.add("DISPLAYMATRIX")
+    if container == "mkv" and "stereo_mode" in {tag.lower() for tag in tags}:
+        held.add("STEREO3D")
+    if container == "tif" and codec == "tiff":
+        held.update(("DISPLAYMATRIX", "ICC_PROFILE"))
+    for name in said:
+        if name in _OF_ANY_PICTURE and name not in held:
+            yield f"the picture's {NAMES[name]} data is not carried: {container} masters are written without"

@@ -1,0 +1,123 @@
+"""What a source says of its whole picture is judged by the run's own check, and what will be lost is said before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.check import check_master
+from tasks.media.contract import side_data
+from tasks.media.inventory import watch
+from tasks.media.side_data import SideData, first_side_data
+from tasks.media.source import Source
+from tasks.profile import read_profile
+from tasks.records import CheckResult
+from tasks.scan import scan
+from tests import mastered
+from tests.clips import Clip, make, picture
+from tests.remux import Change, remux
+from tests.torture import framed, mirrored, profiled, spherical, stereo
+
+
+def in_mp4(path: Path) -> Path:
+    """Two eyes side by side, by MP4's word for it."""
+    first = stereo(path.with_name("eyes.mkv"))
+    remux(first, path, Change(options={"strict": "unofficial"}))
+    first.unlink()
+    return path
+
+
+@dataclass(frozen=True)
+class Case:
+    """A source, what of it is judged, and whether masters hold it."""
+
+    name: str
+    write: Callable[[Path], Path]
+    row: str
+    kept: bool
+
+
+CASES = [
+    Case("spherical.mp4", spherical, "spherical", False),
+    Case("eyes.mp4", in_mp4, "stereo 3D", False),
+    Case("eyes.mkv", stereo, "stereo 3D", True),
+    Case("profile.mov", profiled, "ICC profile", False),
+    Case("framed.mp4", framed, "active format", False),
+    Case("mirrored.mp4", mirrored, "rotation", True),
+    Case("turned.mkv", lambda path: make(path, Clip(frames=6, rotation=90)), "rotation", True),
+]
+
+
+def ran(case: Case, folder: Path) -> tuple[tuple[str, ...], CheckResult]:
+    """The remarks of scanning a library of that source alone, and the check of its master."""
+    (folder / "films").mkdir()
+    case.write(folder / "films" / case.name)
+    done = mastered.remaster(folder / "films", str(folder / "out"), str(folder / "store"))
+    return done.plan.title.remarks, check_master(done.plan, done.profile, done.master, done.records, None)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_lost_fails_the_check_and_is_said_by_the_scan(case: Case, tmp_path: Path) -> None:
+    remarks, check = ran(case, tmp_path)
+    verdicts = {name: ok for name, ok, _ in check.lines}
+    assert verdicts.pop(case.row) is case.kept
+    assert all(verdicts.values()), check.lines
+    said = [remark for remark in remarks if f"{case.row} data is not carried" in remark]
+    assert len(said) == (not case.kept)
+
+
+def test_numbered_files_cannot_be_turned_which_is_said(tmp_path: Path) -> None:
+    make(tmp_path / "films" / "turned.mp4", Clip(frames=2, rotation=90))
+    (title,) = scan(str(tmp_path / "films"), str(tmp_path / "out"), read_profile(None, {"master.codec": "png"}))
+    assert "the picture's rotation data is not carried: png masters are written without" in title.remarks
+
+
+def test_profiles_go_from_image_files_to_those_that_keep_headers(tmp_path: Path) -> None:
+    oiio = pytest.importorskip("OpenImageIO")
+    spec = oiio.ImageSpec(64, 48, 3, "uint8")
+    spec.attribute("ICCProfile", "uint8[300]", np.arange(300, dtype=np.uint8))
+    for number in range(2):
+        (tmp_path / "films").mkdir(exist_ok=True)
+        output = oiio.ImageOutput.create("any.tif")
+        assert output.open(str(tmp_path / "films" / f"plate.{number:04d}.tif"), spec)
+        assert output.write_image(picture(number, 64, 48))
+        assert output.close()
+    for codec, kept in (("tiff", True), ("png", False)):
+        settings = {"sequence.fps": "24", "master.codec": codec, "scale": 1}
+        (title,) = scan(str(tmp_path / "films"), str(tmp_path / codec), read_profile(None, settings))
+        assert any("ICC profile data is not carried" in remark for remark in title.remarks) is not kept
+        assert not any("rotation" in remark for remark in title.remarks), "their orientation is upright"
+        files = mastered.masters_of(tmp_path / "films", tmp_path / codec, settings)
+        (tmp_path / f"one.{codec}").write_bytes(next(iter(files.values())))
+        held = first_side_data(Source(str(tmp_path / f"one.{codec}"), codec), 0)
+        assert ("ICC_PROFILE" in held.standing) is kept
+
+
+def test_one_frame_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With B-frames, which leave the decoder late: what a decode of the whole file finds is found with the first."""
+    source = Source(str(framed(tmp_path / "framed.mp4")), "framed")
+    assert watch(source, 0).side_data == first_side_data(source, 0) != SideData({}, False, False)
+
+
+def test_a_turned_picture_may_be_placed_otherwise_but_not_turned_otherwise() -> None:
+    turned = [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
+    placed = [*turned[:6], 1080 << 16, 0, turned[8]]
+    other = [0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30]
+    one, same, another = (
+        SideData({"DISPLAYMATRIX": b"".join(n.to_bytes(4, "little", signed=True) for n in matrix)}, False, False)
+        for matrix in (turned, placed, other)
+    )
+    assert [row.verdict for row in side_data(one, one)] == ["kept"]
+    assert [row.verdict for row in side_data(one, same)] == ["changed"]
+    assert [row.verdict for row in side_data(one, another)] == ["lost"]
+
+
+def test_metadata_of_light_is_judged_too() -> None:
+    """HDR10+ is of single frames, and so is no standing data; what is standing is lost if it is gone."""
+    had = SideData({"MASTERING_DISPLAY_METADATA": b"1", "CONTENT_LIGHT_LEVEL": b"2"}, False, True)
+    rows = {row.name: row.verdict for row in side_data(had, SideData({"CONTENT_LIGHT_LEVEL": b"2"}, False, False))}
+    assert rows == {"mastering display": "lost", "content light level": "kept", "HDR10+": "lost"}
