@@ -125,8 +125,8 @@ def _side_data(plan: Plan, source: Source, made: Source, picture: int) -> Iterat
     had, has = first_side_data(source, plan.title.probe.stream), first_side_data(made, picture)
     for row in side_data(had, has, bool(plan.hdr and plan.hdr.tone)):
         seen = f"{row.master}, source {row.source}"
-        # HDR10+ describes the samples of single frames of the source, which the master's are not.
-        kept = row.verdict != "lost" or row.name == "HDR10+"
+        # As a remark said before any work was done: encoders have no way to say these.
+        kept = row.verdict != "lost" or row.name in {"HDR10+", "ambient viewing environment"}
         yield row.name, kept, f"{seen}; {row.note}" if row.note else row.master
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
 from tasks.media.encode import containers_for
+from tasks.media.hdr import is_hdr
 from tasks.media.master import choose_container
+from tasks.media.mastering import unsaid
 from tasks.media.probe import Probe, probe
 from tasks.media.source import Source
 from tasks.profile import Profile
@@ -212,6 +214,8 @@ def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) ->
     container, remarks = choose_container(found, source, profile.master.encoding(), profile.master.container)
     if found.dolby_vision:
         remarks.append("Dolby Vision's metadata is dropped: it describes the source's samples, not the master's")
+    if is_hdr(found.colour) and profile.hdr.mode == "keep":
+        remarks += unsaid(found.mastering, found.hdr10_plus, profile.master.codec)
     return replace(title, probe=found, container=container, remarks=(*title.remarks, *remarks))
 
 

@@ -93,6 +93,14 @@ def _rationals(data: bytes, count: int) -> tuple[Fraction, ...]:
     return tuple(Fraction(a, b or 1) for a, b in zip(values[::2], values[1::2], strict=True))
 
 
+def unsaid(said: Mastering | None, hdr10_plus: bool, codec: str) -> Iterator[str]:
+    """What of it a master of this codec will not say, each in words."""
+    if hdr10_plus:
+        yield "HDR10+'s metadata is dropped: it describes single frames of the source"
+    if said and said.ambient and codec not in _SEI_OF:
+        yield f"the light of the surroundings that it was graded in is dropped: {codec} has no place for it"
+
+
 class Sayer:
     """Adds it to the packets of a stream, in its key frames."""
 

@@ -93,7 +93,11 @@ def test_a_name_that_is_not_text_is_refused_in_words_that_can_be_printed(library
         ("stub.mp4", lambda path, whole: broken.cut(path, 0.01, whole), "cannot be opened as a video"),
         ("gone.mp4", lambda path, _: path.symlink_to("/nowhere/film.mp4"), "leads nowhere (/nowhere/film.mp4)"),
         ("self.mp4", lambda path, _: path.symlink_to(path.name), "leads nowhere (self.mp4)"),
-        ("hdr.mkv", lambda path, _: make(path, Clip(frames=2, colour=(9, 9, 16, 1))), "is HDR (PQ"),
+        (
+            "ictcp.mkv",
+            lambda path, _: make(path, Clip(frames=2, colour=(14, 9, 16, 1))),
+            "is HDR in a colour space (ICtCp",
+        ),
         (
             "camera.mkv",
             lambda path, _: broken.with_bytes(path, make(path.parent / ".h.mkv", TINY), b"ISO/AVC", b"ISO/RAW"),
