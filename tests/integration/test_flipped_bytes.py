@@ -33,7 +33,7 @@ def store(remaster: Remaster, remaster_env: dict[str, str], tmp_path_factory: py
     folder = tmp_path_factory.mktemp("flipped")
     library, faults = folder / "films", Faults(folder / "faults")
     make(library / "held.mp4", Clip(frames=30, width=128, height=96))
-    pictures = film(16, width=160, height=128)
+    pictures = film(16)
     write(library / "telecined.mkv", telecined(pictures))
     soft(library / "soft.ts", pictures)
     env = faults.env(remaster_env)
