@@ -9,6 +9,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
@@ -35,6 +36,7 @@ _LOG = logging.getLogger("remaster.run")
 # Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
 TITLES_AT_ONCE = 3
 _LEDGER_ROWS, _LEDGER_SECONDS = 500, 5.0
+_BEGUN = "begun-"  # first letters of the names of files in the ledger that say that an attempt was begun
 _RUN_AGAIN = "Restore it from a copy, or start the library again with `remaster run`: what is made is not made again."
 _DELETE_IT = "Restore it from a copy, or delete it: what it says is lost then, and nothing else."
 
@@ -233,11 +235,24 @@ class RunFiles:
         return [self._read(_opened(Spent), file, _DELETE_IT) for file in files]
 
     def read_ledger(self) -> list[LedgerRow]:
-        """Every attempt noted so far, in order of time."""
+        """Every attempt whose end is noted so far, in order of time."""
         for file in self._store.list(place(self._id, "ledger.parquet")):
-            if file not in self._ledger:  # none of them ever changes
+            if not _is_beginning(file) and file not in self._ledger:  # none of them ever changes
                 self._ledger[file] = self._read(read_ledger_table, file, _DELETE_IT)
         return sorted((row for rows in self._ledger.values() for row in rows), key=lambda row: row.time)
+
+    def read_unended(self) -> list[LedgerRow]:
+        """Attempts that were begun and whose end is not noted, in order of time.
+
+        A worker has them in hand just now, or they were lost with their driver.
+        """
+        begun: list[LedgerRow] = []
+        for file in filter(_is_beginning, self._store.list(place(self._id, "ledger.parquet"))):
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                begun += self._read(read_ledger_table, file, _DELETE_IT)
+        ended = {(row.driver, row.key, row.began) for row in self.read_ledger()} if begun else set()
+        found = [row for row in begun if (row.driver, row.key, row.began) not in ended]
+        return sorted(found, key=lambda row: row.time)
 
     def _write(self, *parts: str, data: bytes) -> str:
         key = place(self._id, *parts)
@@ -254,22 +269,36 @@ class RunFiles:
 
 
 class Ledger:
-    """Collects attempts and files them as Parquet, each within seconds. Thread-safe; use as a context manager."""
+    """Files attempts as Parquet: that they were begun at once, how they ended within seconds, and then only that.
+
+    So a driver that is killed leaves word of all it had in hand. Thread-safe; use as a context manager.
+    """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
         self._id = run_id
         self._rows: list[LedgerRow] = []
         self._noted: list[LedgerRow] = []
+        self._beginnings: list[str] = []  # of attempts that have ended: store keys
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._clerk = threading.Thread(target=self._file_now_and_then, name=f"ledger {run_id}", daemon=True)
 
-    def add(self, row: LedgerRow) -> None:
-        """Note an attempt."""
+    def begin(self, row: LedgerRow) -> str:
+        """Note that an attempt was begun; returns what `add` wants to know of that."""
+        file = place(self._id, "ledger.parquet", f"{_BEGUN}{int(row.began * 1e6)}-{secrets.token_hex(4)}.parquet")
+        try:
+            self._store.write(file, ledger_table([row]))
+        except RemasterError as error:  # as of `file`
+            _LOG.warning("that shard %d of %s was begun is not written: %s", row.index, row.title, error)
+        return file
+
+    def add(self, row: LedgerRow, beginning: str = "") -> None:
+        """Note how an attempt ended."""
         with self._lock:
             self._rows.append(row)
             self._noted.append(row)
+            self._beginnings += [beginning] if beginning else []
             many = len(self._rows) >= _LEDGER_ROWS
         if many:
             self.file()
@@ -283,6 +312,7 @@ class Ledger:
         """Write what has been noted since the last time."""
         with self._lock:
             rows, self._rows = self._rows, []
+            beginnings, self._beginnings = self._beginnings, []
         if not rows:
             return
         name = f"{int(rows[0].time * 1e6)}-{secrets.token_hex(4)}.parquet"
@@ -292,7 +322,13 @@ class Ledger:
             # A ledger that cannot be written now must not fail the work it tells of; it is tried again with the next.
             _LOG.warning("%d rows of the ledger are not written yet: %s", len(rows), error)
             with self._lock:
-                self._rows = rows + self._rows
+                self._rows, self._beginnings = rows + self._rows, beginnings + self._beginnings
+            return
+        try:
+            for file in beginnings:
+                self._store.delete(file)
+        except RemasterError as error:  # who reads them finds the ends too
+            _LOG.warning("the ledger keeps word of attempts that have ended: %s", error)
 
     def __enter__(self) -> Ledger:
         self._clerk.start()
@@ -306,6 +342,10 @@ class Ledger:
     def _file_now_and_then(self) -> None:
         while not self._over.wait(_LEDGER_SECONDS):
             self.file()
+
+
+def _is_beginning(file: str) -> bool:
+    return file.rpartition("/")[2].startswith(_BEGUN)
 
 
 def _sealed(value: BaseModel) -> bytes:

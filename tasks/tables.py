@@ -130,11 +130,12 @@ ESTIMATES = pa.schema(
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One finished attempt of a shard, or a cache hit.
+    """One attempt of a shard, or a cache hit.
 
     Attributes:
         time: when it ended, seconds since the epoch; `began`: when a worker had it in hand, 0 if none ever had.
-        outcome: "done", "cached" or "failed".
+        outcome: "done", "cached" or "failed"; or "begun", of one whose end is not noted: nothing is known then of what
+            comes after `worker`, and `time` is when that was noted.
         error: class of the error, empty if none; `message` is its text.
         driver: process that asked for it, as host:process.
         worker: who had it in hand, as host:process:device; empty for a cache hit.

@@ -7,14 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from flows.watchdog import SILENCE
+from tests import mastered
 from tests.conftest import REPOSITORY, prefect_server_at
 from tests.faults import kills
+from tests.faults.theatre import await_true
+from tests.faulty import Faults
+from tests.integration.test_deployments import Server
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -47,6 +52,37 @@ def state_of(api: str, name: str) -> dict[str, Any]:
     (run,) = httpx.post(f"{api}/flow_runs/filter", json=query, timeout=30).raise_for_status().json()
     state: dict[str, Any] = run["state"]
     return state
+
+
+def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
+    prefect_api: str, remaster_env: dict[str, str], tmp_path: Path
+) -> None:
+    """The machine dies with all on it, while `remaster rerun` has a library's run in hand, and that a title's."""
+    films, output, faults = tmp_path / "films", tmp_path / "out", Faults(tmp_path / "faults")
+    made = mastered.remaster(mastered.library(films), str(output), str(output / ".remaster"))
+    env = faults.env(remaster_env) | {"PREFECT_API_URL": prefect_api}
+    faults.happen("hang-once", 0)
+    served = kills.start(["serve", films, output, "--workers", "1"], env, tmp_path / "log")
+    rerun = {"store": made.store, "settings": {"model": "faulty"}}
+    try:
+        with httpx.Client(base_url=prefect_api, timeout=30) as client:
+            server, log = Server(client), tmp_path / "log"
+            kills.wait_until(lambda: "films-rerun" in log.read_text(), served, log)
+            killed = server.start("remaster rerun/films-rerun", {"rerun": rerun})
+            kills.wait_until(lambda: not (faults.folder / "hang-once").exists(), served, log, 240)
+            for pid in (served.pid, *kills.descendants(served.pid)):
+                kills.kill_if_alive(pid)
+            of_it = [killed, *server.below(killed)]
+            assert len(of_it) == 3, "a library's run and a title's are part of it"
+            await_true(
+                lambda: all(server.flow_run(each)["state"]["type"] == "CRASHED" for each in of_it),
+                "each is marked", 2 * SILENCE.total_seconds() + 60,
+            )  # fmt: skip
+            assert all("its process died" in server.flow_run(each)["state"]["message"] for each in of_it)
+    finally:
+        for pid in (*kills.descendants(served.pid), served.pid):
+            kills.kill_if_alive(pid)
+        served.wait()
 
 
 def test_a_killed_run_is_marked_and_a_living_one_is_not(prefect_api: str) -> None:

@@ -61,6 +61,23 @@ def test_a_failed_shard_is_named_until_it_is_made(files: RunFiles, tmp_path: Pat
     assert "2/3 shards" in status.describe(files)
 
 
+def test_an_attempt_without_an_end_is_said_to_be_in_hand_or_lost(files: RunFiles, tmp_path: Path) -> None:
+    ledger = Ledger(Store(str(tmp_path)), ID)
+    for index in (0, 1):
+        ledger.begin(row(index, "begun", began=time.time(), driver="host:1"))
+    text = status.describe(files)
+    assert text.count("UTC on host:7:cpu by host:1: in hand, or lost with its driver") == 2
+    assert text.endswith("0 shards worked on, 0 cached, 0 failed attempts, 2 attempts whose end is not noted")
+    assert "0/3 shards" in text
+    ledger.add(row(1, "done", driver="host:2"))  # by another driver, after this one was killed
+    ledger.file()
+    text = status.describe(files)
+    assert "shard 0 [0,10)  begun" in text and text.count(": in hand, or lost with its driver") == 1
+    assert text.count(": lost with its driver") == 1
+    files.write_verdict(Verdict(state="completed", message="", finished=""))
+    assert status.describe(files).count(": lost with its driver") == 2
+
+
 def test_watching_ends_with_the_run_and_says_what_changed(
     files: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
