@@ -1,4 +1,5 @@
-"""One shard on its way through a title's flow: told to the display, and written to the ledger however it ends.
+"""One shard on its way through a title's flow: told to the display, and written to the ledger when a worker has it in
+hand and however it ends.
 
 Also who may begin: a title has a number of turns, and a shard that somebody else has in hand takes none.
 """
@@ -66,6 +67,7 @@ class Attempt(Watch):
         self._shard, self._number, self._ledger, self._progress = shard, number, ledger, progress
         self._turns, self._leave, self._spending = turns, leave, spending
         self._worker, self._began, self._frames = "", 0.0, 0
+        self._beginning = ""
 
     def begin(self) -> None:
         """Raise if the run or title is to end."""
@@ -74,6 +76,7 @@ class Attempt(Watch):
     def taken(self, worker: str) -> None:
         """Note who has it, and since when."""
         self._worker, self._began = worker, time.time()
+        self._beginning = self._ledger.begin(self._row("begun"))
         self._spending.begin(self)
 
     def progress(self, frames: int) -> None:
@@ -111,8 +114,19 @@ class Attempt(Watch):
     def _note(
         self, outcome: str, record: Record | None = None, error: BaseException | None = None, seconds: float = 0.0
     ) -> None:
+        row = self._row(outcome, record, error, seconds)
+        self._ledger.add(row, self._beginning)
+        if record is None:
+            metrics.count("remaster_failures", error=row.error)
+        else:
+            metrics.count("remaster_shards", outcome=outcome, rung=str(row.rung))
+            metrics.count("remaster_segment_bytes", row.bytes, outcome=outcome)
+
+    def _row(
+        self, outcome: str, record: Record | None = None, error: BaseException | None = None, seconds: float = 0.0
+    ) -> LedgerRow:
         shard = self._shard
-        row = LedgerRow(
+        return LedgerRow(
             time=time.time(), title=shard.title, index=shard.index, start=shard.start, stop=shard.stop, key=shard.key,
             attempt=self._number, outcome=outcome, error=type(error).__name__ if error else "",
             message=str(error or ""), began=self._began, driver=f"{socket.gethostname()}:{os.getpid()}",
@@ -121,9 +135,3 @@ class Attempt(Watch):
             frames=record.frames if record else self._frames, bytes=record.size if record else 0,
             fidelity=record.fidelity if record else float("nan"),
         )  # fmt: skip
-        self._ledger.add(row)
-        if record is None:
-            metrics.count("remaster_failures", error=row.error)
-        else:
-            metrics.count("remaster_shards", outcome=outcome, rung=str(row.rung))
-            metrics.count("remaster_segment_bytes", row.bytes, outcome=outcome)

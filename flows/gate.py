@@ -29,6 +29,7 @@ from tasks.receipt import make_receipt
 from tasks.records import CheckResult, Fault, MasterRecord, Revision
 from tasks.report import page_place
 from tasks.review import hold_again
+from tasks.seal import sealed_page
 
 REVIEW = "remaster review"
 # Of a table of `fault_lines`.
@@ -66,7 +67,7 @@ def hold_back(job: Job, master: MasterRecord, check: CheckResult, base: Outcome)
     )
     pictures = _pictures(job, hold.faults)
     page = _page_place(hold, job)
-    store.write(page, render("review.html", hold=hold, pictures=pictures, commands=_commands(hold, job)).encode())
+    store.write(page, sealed_page(render("review.html", hold=hold, pictures=pictures, commands=_commands(hold, job))))
     decisions = job.decisions
     receipt = make_receipt(plan, run.profile, job.records, master, check, pictures_of(master, store), decisions)
     job.held.confirm()

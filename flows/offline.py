@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,6 @@ from flows.arguments import (
     run_files,
 )
 from flows.request import Cleaning, words
-
-_LOST_TABLE = (
-    "Restore it from a copy; what has become of the run is not affected, and a new run writes tables of its own."
-)
 
 
 def add_commands(commands: Any) -> None:
@@ -236,20 +231,16 @@ def _verify(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from flows.references import References, read_references
+    from flows.references import read_references
     from tasks.signing import read_public_key
     from tasks.store import Store
-    from tasks.verify import Finding, is_store, verify
+    from tasks.verify import is_store, verify
 
     key = read_public_key(options.key) if options.key else ""
     checked = wrong = 0
     for uri in map(place, options.paths):
         store = is_store(uri)
-        references = read_references(Store(uri)) if store else References()
-        lost = [
-            Finding(table, False, f"table of a run: {why}", _LOST_TABLE) for table, why in references.unreadable.items()
-        ]
-        for finding in itertools.chain(lost, verify(uri, key, references.shards)):
+        for finding in verify(uri, key, read_references(Store(uri)).shards if store else {}):
             checked += 1
             wrong += not finding.ok
             if options.json:

@@ -23,6 +23,7 @@ from tasks.clean import find_waste, remove_waste
 from tasks.comparison_page import comparison_page, strip
 from tasks.errors import UsageError
 from tasks.profile import Profile
+from tasks.seal import sealed_page
 from tasks.store import Store
 
 _SHOWN = 500
@@ -64,7 +65,7 @@ def remaster_preview(preview: Preview, profile: Profile) -> State[Any]:
     uri = file_uri(preview.title)
     found = compare(uri, profile, preview.models, preview.at, preview.seconds, preview.part)
     key = f"previews/{datetime.now(UTC):%Y%m%d-%H%M%S}-{posixpath.basename(uri)}.html"
-    store.write(key, comparison_page(found).encode())
+    store.write(key, sealed_page(comparison_page(found)))
     with board():
         show_preview(found, strip(found), store.uri(key))
     if found.left_out:

@@ -9,9 +9,8 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
 from tasks.errors import UsageError
+from tasks.seal import opened
 from tasks.store import Store
 from tasks.tables import read_shards_table
 
@@ -45,9 +44,9 @@ def read_references(store: Store) -> References:
         try:
             if rest[0] == "shards.parquet":
                 shards |= {shard.key: shard.name for shard in read_shards_table(store.read(file))}
-            elif rest == ["verdict.json"] and json.loads(store.read(file)):
+            elif rest == ["verdict.json"] and json.loads(opened(store.read(file))):
                 ended.add(run)
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             unreadable[store.uri(file)] = f"cannot be read ({str(error).splitlines()[0]})"
     return References(shards, tuple(run for run in runs if run not in ended), unreadable)
 

@@ -13,6 +13,7 @@ from tasks.pictures import kept_likeness
 from tasks.receipt import Receipt, from_bytes, receipt_place
 from tasks.records import MasterRecord
 from tasks.report import card_place, page_place, run_page, title_card, title_page
+from tasks.seal import opened_page, sealed_page
 from tasks.stills import Stills, make_stills
 from tasks.store import Store
 from tasks.title_report import TitleReport, title_report
@@ -29,8 +30,8 @@ def write_title(job: Job, outcome: Outcome) -> str:
     report = _gather(job, outcome)
     place = page_place(job.run.id, job.title)
     if report.along is not None:
-        job.store.write(card_place(place), title_card(report).encode())
-    job.store.write(place, title_page(report).encode())
+        job.store.write(card_place(place), sealed_page(title_card(report)))
+    job.store.write(place, sealed_page(title_page(report)))
     return job.store.uri(place)
 
 
@@ -60,8 +61,8 @@ def _cards(run: Run, outcomes: list[Outcome], store: Store) -> Iterator[str]:
         # What is refused has a page, and nothing to show on a card.
         if outcome.state != "refused" and outcome.report.startswith(f"runs/{run.id}/"):
             try:
-                yield store.read(card_place(outcome.report)).decode()
-            except (FileNotFoundError, RemasterError):
+                yield opened_page(store.read(card_place(outcome.report)))
+            except (FileNotFoundError, ValueError, RemasterError):
                 continue  # it is in the list of titles all the same
 
 

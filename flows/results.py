@@ -6,6 +6,7 @@ It gets one only if the segment or master is there with the hash that the result
 
 from __future__ import annotations
 
+import json
 import posixpath
 import threading
 from typing import Any
@@ -14,9 +15,9 @@ from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from pydantic import PrivateAttr
 
-from tasks.errors import StoreDamaged
 from tasks.finish import is_held
 from tasks.records import MasterRecord, Record, from_json, from_sealed, record_place
+from tasks.seal import opened, sealed
 from tasks.store import Digest, Store
 
 
@@ -44,8 +45,8 @@ class StoreResults(WritableFileSystem):
             return known
         store = Store(self.root)
         try:
-            content = store.read(_place(path))
-        except StoreDamaged as error:
+            content = opened(store.read(_place(path)))
+        except ValueError as error:
             raise FileNotFoundError(f"the result {path} is damaged") from error
         if not _still_true(path, content, store):
             raise FileNotFoundError(f"the result {path} speaks of bytes that are gone or changed")
@@ -57,7 +58,7 @@ class StoreResults(WritableFileSystem):
         """File a result under `path`."""
         with self._lock:
             self._proven.pop(path, None)
-        Store(self.root).write(_place(path), content)
+        Store(self.root).write(_place(path), sealed(json.dumps(json.loads(content), indent=1).encode()))
 
 
 def results_block(root: str) -> StoreResults:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from flows.request import Request
-from tasks.errors import RemasterError
+from tasks.errors import RemasterError, StoreDamaged
 from tasks.profile import Profile
 from tasks.records import CadenceNote, Revision, Shard, Title
+from tasks.seal import opened, sealed, sealed_page
 from tasks.store import Store
 from tasks.tables import (
     LedgerRow,
@@ -34,6 +36,12 @@ _LOG = logging.getLogger("remaster.run")
 # Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
 TITLES_AT_ONCE = 3
 _LEDGER_ROWS, _LEDGER_SECONDS = 500, 5.0
+_BEGUN = "begun-"  # first letters of the names of files in the ledger that say that an attempt was begun
+_RUN_AGAIN = "Restore it from a copy, or start the library again with `remaster run`: what is made is not made again."
+_DELETE_IT = "Restore it from a copy, or delete it: what it says is lost then, and nothing else."
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Run(Request):
@@ -124,7 +132,10 @@ def place(run_id: str, *parts: str) -> str:
 
 
 class RunFiles:
-    """Reads and writes a run's files. Thread-safe."""
+    """Reads and writes a run's files. Thread-safe.
+
+    All that read raise StoreDamaged where something is not as it was written.
+    """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
@@ -151,104 +162,143 @@ class RunFiles:
 
     def write_run(self, run: Run) -> None:
         """Note what was asked for."""
-        self._store.write(place(self._id, "run.json"), run.model_dump_json(indent=1).encode())
+        self._write("run.json", data=_sealed(run))
 
     def read_run(self) -> Run:
         """What was asked for. Raises FileNotFoundError if the store knows no such run."""
-        return Run.model_validate_json(self._store.read(place(self._id, "run.json")))
+        return self._read(_opened(Run), place(self._id, "run.json"), _RUN_AGAIN)
 
     def write_titles(self, titles: list[Title], outcomes: Iterable[Outcome] = ()) -> None:
         """Note what the library holds and, of titles that have ended, what was seen of their cadences."""
         notes = {outcome.title: outcome.cadence for outcome in outcomes if outcome.cadence is not None}
-        self._store.write(place(self._id, "titles.parquet"), titles_table(titles, notes))
+        self._write("titles.parquet", data=titles_table(titles, notes))
 
     def read_titles(self, name: str = "") -> list[Title]:
         """What the library holds, or of it only the title called `name`; empty before the scan has ended."""
+        file = place(self._id, "titles.parquet")
         try:
-            return read_titles_table(self._store.read(place(self._id, "titles.parquet")), name)
+            return self._read(lambda data: read_titles_table(data, name), file, _RUN_AGAIN)
         except FileNotFoundError:
             return []
 
     def write_shards(self, title: Title, shards: tuple[Shard, ...]) -> None:
         """Note how a title is cut."""
-        self._store.write(place(self._id, "shards.parquet", f"{title.id}.parquet"), shards_table(shards))
+        self._write("shards.parquet", f"{title.id}.parquet", data=shards_table(shards))
 
     def read_shards(self, title: Title | None = None) -> list[Shard]:
         """Every shard planned so far, or those of one title."""
         files = self._store.list(place(self._id, "shards.parquet"))
         if title is not None:
             files = [file for file in files if file.endswith(f"/{title.id}.parquet")]
-        return [shard for file in files for shard in read_shards_table(self._store.read(file))]
+        return [shard for file in files for shard in self._read(read_shards_table, file, _RUN_AGAIN)]
 
     def write_outcome(self, title: Title, outcome: Outcome) -> None:
         """Note how a title ended."""
-        self._store.write(place(self._id, "outcomes", f"{title.id}.json"), outcome.model_dump_json(indent=1).encode())
+        self._write("outcomes", f"{title.id}.json", data=_sealed(outcome))
 
     def read_outcome(self, title: Title) -> Outcome | None:
         """How a title ended; None if it has not."""
+        file = place(self._id, "outcomes", f"{title.id}.json")
         try:
-            return Outcome.model_validate_json(self._store.read(place(self._id, "outcomes", f"{title.id}.json")))
+            return self._read(_opened(Outcome), file, _DELETE_IT)
         except FileNotFoundError:
             return None
 
     def read_outcomes(self) -> list[Outcome]:
         """How titles ended so far, in order of name."""
         files = self._store.list(place(self._id, "outcomes"))
-        found = [Outcome.model_validate_json(self._store.read(file)) for file in files]
+        found = [self._read(_opened(Outcome), file, _DELETE_IT) for file in files]
         return sorted(found, key=lambda outcome: outcome.title)
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Note how the run ended."""
-        self._store.write(place(self._id, "verdict.json"), verdict.model_dump_json(indent=1).encode())
+        self._write("verdict.json", data=_sealed(verdict))
 
     def read_verdict(self) -> Verdict | None:
         """How the run ended; None while it goes on, or if it was cut off."""
         try:
-            return Verdict.model_validate_json(self._store.read(place(self._id, "verdict.json")))
+            return self._read(_opened(Verdict), place(self._id, "verdict.json"), _DELETE_IT)
         except FileNotFoundError:
             return None
 
     def write_report(self, page: str) -> str:
         """Keep the report; returns its URI."""
-        key = place(self._id, "report.html")
-        self._store.write(key, page.encode())
-        return self._store.uri(key)
+        return self._write("report.html", data=sealed_page(page))
 
     def note_spent(self, spent: Spent) -> None:
         """Note what was spent besides what the ledger tells of."""
-        key = place(self._id, "spent", f"{secrets.token_hex(8)}.json")
-        self._store.write(key, spent.model_dump_json().encode())
+        self._write("spent", f"{secrets.token_hex(8)}.json", data=_sealed(spent))
 
     def read_spent(self) -> list[Spent]:
         """What was spent besides what the ledger tells of."""
         files = self._store.list(place(self._id, "spent"))
-        return [Spent.model_validate_json(self._store.read(file)) for file in files]
+        return [self._read(_opened(Spent), file, _DELETE_IT) for file in files]
 
     def read_ledger(self) -> list[LedgerRow]:
-        """Every attempt noted so far, in order of time."""
+        """Every attempt whose end is noted so far, in order of time."""
         for file in self._store.list(place(self._id, "ledger.parquet")):
-            if file not in self._ledger:  # none of them ever changes
-                self._ledger[file] = read_ledger_table(self._store.read(file))
+            if not _is_beginning(file) and file not in self._ledger:  # none of them ever changes
+                self._ledger[file] = self._read(read_ledger_table, file, _DELETE_IT)
         return sorted((row for rows in self._ledger.values() for row in rows), key=lambda row: row.time)
+
+    def read_unended(self) -> list[LedgerRow]:
+        """Attempts that were begun and whose end is not noted, in order of time.
+
+        A worker has them in hand just now, or they were lost with their driver.
+        """
+        begun: list[LedgerRow] = []
+        for file in filter(_is_beginning, self._store.list(place(self._id, "ledger.parquet"))):
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                begun += self._read(read_ledger_table, file, _DELETE_IT)
+        ended = {(row.driver, row.key, row.began) for row in self.read_ledger()} if begun else set()
+        found = [row for row in begun if (row.driver, row.key, row.began) not in ended]
+        return sorted(found, key=lambda row: row.time)
+
+    def _write(self, *parts: str, data: bytes) -> str:
+        key = place(self._id, *parts)
+        self._store.write(key, data)
+        return self._store.uri(key)
+
+    def _read(self, parse: Callable[[bytes], T], file: str, remedy: str) -> T:
+        data = self._store.read(file)
+        try:
+            return parse(data)
+        except ValueError as error:
+            why = str(error).splitlines()[0]
+            raise StoreDamaged(f"{self._store.uri(file)}: is damaged ({why}). {remedy}") from error
 
 
 class Ledger:
-    """Collects attempts and files them as Parquet, each within seconds. Thread-safe; use as a context manager."""
+    """Files attempts as Parquet: that they were begun at once, how they ended within seconds, and then only that.
+
+    So a driver that is killed leaves word of all it had in hand. Thread-safe; use as a context manager.
+    """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
         self._id = run_id
         self._rows: list[LedgerRow] = []
         self._noted: list[LedgerRow] = []
+        self._beginnings: list[str] = []  # of attempts that have ended: store keys
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._clerk = threading.Thread(target=self._file_now_and_then, name=f"ledger {run_id}", daemon=True)
 
-    def add(self, row: LedgerRow) -> None:
-        """Note an attempt."""
+    def begin(self, row: LedgerRow) -> str:
+        """Note that an attempt was begun; returns what `add` wants to know of that."""
+        file = place(self._id, "ledger.parquet", f"{_BEGUN}{int(row.began * 1e6)}-{secrets.token_hex(4)}.parquet")
+        try:
+            self._store.write(file, ledger_table([row]))
+        except RemasterError as error:  # as of `file`
+            _LOG.warning("that shard %d of %s was begun is not written: %s", row.index, row.title, error)
+        return file
+
+    def add(self, row: LedgerRow, beginning: str = "") -> None:
+        """Note how an attempt ended."""
         with self._lock:
             self._rows.append(row)
             self._noted.append(row)
+            self._beginnings += [beginning] if beginning else []
             many = len(self._rows) >= _LEDGER_ROWS
         if many:
             self.file()
@@ -262,6 +312,7 @@ class Ledger:
         """Write what has been noted since the last time."""
         with self._lock:
             rows, self._rows = self._rows, []
+            beginnings, self._beginnings = self._beginnings, []
         if not rows:
             return
         name = f"{int(rows[0].time * 1e6)}-{secrets.token_hex(4)}.parquet"
@@ -271,7 +322,13 @@ class Ledger:
             # A ledger that cannot be written now must not fail the work it tells of; it is tried again with the next.
             _LOG.warning("%d rows of the ledger are not written yet: %s", len(rows), error)
             with self._lock:
-                self._rows = rows + self._rows
+                self._rows, self._beginnings = rows + self._rows, beginnings + self._beginnings
+            return
+        try:
+            for file in beginnings:
+                self._store.delete(file)
+        except RemasterError as error:  # who reads them finds the ends too
+            _LOG.warning("the ledger keeps word of attempts that have ended: %s", error)
 
     def __enter__(self) -> Ledger:
         self._clerk.start()
@@ -285,6 +342,18 @@ class Ledger:
     def _file_now_and_then(self) -> None:
         while not self._over.wait(_LEDGER_SECONDS):
             self.file()
+
+
+def _is_beginning(file: str) -> bool:
+    return file.rpartition("/")[2].startswith(_BEGUN)
+
+
+def _sealed(value: BaseModel) -> bytes:
+    return sealed(value.model_dump_json(indent=1).encode())
+
+
+def _opened(kind: type[M]) -> Callable[[bytes], M]:
+    return lambda data: kind.model_validate_json(opened(data))
 
 
 def list_runs(store: Store) -> list[str]:

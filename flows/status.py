@@ -43,7 +43,8 @@ def _follow(files: RunFiles, show: Callable[[str], None]) -> Verdict:
 def describe(files: RunFiles) -> str:
     """A few lines on the run, one on each title, and one on each master of its output that waits for a person."""
     run, verdict = files.read_run(), files.read_verdict()
-    titles, shards, ledger = files.read_titles(), files.read_shards(), files.read_ledger()
+    titles, shards = files.read_titles(), files.read_shards()
+    unended, ledger = files.read_unended(), files.read_ledger()
     outcomes = {outcome.title: outcome for outcome in files.read_outcomes()}
     holds = [hold for hold in list_holds(files.store) if hold.output == run.output]
     planned: dict[str, int] = defaultdict(int)
@@ -76,15 +77,27 @@ def describe(files: RunFiles) -> str:
             lines.append(f"  {'':<8}   {failures[title.name]} failed attempts")
         for row in [row for (name, _), row in sorted(failed.items()) if name == title.name][:_NAMED]:
             lines.append(f"  {'':<8}   shard {row.index} [{row.start},{row.stop})  {row.error} on {row.worker or '-'}")
+        lost = [row for row in unended if row.title == title.name]
+        lines += [f"  {'':<8}   {_without_end(row, ledger, verdict)}" for row in lost[:_NAMED]]
+        lines += [f"  {'':<8}   and {len(lost) - _NAMED} more without an end"] if len(lost) > _NAMED else []
     attempts = sum(row.outcome == "done" for row in ledger)
     hits = sum(row.outcome == "cached" for row in ledger)
     if verdict is None and ledger:
         when = datetime.fromtimestamp(ledger[-1].time, UTC)
         lines.append(f"last attempt ended {when:%Y-%m-%d %H:%M:%S} UTC, on {ledger[-1].worker or ledger[-1].driver}")
-    lines.append(f"{attempts} shards worked on, {hits} cached, {sum(failures.values())} failed attempts")
+    without = f", {len(unended)} attempts whose end is not noted" if unended else ""
+    lines.append(f"{attempts} shards worked on, {hits} cached, {sum(failures.values())} failed attempts{without}")
     lines += [f"waits for a person: {_on_hold(hold)}" for hold in holds if hold.state == "waiting"]
     lines += [f"rejected, for the next run: {_on_hold(hold)}" for hold in holds if hold.state == "rejected"]
     return "\n".join(lines)
+
+
+def _without_end(row: LedgerRow, ledger: list[LedgerRow], verdict: Verdict | None) -> str:
+    """An attempt that was begun, and what became of it as far as the store knows."""
+    when = f"{datetime.fromtimestamp(row.began, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    after = any(other.key == row.key and other.time > row.began for other in ledger)
+    state = "lost with its driver" if after or verdict is not None else "in hand, or lost with its driver"
+    return f"shard {row.index} [{row.start},{row.stop})  begun {when} on {row.worker} by {row.driver}: {state}"
 
 
 def _decides(hold: Hold, run: Run, outcome: Outcome) -> bool:

@@ -13,11 +13,15 @@ from prefect.client.schemas.objects import StateType
 
 from flows.automations import ensure
 
-NAME = "remaster: runs whose process died"
+# Another name than that of an older version, which knew only some of the flows: what is there is left as it is.
+NAME = "remaster: flow runs whose process died"
 # Flows beat every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds (see `flows.environment`): three in a row are missed.
 SILENCE = timedelta(seconds=100)
 _BEAT = "prefect.flow-run.heartbeat"
-_ENDS = ("Completed", "Failed", "Exceptions", "Cancelled", "Crashed")
+# After these no more signs of life come, and none is missed: it has ended, or waits for a person without a process.
+_ENDS = ("Completed", "Failed", "Exceptions", "Held", "Cancelled", "Crashed", "Suspended", "Paused")
+# Every flow of ours is called so.
+_FLOWS = "remaster *"
 
 
 def watch() -> None:
@@ -33,10 +37,7 @@ def _automation() -> Automation:
             after={_BEAT},
             expect={_BEAT, *(f"prefect.flow-run.{state}" for state in _ENDS)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={
-                "prefect.resource.role": "flow",
-                "prefect.resource.name": ["remaster library", "remaster title"],
-            },
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": _FLOWS},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,

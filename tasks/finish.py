@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import av
 
-from tasks.errors import StoreDamaged
+from tasks.errors import SourceError, StoreDamaged
 from tasks.hold import read_hold
 from tasks.judge import faults
 from tasks.media.captions import CAPTIONED, with_captions
@@ -26,15 +26,16 @@ from tasks.media.encode import ENCODE_VERSION, STILLS, Container
 from tasks.media.hdr import is_hdr
 from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
-from tasks.media.segment import read_segment
+from tasks.media.pixels import Layout
+from tasks.media.segment import read_passing_segment
 from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, watch_master
 from tasks.plan import Plan
 from tasks.profile import Profile
-from tasks.records import Fault, MasterRecord, Record, Title, content_key, from_sealed, to_sealed
+from tasks.records import Fault, MasterRecord, Record, Shard, Title, content_key, from_sealed, to_sealed
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
-from tasks.store import Digest, Store, is_remote, lease
+from tasks.store import Digest, Passing, Store, is_remote, lease
 from tasks.store.sequence import with_fps
 
 MASTER_VERSIONS = (ENCODE_VERSION, MASTER_VERSION)
@@ -284,13 +285,34 @@ def _frames(
     """Every frame of the title, segment after segment."""
     done = 0
     for shard, record in zip(plan.shards, records, strict=True):
-        with open_source(store.uri(record.segment), f"segment of {shard.name}") as segment:
-            for frame in read_segment(segment, plan.layout, shard.start, shard.stop):
-                yield frame
-                done += 1
-                if done % 24 == 0:
-                    progress(done)
+        for frame in _proven(shard, record, plan.layout, store):
+            yield frame
+            done += 1
+            if done % 24 == 0:
+                progress(done)
     progress(done)
+
+
+def _proven(shard: Shard, record: Record, layout: Layout, store: Store) -> Iterator[av.VideoFrame]:
+    """The frames of a segment; after the last one it is certain that what was decoded is what the record names."""
+    damage: Exception | None = None
+    try:
+        with store.open(record.segment) as file:
+            passing = Passing(file)
+            try:
+                yield from read_passing_segment(passing, f"segment of {shard.name}", layout, shard.start, shard.stop)
+            except SourceError as error:
+                damage = error
+            whole = passing.digest() == Digest(record.sha256, record.size)
+    except FileNotFoundError as error:
+        whole, damage = False, error
+    if not whole:
+        raise StoreDamaged(
+            f"{shard.name}: its segment {store.uri(record.segment)} is gone, or changed since it was made. Run the"
+            " library again: that shard, and no other, is made anew."
+        ) from damage
+    if damage is not None:
+        raise damage
 
 
 def _captioned(plan: Plan) -> list[int | None]:

@@ -5,13 +5,11 @@ Taken once and kept in the store under the master's hash, as decoding it takes t
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tasks.errors import StoreDamaged
 from tasks.media.bars import Bars, cut_off
 from tasks.media.checksums import frame_checksums
 from tasks.media.hdr import as_sdr
@@ -20,10 +18,9 @@ from tasks.media.read import read_pictures, window
 from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.records import MasterRecord, from_sealed, to_sealed
+from tasks.seal import opened_bytes, sealed_bytes
 from tasks.sources import open_source
 from tasks.store import Store
-
-_DIGEST = 32  # bytes of a SHA-256
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,7 @@ def keep_likeness(sha256: str, likeness: Likeness, store: Store) -> None:
     """Keep the likeness of a master that has this hash."""
     with io.BytesIO() as file:
         np.savez_compressed(file, allow_pickle=False, **asdict(likeness))
-        table = file.getvalue()
-    store.write(_likeness_place(sha256), hashlib.sha256(table).digest() + table)
+        store.write(_likeness_place(sha256), sealed_bytes(file.getvalue()))
 
 
 def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> Likeness:
@@ -107,11 +103,8 @@ def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> L
 def kept_likeness(sha256: str, store: Store) -> Likeness | None:
     """The likeness of a master that has this hash, if it was measured and is kept."""
     try:
-        kept = store.read(_likeness_place(sha256))
-    except (FileNotFoundError, StoreDamaged):
-        return None
-    digest, table = kept[:_DIGEST], kept[_DIGEST:]
-    if hashlib.sha256(table).digest() != digest:
+        table = opened_bytes(store.read(_likeness_place(sha256)))
+    except (FileNotFoundError, ValueError):
         return None
     with np.load(io.BytesIO(table), allow_pickle=False) as arrays:
         return Likeness(**arrays)

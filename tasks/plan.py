@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.cuts import cut_spans, longest_shard, shot_cuts
-from tasks.errors import StoreDamaged, UnsupportedSource, UsageError
+from tasks.errors import UnsupportedSource, UsageError
 from tasks.media.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
@@ -27,14 +27,14 @@ from tasks.media.probe import Probe
 from tasks.media.read import Window, window
 from tasks.media.recipe import RECIPE_VERSION, Recipe
 from tasks.media.segment import SEGMENT_VERSION
-from tasks.media.timeline import TIMELINE_VERSION, Timeline, read_timeline
+from tasks.media.timeline import TIMELINE_VERSION, Timeline
 from tasks.pool.worker import UPSCALE_VERSION
 from tasks.profile import Profile, with_settings
 from tasks.reading import Reading, read_cadence, remarks_on
 from tasks.records import Network, Revision, Shard, Title, Work, content_key
-from tasks.sources import open_source, require_unchanged
-from tasks.store import Store, fingerprint
-from tasks.tables import read_timeline_table, timeline_table
+from tasks.remembered import fingerprint_of, timeline_of
+from tasks.sources import require_unchanged
+from tasks.store import Store
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.nits import TRANSFERS
 from vsr_model.registry import find
@@ -133,9 +133,9 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
         UnknownModel, UnsupportedScale, WeightsError: see `vsr_model`.
     """
     require_unchanged(title)
-    source_print = _fingerprint(title, store)
+    source_print = fingerprint_of(title, store)
     limits = profile.limits.limits()
-    timeline = _timeline(title, source_print, store, limits)
+    timeline = timeline_of(title, source_print, store, limits)
     limits.require(title.name, frames=len(timeline))
     return plan_frames(title, source_print, timeline, profile, store, revisions)
 
@@ -366,31 +366,3 @@ def _read(plan: Plan, start: int, stop: int) -> tuple[Window, Recipe]:
     """The frames that pictures [start, stop) are made of, and how."""
     pictures = plan.reading.pictures
     return window(plan.timeline, *pictures.frames(start, stop, len(plan.timeline))), pictures.recipe(start, stop)
-
-
-def _fingerprint(title: Title, store: Store) -> str:
-    """The source's fingerprint; remembered by place, size and stamp so that a big file is hashed once."""
-    key = f"fingerprints/{content_key({'uri': title.uri, 'size': title.size, 'stamp': title.stamp})}"
-    try:
-        return store.read(key).decode()
-    except (FileNotFoundError, StoreDamaged):
-        found = fingerprint(title.uri)
-        require_unchanged(title)
-        store.write(key, found.encode())
-        return found
-
-
-def _timeline(title: Title, source_print: str, store: Store, limits: Limits) -> Timeline:
-    assert title.probe is not None
-    key = content_key({"source": source_print, "stream": title.probe.stream, "version": TIMELINE_VERSION})
-    place = f"timelines/{key}.parquet"
-    try:
-        return read_timeline_table(store.read(place))
-    except (FileNotFoundError, StoreDamaged):
-        with open_source(title.uri, title.name) as source:
-            colour = title.probe.colour
-            timeline = read_timeline(source, title.probe.stream, limits, colour if is_hdr(colour) else None)
-        # Or the new bytes' table would be filed under the old bytes' name, for good.
-        require_unchanged(title)
-        store.write(place, timeline_table(timeline))
-        return timeline

@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from tasks.errors import StoreDamaged, UnsupportedSource
+from tasks.errors import UnsupportedSource
 from tasks.media.cadence import Cadence, Evidence, Part, cadence_of, classify, gather
 from tasks.media.fields import FIELDS_VERSION, Fields, measure
 from tasks.media.read import read_window, window
 from tasks.media.recipe import Choice, Pictures, pictures_of
 from tasks.media.repeats import count_repeat_flags
 from tasks.media.timeline import Timeline
-from tasks.records import CadenceNote, Title, content_key
+from tasks.records import CadenceNote, Title, content_key, from_sealed, to_sealed
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store
 from tasks.tables import fields_table, read_fields_table
 
 _MOST_PARTS = 20  # that are named
+
+
+@dataclass(frozen=True)
+class RepeatFlags:
+    """What is kept of a title's flags: how many frames are to be shown for a field more."""
+
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -175,12 +182,12 @@ def _repeat_flags(title: Title, source_print: str, store: Store) -> int:
     assert probe is not None
     place = f"repeats/{content_key({'source': source_print, 'stream': probe.stream})}"
     try:
-        return int(store.read(place))
+        return from_sealed(RepeatFlags, store.read(place)).frames
     except (FileNotFoundError, ValueError):  # damaged, it is made again
         with open_source(title.uri, title.name) as source:
             found = count_repeat_flags(source, probe.stream)
         require_unchanged(title)
-        store.write(place, str(found).encode())
+        store.write(place, to_sealed(RepeatFlags(found)))
         return found
 
 
@@ -191,7 +198,7 @@ def _fields(title: Title, timeline: Timeline, source_print: str, store: Store, s
     place = f"fields/{key}.parquet"
     try:
         return read_fields_table(store.read(place))
-    except (FileNotFoundError, StoreDamaged):
+    except (FileNotFoundError, ValueError):
         with open_source(title.uri, title.name) as source:
             all_of_it = window(timeline, 0, len(timeline))
             wanted = all_of_it if seek is None else replace(all_of_it, seeks=(seek,))

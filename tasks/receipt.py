@@ -19,7 +19,7 @@ from tasks.hold import Decision
 from tasks.media.cadence import Cadence
 from tasks.profile import Profile
 from tasks.records import CheckResult, MasterRecord, Record, Shard, content_key
-from tasks.seal import is_sealed, require_intact, sealed
+from tasks.seal import is_sealed, opened, sealed
 from tasks.signing import Signer, is_signed
 from tasks.store import Store
 
@@ -271,11 +271,9 @@ def from_bytes(data: bytes) -> Receipt:
     Raises:
         ValueError: in what way it is damaged.
     """
-    require_intact(data)
+    plain = json.loads(opened(data))
     if not is_sealed(data):
         raise ValueError("it has no seal")
-    plain = json.loads(data)
-    del plain["seal"]
     try:
         return Receipt.model_validate(plain)
     except ValidationError as error:

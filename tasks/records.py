@@ -20,7 +20,7 @@ from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import Window
 from tasks.media.recipe import Recipe
-from tasks.seal import require_intact, sealed
+from tasks.seal import opened, sealed
 from tasks.store.sequence import IMAGE_SUFFIXES, Pattern, pattern_of
 
 T = TypeVar("T")
@@ -366,8 +366,7 @@ def from_sealed(kind: type[T], data: bytes) -> T:
     Raises:
         ValueError: not that kind of record, or not as it was written.
     """
-    require_intact(data)
-    return from_json(kind, data)
+    return from_json(kind, opened(data))
 
 
 def content_key(parts: dict[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
 titles    one row a file of the library          runs/RUN/titles.parquet
 shards    one row a shard                        runs/RUN/shards.parquet/  (one file a title)
-ledger    one row a finished attempt of a shard  runs/RUN/ledger.parquet/  (files as the run goes on)
+ledger    one row an attempt of a shard          runs/RUN/ledger.parquet/  (files as the run goes on)
 timeline  one row a frame of a title             timelines/KEY.parquet
 fields    the same, what its fields look like    fields/KEY.parquet
 estimates one row a title, and one for all       estimates/ID.parquet
 
-A folder of files with one schema is one table to any Parquet tool. Column units are in docs/tables.md.
+A folder of files with one schema is one table to any Parquet tool. Column units are in docs/tables.md. Every file
+proves itself (`tasks.seal`); the older ones that do not are read where nothing else can say what they do.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from tasks.media.fields import Fields
 from tasks.media.probe import Probe
 from tasks.media.timeline import Timeline
 from tasks.records import CadenceNote, Shard, Title, from_json, to_json
+from tasks.seal import TABLE_SEAL, UNSEALED, is_sealed_table, opened_table, sealed_table
 
-_ROWS = b"remaster.rows"  # in a table's metadata: the hash of its rows
+_ROWS = b"remaster.rows"  # in the metadata of older tables of shards: the hash of their rows
 TITLES = pa.schema(
     [
         ("name", pa.string()),
@@ -129,11 +131,12 @@ ESTIMATES = pa.schema(
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One finished attempt of a shard, or a cache hit.
+    """One attempt of a shard, or a cache hit.
 
     Attributes:
         time: when it ended, seconds since the epoch; `began`: when a worker had it in hand, 0 if none ever had.
-        outcome: "done", "cached" or "failed".
+        outcome: "done", "cached" or "failed"; or "begun", of one whose end is not noted: nothing is known then of what
+            comes after `worker`, and `time` is when that was noted.
         error: class of the error, empty if none; `message` is its text.
         driver: process that asked for it, as host:process.
         worker: who had it in hand, as host:process:device; empty for a cache hit.
@@ -199,7 +202,11 @@ def titles_table(titles: Iterable[Title], notes: Mapping[str, CadenceNote] = Map
 
 
 def read_titles_table(data: bytes, name: str = "") -> list[Title]:
-    """Titles from Parquet: all, or only the one called `name`."""
+    """Titles from Parquet: all, or only the one called `name`.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
     filters = [("name", "=", name)] if name else None
     return [
         Title(
@@ -213,27 +220,26 @@ def read_titles_table(data: bytes, name: str = "") -> list[Title]:
             left=row.get("left", ""),
             remarks=tuple(row["remarks"]),
         )
-        for row in pq.read_table(io.BytesIO(data), filters=filters).to_pylist()
+        for row in read_table(data, filters).to_pylist()
     ]
 
 
 def shards_table(shards: Sequence[Shard]) -> bytes:
     """Shards as Parquet."""
     columns = {f.name: [getattr(shard, f.name) for shard in shards] for f in fields(Shard)}
-    return _parquet(pa.table(columns, SHARDS.with_metadata({_ROWS: _hash_of(columns)})))
+    return _parquet(pa.table(columns, SHARDS))
 
 
 def read_shards_table(data: bytes) -> list[Shard]:
     """Shards from Parquet.
 
     Raises:
-        ValueError: the rows are not those that were written.
+        ValueError: it is not what was written.
     """
-    with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as file:
-        columns, metadata = file.read(use_threads=False).to_pydict(), file.schema_arrow.metadata or {}
-    # Pages have checksums, what says where they are has none; and a key with a changed letter would set another segment
-    # free to be cleaned away.
-    if metadata.get(_ROWS) != _hash_of(columns):
+    table = read_table(data)
+    columns = table.to_pydict()
+    # A key with a changed letter would set another segment free to be cleaned away.
+    if not is_sealed_table(data) and (table.schema.metadata or {}).get(_ROWS) != _hash_of(columns):
         raise ValueError("its rows are not those that were written")
     return [Shard(*row) for row in zip(*(columns[f.name] for f in fields(Shard)), strict=True)]
 
@@ -254,8 +260,12 @@ def ledger_table(rows: Iterable[LedgerRow]) -> bytes:
 
 
 def read_ledger_table(data: bytes) -> list[LedgerRow]:
-    """Ledger rows from Parquet."""
-    rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    """Ledger rows from Parquet.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    rows = read_table(data).to_pylist()
     return [LedgerRow(**(row | _moments(row))) for row in rows]
 
 
@@ -272,10 +282,12 @@ def timeline_table(timeline: Timeline) -> bytes:
 
 
 def read_timeline_table(data: bytes) -> Timeline:
-    """A frame table from Parquet."""
-    table = pq.read_table(io.BytesIO(data))
-    if "peak" not in table.column_names:  # of a time when HDR was refused
-        table = table.append_column("peak", pa.array(np.zeros(len(table), np.float32)))
+    """A frame table from Parquet.
+
+    Raises:
+        ValueError: nothing proves that it is what was written.
+    """
+    table = _read_proven(data)
     names = [f.name for f in fields(Timeline) if f.name != "black"]
     columns: dict[str, Any] = {name: np.ascontiguousarray(table[name].to_numpy()) for name in names}
     black = table["black"].combine_chunks().flatten().to_numpy().reshape(-1, 4)
@@ -288,8 +300,12 @@ def fields_table(table: Fields) -> bytes:
 
 
 def read_fields_table(data: bytes) -> Fields:
-    """A table of fields from Parquet."""
-    table = pq.read_table(io.BytesIO(data))
+    """A table of fields from Parquet.
+
+    Raises:
+        ValueError: nothing proves that it is what was written.
+    """
+    table = _read_proven(data)
     return Fields(**{f.name: np.ascontiguousarray(table[f.name].to_numpy()) for f in fields(Fields)})
 
 
@@ -298,7 +314,28 @@ def estimates_table(rows: Iterable[dict[str, Any]]) -> bytes:
     return _parquet(pa.Table.from_pylist(list(rows), ESTIMATES))
 
 
+def read_table(data: bytes, filters: list[tuple[str, str, str]] | None = None) -> pa.Table:
+    """A table of any kind; an older one may have no seal.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    try:
+        return pq.read_table(io.BytesIO(opened_table(data)), filters=filters, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"is no Parquet file that can be read: {error}") from error
+
+
 def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
+    with pq.ParquetWriter(buffer, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({TABLE_SEAL: UNSEALED})
+    return sealed_table(buffer.getvalue())
+
+
+def _read_proven(data: bytes) -> pa.Table:
+    """The same of what can be made again: an older one, which does not prove itself, is not worth a doubt."""
+    if not is_sealed_table(data):
+        raise ValueError("has no seal")
+    return read_table(data)

@@ -1,4 +1,5 @@
-"""Holding masters against their receipts and segments against their records, long after the run that made them.
+"""Holding masters against their receipts, segments against their records and all else in a store against its seal, long
+after the run that made them.
 
 Reads, and changes nothing. Every finding names the file, whose it is and what to do; a damaged master's names the
 frames and shards too. Knows neither Prefect nor Ray.
@@ -11,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tasks.errors import SourceError, UsageError
+from tasks.finish import is_held
+from tasks.kept import Kind, kind_of
 from tasks.media.checksums import count_frames, whole_frames
-from tasks.pictures import Pictures
 from tasks.receipt import SUFFIX, Receipt, from_bytes, receipt_place, require_signed
-from tasks.records import MasterRecord, Record, from_sealed
+from tasks.records import MasterRecord, Record, from_sealed, segment_place
 from tasks.scan import VIDEO_SUFFIXES
+from tasks.seal import has_seal
 from tasks.sequences import SHORTEST, is_title
 from tasks.sources import open_source
 from tasks.store import Digest, Store, stat
@@ -26,7 +29,6 @@ _NO_RECEIPT = f"To have it written, {_AGAIN}: the master is not made anew."
 _BAD_RECEIPT = f"Restore it from a copy; or delete it and {_AGAIN}, which writes it anew."
 _BAD_MASTER = f"Restore it from a copy; or {_AGAIN}, which joins it anew from its segments."
 _BAD_SEGMENT = f"To have this shard, and no other, made anew, {_AGAIN}."
-_DELETE = "Delete it: it is made anew when it is needed."
 
 
 @dataclass(frozen=True)
@@ -154,28 +156,81 @@ def _miscounted(uri: str, label: str, picture: int, frames: int) -> str:
 
 
 def _verify_store(store: Store, shards: Mapping[str, str]) -> Iterator[Finding]:
-    """Every record with its segment, and what is known of masters. A segment without a record was never committed."""
-    for place in store.list("records"):
-        yield _verify_shard(store, place, shards)
-    for folder, kind in (("masters", MasterRecord), ("pictures", Pictures)):
-        for place in store.list(folder):
-            bad = _unreadable(store, place, kind)
-            yield Finding(store.uri(place), not bad, bad or "whole", _DELETE if bad else "")
+    """Every file of a known kind; what is on its way to the store, and what others put there, is passed over."""
+    named = set()
+    segments = []
+    for place in store.list():
+        if place.startswith("records/"):
+            finding, segment = _verify_shard(store, place, shards)
+            named.add(segment)
+            yield finding
+        elif place.startswith("segments/"):
+            segments.append(place)
+        elif kind := kind_of(place):
+            yield from _verify_kept(store, place, kind)
+    for place in segments:
+        if place not in named:
+            yield from _verify_unnamed(store, place)
 
 
-def _verify_shard(store: Store, place: str, shards: Mapping[str, str]) -> Finding:
+def _verify_kept(store: Store, place: str, kind: Kind) -> Iterator[Finding]:
+    try:
+        data = store.read(place)
+        kind.prove(data)
+    except FileNotFoundError:
+        return  # it is of something that has just ended
+    except ValueError as error:
+        yield Finding(store.uri(place), False, f"{kind.name}: is damaged ({_line(error)})", kind.remedy)
+        return
+    seen = "whole" if has_seal(data) else "readable, and without a seal, as older versions wrote it"
+    yield Finding(store.uri(place), True, f"{kind.name}: {seen}")
+    if place.startswith("masters/"):
+        yield from _verify_waiting(from_sealed(MasterRecord, data))
+
+
+def _verify_waiting(record: MasterRecord) -> Iterator[Finding]:
+    """The bytes of a master that waits for a person; one that is published is verified beside its receipt."""
+    if not is_held(record.uri):
+        return
+    folder, leaf = posixpath.split(record.uri)
+    try:
+        found = Store(folder).digest(leaf)
+    except FileNotFoundError:
+        return  # a person has decided
+    ok = found == Digest(record.sha256, record.size)
+    seen = f"master that waits for a person: {'whole' if ok else 'its bytes have changed'}"
+    yield Finding(record.uri, ok, seen, "" if ok else _BAD_MASTER)
+
+
+def _verify_unnamed(store: Store, place: str) -> Iterator[Finding]:
+    """A segment that no record speaks of, such as one that was made again: its name knows its hash."""
+    try:
+        whole = place == segment_place(posixpath.basename(place)[:64], store.digest(place).sha256)
+    except FileNotFoundError:
+        return
+    what = "segment that no record speaks of"
+    if whole:
+        yield Finding(store.uri(place), True, what)
+    else:
+        yield Finding(store.uri(place), False, f"{what}: its bytes have changed", "Delete it: nothing needs it.")
+
+
+def _verify_shard(store: Store, place: str, shards: Mapping[str, str]) -> tuple[Finding, str]:
+    """What is to be said of a shard, and the key of the segment that its record names, if it can be read."""
     key = posixpath.splitext(posixpath.basename(place))[0]
     whose = f"shard {shards[key]}" if key in shards else "a shard of no run that this store knows"
-    bad = _unreadable(store, place, Record)
-    if bad:
-        return Finding(store.uri(place), False, f"record of {whose}: {bad}", _BAD_SEGMENT)
-    record = from_sealed(Record, store.read(place))
+    try:
+        record = from_sealed(Record, store.read(place))
+    except FileNotFoundError:
+        return Finding(store.uri(place), False, f"record of {whose}: is gone", _BAD_SEGMENT), ""
+    except ValueError as error:
+        return Finding(store.uri(place), False, f"record of {whose}: is damaged: {_line(error)}", _BAD_SEGMENT), ""
     if record.key != key:
-        return Finding(store.uri(place), False, f"record of {whose}: speaks of another shard", _BAD_SEGMENT)
+        return Finding(store.uri(place), False, f"record of {whose}: speaks of another shard", _BAD_SEGMENT), ""
     bad = _wrong_with_segment(record, store)
     if bad:
-        return Finding(store.uri(record.segment), False, f"segment of {whose}: {bad}", _BAD_SEGMENT)
-    return Finding(store.uri(record.segment), True, f"{record.frames} frames of {whose}")
+        return Finding(store.uri(record.segment), False, f"segment of {whose}: {bad}", _BAD_SEGMENT), record.segment
+    return Finding(store.uri(record.segment), True, f"{record.frames} frames of {whose}"), record.segment
 
 
 def _wrong_with_segment(record: Record, store: Store) -> str:
@@ -190,11 +245,5 @@ def _wrong_with_segment(record: Record, store: Store) -> str:
     return _miscounted(store.uri(record.segment), "the segment", 0, record.frames)
 
 
-def _unreadable(store: Store, place: str, kind: type[object]) -> str:
-    try:
-        from_sealed(kind, store.read(place))
-    except FileNotFoundError:
-        return "is gone"
-    except ValueError as error:
-        return f"is damaged: {str(error).splitlines()[0]}"
-    return ""
+def _line(error: ValueError) -> str:
+    return str(error).splitlines()[0]

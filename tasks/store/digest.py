@@ -18,10 +18,26 @@ class Digest:
     size: int
 
 
+class Passing:
+    """A file that is read once, from where it is to its end, and digested as it passes: there is no way back in it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._sha256, self._size = file, hashlib.sha256(), 0
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes more; none at the end."""
+        block = self._file.read(size)
+        self._sha256.update(block)
+        self._size += len(block)
+        return block
+
+    def digest(self) -> Digest:
+        """Of all of it; what was not asked for is read now."""
+        while self.read(BLOCK):
+            pass
+        return Digest(self._sha256.hexdigest(), self._size)
+
+
 def digest_of(file: BinaryIO) -> Digest:
     """Digest of everything from the file's position to its end, which is where it is left."""
-    sha256, size = hashlib.sha256(), 0
-    while block := file.read(BLOCK):
-        sha256.update(block)
-        size += len(block)
-    return Digest(sha256.hexdigest(), size)
+    return Passing(file).digest()

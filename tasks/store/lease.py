@@ -24,6 +24,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from tasks.errors import LeaseLost, RemasterError
+from tasks.seal import opened, sealed
 from tasks.store.process import is_gone, this_process
 from tasks.store.store import Store
 
@@ -139,7 +140,7 @@ def _place(name: str, number: int) -> str:
 
 
 def _claim(expires: float) -> bytes:
-    return json.dumps({"process": this_process(), "expires": expires}).encode()
+    return sealed(json.dumps({"process": this_process(), "expires": expires}, indent=1).encode())
 
 
 def _is_leased(store: Store, name: str) -> bool:
@@ -153,7 +154,7 @@ def _is_leased(store: Store, name: str) -> bool:
 def _is_live(store: Store, name: str, number: int) -> bool | None:
     """True for a lease that is held, False for one that may be taken over, None if there is none."""
     try:
-        claimed = json.loads(store.read(_place(name, number)))
+        claimed = json.loads(opened(store.read(_place(name, number))))
         process, expires = str(claimed["process"]), float(claimed["expires"])
     except FileNotFoundError:
         return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import socket
 from pathlib import Path
 
 from flows.run import RunFiles, list_runs
+from flows.status import describe
 from tasks.store import Store
 from tests import mastered
 from tests.clips import Clip, make
@@ -34,6 +36,10 @@ def test_an_actor_and_then_the_driver(
     kills.kill(driver.pid)
     driver.wait()
     done = kills.records(store)
+    killed = RunFiles(Store(str(store)), list_runs(Store(str(store)))[-1])
+    lost = {row.key for row in killed.read_unended()}
+    assert lost and not lost & {row.key for row in killed.read_ledger() if row.outcome == "done"}
+    assert f"by {socket.gethostname()}:{driver.pid}: in hand, or lost with its driver" in describe(killed)
 
     again = remaster(*run)
     assert again.returncode == 0, again.stderr

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ import pytest
 from flows.run import RunFiles, list_runs
 from tasks.records import record_place
 from tasks.store import Store
+from tasks.verify import verify
 from tests import mastered
 from tests.clips import Clip, make
 from tests.conftest import REPOSITORY
 from tests.faults import kills
-from tests.faults.theatre import Cluster, ObjectStore, PrefectServer, await_true
+from tests.faults.theatre import Cluster, ObjectStore, PostgreSQL, PrefectServer, await_true
 from tests.s3 import S3Server, use
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -108,7 +109,9 @@ class Disturbed:
         self.process = self._start(self.log)
         assert self.wait() == 0, self.words()
         (run,) = set(list_runs(self.store)) - before
-        made = [row.key for row in RunFiles(self.store, run).read_ledger() if row.outcome == "done"]
+        files = RunFiles(self.store, run)
+        made = [row.key for row in files.read_ledger() if row.outcome == "done"]
+        assert not files.read_unended(), "the end of every attempt is noted"
         assert not set(made) & done, "what was done is not done again"
         assert len(made) == len(set(made))
         output = Store(self.output)
@@ -119,6 +122,8 @@ class Disturbed:
         assert not uploads.get("Uploads"), "no upload is left half-way"
         assert not self.store.temporaries() and not output.temporaries()
         assert not list(_SCRATCH.glob(".remaster-tmp-*")), "no scratch is left"
+        bad = [finding for finding in verify(self.store.root, "", {}) if not finding.ok]
+        assert not bad, "all that is kept proves itself"
         await_true(lambda: not self.stage.cluster.actors(), "no worker lives on", 60)
 
 
@@ -165,6 +170,27 @@ def _no_run_is_stuck(prefect: PrefectServer) -> None:
     await_true(lambda: not running(), "every run that was killed has ended in Prefect too", 300)
 
 
+@pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
+def served(request: pytest.FixtureRequest, stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The stage with Prefect's server on a database of either kind."""
+    if request.param == "SQLite":
+        yield stage
+        return
+    if PostgreSQL.programs() is None:
+        pytest.skip("no PostgreSQL is installed: apt-get install postgresql")
+    database = PostgreSQL()
+    prefect = PrefectServer(tmp_path_factory.mktemp("prefect-on-postgresql"), database.url)
+    try:
+        database.start()
+        prefect.start()
+        yield replace(stage, prefect=prefect)
+        _no_run_is_stuck(prefect)
+    finally:
+        if prefect.process is not None:
+            prefect.kill()
+        database.stop()
+
+
 def moment(what: str, number: int) -> random.Random:
     """The chance of one round."""
     return random.Random(f"{what} {number}")
@@ -204,9 +230,10 @@ def test_a_node(stage: Stage, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", ROUNDS)
-def test_the_prefect_server(stage: Stage, number: int) -> None:
+def test_the_prefect_server(served: Stage, number: int) -> None:
     """The run may end badly without it; it ends, and another one goes on."""
-    _restarted_under_a_run(stage, f"prefect-{number}", stage.prefect.kill, stage.prefect.start)
+    name = f"prefect-{'postgresql-' if served.prefect.database else ''}{number}"
+    _restarted_under_a_run(served, name, served.prefect.kill, served.prefect.start)
 
 
 @pytest.mark.parametrize("number", ROUNDS)

@@ -7,14 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from flows.watchdog import SILENCE
+from tests import mastered
 from tests.conftest import REPOSITORY, prefect_server_at
 from tests.faults import kills
+from tests.faults.theatre import await_true
+from tests.faulty import Faults
+from tests.integration.test_deployments import Server
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -36,7 +41,7 @@ library()
 
 
 @pytest.fixture(scope="module")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def watchful_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a Prefect server that evaluates automations."""
     with prefect_server_at(tmp_path_factory.mktemp("prefect")) as url:
         yield url
@@ -49,8 +54,39 @@ def state_of(api: str, name: str) -> dict[str, Any]:
     return state
 
 
-def test_a_killed_run_is_marked_and_a_living_one_is_not(prefect_api: str) -> None:
-    env = {**os.environ, "PREFECT_API_URL": prefect_api, "PYTHONPATH": str(REPOSITORY)}
+def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
+    watchful_api: str, remaster_env: dict[str, str], tmp_path: Path
+) -> None:
+    """The machine dies with all on it, while `remaster rerun` has a library's run in hand, and that a title's."""
+    films, output, faults = tmp_path / "films", tmp_path / "out", Faults(tmp_path / "faults")
+    made = mastered.remaster(mastered.library(films), str(output), str(output / ".remaster"))
+    env = faults.env(remaster_env) | {"PREFECT_API_URL": watchful_api}
+    faults.happen("hang-once", 0)
+    served = kills.start(["serve", films, output, "--workers", "1"], env, tmp_path / "log")
+    rerun = {"store": made.store, "settings": {"model": "faulty"}}
+    try:
+        with httpx.Client(base_url=watchful_api, timeout=30) as client:
+            server, log = Server(client), tmp_path / "log"
+            kills.wait_until(lambda: "films-rerun" in log.read_text(), served, log)
+            killed = server.start("remaster rerun/films-rerun", {"rerun": rerun})
+            kills.wait_until(lambda: not (faults.folder / "hang-once").exists(), served, log, 240)
+            for pid in (served.pid, *kills.descendants(served.pid)):
+                kills.kill_if_alive(pid)
+            of_it = [killed, *server.below(killed)]
+            assert len(of_it) == 3, "a library's run and a title's are part of it"
+            await_true(
+                lambda: all(server.flow_run(each)["state"]["type"] == "CRASHED" for each in of_it),
+                "each is marked", 2 * SILENCE.total_seconds() + 60,
+            )  # fmt: skip
+            assert all("its process died" in server.flow_run(each)["state"]["message"] for each in of_it)
+    finally:
+        for pid in (*kills.descendants(served.pid), served.pid):
+            kills.kill_if_alive(pid)
+        served.wait()
+
+
+def test_a_killed_run_is_marked_and_a_living_one_is_not(watchful_api: str) -> None:
+    env = {**os.environ, "PREFECT_API_URL": watchful_api, "PYTHONPATH": str(REPOSITORY)}
     runs = {
         name: subprocess.Popen([sys.executable, "-c", PROGRAM, name], env=env, stdout=subprocess.PIPE, text=True)
         for name in ("killed", "living")
@@ -62,11 +98,11 @@ def test_a_killed_run_is_marked_and_a_living_one_is_not(prefect_api: str) -> Non
         time.sleep(5)  # for the first sign of life to arrive
         kills.kill(runs["killed"].pid)
         deadline = time.monotonic() + 2 * SILENCE.total_seconds() + 60
-        while state_of(prefect_api, "killed")["type"] != "CRASHED":
-            assert time.monotonic() < deadline, state_of(prefect_api, "killed")
+        while state_of(watchful_api, "killed")["type"] != "CRASHED":
+            assert time.monotonic() < deadline, state_of(watchful_api, "killed")
             time.sleep(2)
-        assert "its process died" in state_of(prefect_api, "killed")["message"]
-        assert state_of(prefect_api, "living")["type"] == "RUNNING"
+        assert "its process died" in state_of(watchful_api, "killed")["message"]
+        assert state_of(watchful_api, "living")["type"] == "RUNNING"
     finally:
         for process in runs.values():
             kills.kill_if_alive(process.pid)

@@ -7,9 +7,12 @@ Each is started by the means its users have (`ray start`, `prefect server start`
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -63,10 +66,62 @@ class ObjectStore:
 
 
 @dataclass
+class PostgreSQL:
+    """PostgreSQL as Debian packages it, with its files in a folder of its own. It does not run as root."""
+
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def programs() -> Path | None:
+        """The folder of its programs; None where it is not installed."""
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        elsewhere = shutil.which("pg_ctl")
+        return found[-1] if found else Path(os.path.realpath(elsewhere)).parent if elsewhere else None
+
+    @property
+    def url(self) -> str:
+        """As Prefect takes it."""
+        return f"postgresql+asyncpg://prefect@127.0.0.1:{self.port}/prefect"
+
+    @property
+    def folder(self) -> Path:
+        """Not below pytest's folders, which are for their owner only."""
+        return Path(f"/tmp/remaster-postgresql-{self.port}")
+
+    def start(self) -> None:
+        """Start it with an empty database."""
+        programs, become = self.programs(), []
+        assert programs is not None
+        self.folder.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            become = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+        data, here = self.folder / "db", ["-h", "127.0.0.1", "-p", str(self.port)]
+        with tempfile.TemporaryFile() as log:
+            made = [*become, programs / "initdb", "--pgdata", data, "--username=prefect", "--auth=trust", "--no-sync"]
+            subprocess.run(made, check=True, stdout=log, stderr=log, timeout=120)
+            server = [*become, programs / "postgres", "-D", data, "-k", self.folder, *here, "-c", "fsync=off"]
+            self.process = subprocess.Popen(server, stdout=log, stderr=log, start_new_session=True)
+            ready = [programs / "pg_isready", *here, "-q"]
+            await_true(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL answers")
+            subprocess.run([programs / "createdb", *here, "-U", "prefect", "prefect"], check=True, timeout=60)
+
+    def stop(self) -> None:
+        """For good, data and all."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass
 class PrefectServer:
-    """A lasting Prefect server with its SQLite file in a folder."""
+    """A lasting Prefect server: its database is a SQLite file in a folder, or where a URL says."""
 
     folder: Path
+    database: str = ""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -78,12 +133,13 @@ class PrefectServer:
         """Start it and wait until it answers."""
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
         env = {**os.environ, "PREFECT_HOME": str(self.folder), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+        env |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database} if self.database else {}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
         await_true(self._answers, "the Prefect server answers", 180)
 
     def kill(self) -> None:
-        """`kill -9`, of whatever belongs to it."""
+        """`kill -9`, of whatever belongs to it but for its database."""
         assert self.process is not None
         for pid in (self.process.pid, *kills.descendants(self.process.pid)):
             kills.kill(pid)

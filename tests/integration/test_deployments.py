@@ -64,6 +64,11 @@ class Server:
         query = {"parent_flow_run_id": {"any_": [flow_run]}}
         return sorted(child["name"] for child in self.find("flow_runs", flow_runs=query))
 
+    def below(self, flow_run: str) -> list[str]:
+        """Ids of the flow runs that are part of one, and of those that are part of them."""
+        direct = self.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [flow_run]}})
+        return [each for child in direct for each in (child["id"], *self.below(child["id"]))]
+
     def ended(self, flow_run: str) -> dict[str, Any]:
         """The flow run once it has ended."""
         return until(lambda: (run := self.flow_run(flow_run))["end_time"] and run)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import surfaces
 from flows.library import remaster_library
+from flows.operations import remaster_clean, remaster_preview, remaster_rerun
 from flows.progress import Progress
+from flows.review import remaster_review
 from flows.run import Outcome
 from flows.title import remaster_title
 from flows.watchdog import NAME, watch
@@ -232,6 +235,9 @@ def test_a_lasting_server_is_told_once_to_notice_runs_whose_process_died(
         watch()
     (automation,) = server.find("automations", automations={"name": {"any_": [NAME]}})
     assert automation["enabled"]
+    wanted = automation["trigger"]["match_related"]["prefect.resource.name"]
+    flows = (remaster_clean, remaster_library, remaster_preview, remaster_rerun, remaster_review, remaster_title)
+    assert all(fnmatch(flow.name, wanted) for flow in flows)
 
 
 def test_both_flows_can_be_deployed_with_plain_parameters() -> None:

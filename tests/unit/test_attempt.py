@@ -7,13 +7,14 @@ import os
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.attempt import Attempt, Turns
 from flows.budget import Spending
 from flows.progress import Progress
 from flows.run import Ledger, RunFiles
-from tasks.errors import WorkerLost
+from tasks.errors import StoreError, WorkerLost
 from tasks.profile import Profile
 from tasks.records import Record, Shard
 from tasks.store import Store
@@ -35,6 +36,9 @@ class Title:
 
     def rows(self) -> list[LedgerRow]:
         return RunFiles(self.store, "run").read_ledger()
+
+    def unended(self) -> list[LedgerRow]:
+        return RunFiles(self.store, "run").read_unended()
 
 
 @pytest.fixture
@@ -67,6 +71,44 @@ def test_one_that_fails_is_on_the_store_at_once(title: Title) -> None:
     assert 0 < row.began <= row.time
     assert row.seconds >= 0
     assert math.isnan(row.fidelity)
+
+
+def test_one_whose_driver_is_killed_is_on_record_from_its_beginning(title: Title) -> None:
+    attempt = title.attempt(2)
+    attempt.taken("host:7:cuda")
+    (row,) = title.unended()
+    assert (row.outcome, row.attempt, row.worker, row.key) == ("begun", 2, "host:7:cuda", SHARD.key)
+    assert row.driver.endswith(f":{os.getpid()}") and 0 < row.began <= row.time
+    assert title.rows() == []
+    table = pq.read_table(Path(title.store.root) / "runs/run/ledger.parquet")
+    assert table["outcome"].to_pylist() == ["begun"]
+
+
+@pytest.mark.parametrize("end", ["done", "failed"])
+def test_one_that_ends_leaves_its_end_alone(end: str, title: Title) -> None:
+    attempt = title.attempt()
+    attempt.taken("host:7:cuda")
+    attempt.done(RECORD) if end == "done" else attempt.failed(WorkerLost("it died"))
+    title.ledger.file()
+    assert [row.outcome for row in title.rows()] == [end]
+    assert title.unended() == []
+    assert len(title.store.list("runs/run/ledger.parquet")) == 1
+
+
+def test_a_beginning_that_could_not_be_removed_is_no_attempt_without_an_end(
+    title: Title, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(store: Store, key: str) -> None:
+        raise StoreError(f"{key}: not today")
+
+    attempt = title.attempt()
+    attempt.taken("host:7:cuda")
+    attempt.done(RECORD)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "delete", refuse)
+        title.ledger.file()
+    assert len(title.store.list("runs/run/ledger.parquet")) == 2
+    assert (len(title.rows()), title.unended()) == (1, [])
 
 
 def test_one_that_no_worker_ever_had(title: Title) -> None:

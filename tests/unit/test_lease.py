@@ -185,6 +185,17 @@ def test_a_torn_lease_is_nobodys(store: Store, content: bytes) -> None:
     assert store.list("leases") == []
 
 
+def test_a_lease_with_a_changed_byte_is_nobodys(store: Store) -> None:
+    """Or one digit of when it runs out would keep everybody waiting for years."""
+    claimed(store)
+    whole = store.read("leases/film.0001")
+    assert lease.claim(store, "film", 60) is None
+    digit = whole.index(b'"expires": 1') + len(b'"expires": ')
+    store.write("leases/film.0001", whole[:digit] + b"9" + whole[digit + 1 :])
+    with claimed(store) as held:
+        assert held.number == 2
+
+
 def test_waiting_ends_when_the_holder_leaves(store: Store) -> None:
     held, looks = claimed(store), []
 

@@ -21,6 +21,7 @@ from tasks.scan import scan
 from tasks.store import Store
 from tests import broken
 from tests.clips import Clip, make
+from tests.mastered import flip
 from vsr_model.contract import ModelInfo
 
 FILM = Clip(frames=85, cuts=(30, 48), gop=9)
@@ -163,7 +164,7 @@ def test_a_source_that_changes_under_way_is_noticed_and_leaves_nothing(
         return table
 
     if when == "while it is read":
-        monkeypatch.setattr("tasks.plan.read_timeline", reading)
+        monkeypatch.setattr("tasks.remembered.read_timeline", reading)
     else:
         make(place, replace(FILM, cuts=(30, 49)))
     with pytest.raises(SourceChanged, match=r"film.mkv: was changed during the run .* Run again"):
@@ -173,9 +174,31 @@ def test_a_source_that_changes_under_way_is_noticed_and_leaves_nothing(
 
 def test_a_title_is_decoded_for_planning_once(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = planned(film, tmp_path / "store")
-    monkeypatch.setattr("tasks.plan.read_timeline", None)
+    monkeypatch.setattr("tasks.remembered.read_timeline", None)
     again = planned(film, tmp_path / "store", scale=4)
     assert again.timeline.pts.tolist() == first.timeline.pts.tolist()
+
+
+@pytest.mark.parametrize("what", ["fingerprints", "timelines"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.99])
+def test_what_was_damaged_in_the_store_is_made_anew(what: str, share: float, film: Path, tmp_path: Path) -> None:
+    first = planned(film, tmp_path / "store")
+    (kept,) = (tmp_path / "store" / what).iterdir()
+    whole = kept.read_bytes()
+    flip(kept, int(share * len(whole)))
+    again = planned(film, tmp_path / "store")
+    assert (again.fingerprint, [shard.key for shard in again.shards]) == (
+        first.fingerprint,
+        [shard.key for shard in first.shards],
+    )
+    assert kept.read_bytes() == whole
+
+
+def test_a_fingerprint_of_an_older_version_is_taken_anew(film: Path, tmp_path: Path) -> None:
+    first = planned(film, tmp_path / "store")
+    (kept,) = (tmp_path / "store" / "fingerprints").iterdir()
+    kept.write_text("0" * 64)
+    assert planned(film, tmp_path / "store").fingerprint == first.fingerprint
 
 
 MKV = Clip(frames=60, width=128, height=96, gop=6)

@@ -9,8 +9,10 @@ import pytest
 
 from tasks.errors import SourceError
 from tasks.media.pixels import Layout, Planes, to_planes
-from tasks.media.segment import SegmentWriter, read_segment
-from tasks.media.source import Source
+from tasks.media.segment import SegmentWriter, read_passing_segment, read_segment, read_segment_frame
+from tasks.media.source import Source, open_input
+from tasks.store import Passing, digest_of
+from tests.mastered import flip
 
 LAYOUTS = [
     Layout("yuv", 8, 1, 1),
@@ -70,3 +72,35 @@ def test_other_frames_than_expected_are_an_error(start: int, stop: int, words: s
     source = write(tmp_path / "segment.mkv", layout, noise(layout, 32, 48), 32, 48)
     with pytest.raises(SourceError, match=f"segment.mkv: {words}; delete it and rerun"):
         list(read_segment(source, layout, start, stop))
+
+
+def test_a_segment_that_is_read_from_front_to_back_was_hashed_as_it_passed(tmp_path: Path) -> None:
+    layout = Layout("yuv", 10, 1, 1)
+    source = write(tmp_path / "segment.mkv", layout, noise(layout, 96, 128), 96, 128)
+    wanted = [to_planes(frame, layout) for frame in read_segment(source, layout, 120, 123)]
+    with (tmp_path / "segment.mkv").open("rb") as file:
+        passing = Passing(file)
+        held = [to_planes(frame, layout) for frame in read_passing_segment(passing, "segment", layout, 120, 123)]
+        found = passing.digest()
+    np.testing.assert_equal(held, wanted)
+    with (tmp_path / "segment.mkv").open("rb") as file:
+        assert found == digest_of(file)
+
+
+def test_a_damaged_picture_is_an_error_and_never_concealed(tmp_path: Path) -> None:
+    layout = Layout("yuv", 8, 1, 1)
+    source = write(tmp_path / "segment.mkv", layout, noise(layout, 96, 128), 96, 128)
+    whole = (tmp_path / "segment.mkv").read_bytes()
+    with open_input(source) as container:
+        (_, second, _, _) = container.demux(video=0)
+        start = whole.index(bytes(second))
+    for offset in (start, start + second.size // 2, start + second.size - 9, start + second.size - 1):
+        flip(tmp_path / "segment.mkv", offset)
+        for read in (
+            lambda: list(read_segment(source, layout, 120, 123)),
+            lambda: read_segment_frame(source, layout, 121),
+        ):
+            with pytest.raises(SourceError, match=r"segment.mkv: frame 121 is damaged; delete it and rerun"):
+                read()
+        read_segment_frame(source, layout, 122)
+        (tmp_path / "segment.mkv").write_bytes(whole)

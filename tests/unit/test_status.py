@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -15,10 +16,13 @@ from rich.console import Console
 from flows import status
 from flows.cli import main
 from flows.run import Ledger, Outcome, Run, RunFiles, Verdict
+from tasks.errors import StoreDamaged
 from tasks.profile import Profile
 from tasks.records import Shard, Title
+from tasks.seal import opened
 from tasks.store import Store
 from tasks.tables import LedgerRow
+from tests.mastered import flip
 
 ID = "20260101-000000-aaaa"
 TITLE = Title("film.mkv", "/films/film.mkv", 1, "1")
@@ -57,6 +61,23 @@ def test_a_failed_shard_is_named_until_it_is_made(files: RunFiles, tmp_path: Pat
     assert "2/3 shards" in status.describe(files)
 
 
+def test_an_attempt_without_an_end_is_said_to_be_in_hand_or_lost(files: RunFiles, tmp_path: Path) -> None:
+    ledger = Ledger(Store(str(tmp_path)), ID)
+    for index in (0, 1):
+        ledger.begin(row(index, "begun", began=time.time(), driver="host:1"))
+    text = status.describe(files)
+    assert text.count("UTC on host:7:cpu by host:1: in hand, or lost with its driver") == 2
+    assert text.endswith("0 shards worked on, 0 cached, 0 failed attempts, 2 attempts whose end is not noted")
+    assert "0/3 shards" in text
+    ledger.add(row(1, "done", driver="host:2"))  # by another driver, after this one was killed
+    ledger.file()
+    text = status.describe(files)
+    assert "shard 0 [0,10)  begun" in text and text.count(": in hand, or lost with its driver") == 1
+    assert text.count(": lost with its driver") == 1
+    files.write_verdict(Verdict(state="completed", message="", finished=""))
+    assert status.describe(files).count(": lost with its driver") == 2
+
+
 def test_watching_ends_with_the_run_and_says_what_changed(
     files: RunFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,8 +109,21 @@ def test_an_outcome_of_an_older_version_is_read(files: RunFiles, tmp_path: Path)
     title = Title(name="a.mkv", uri="/films/a.mkv", size=1, stamp="")
     files.write_outcome(title, Outcome(title="a.mkv", state="done"))
     (noted,) = tmp_path.rglob("outcomes/*.json")
-    noted.write_text(noted.read_text().replace('"done"', '"done", "preview": "a picture in base 64"'))
+    older = opened(noted.read_bytes()).replace(b'"done"', b'"done", "preview": "a picture in base 64"')
+    noted.write_bytes(older)
     assert files.read_outcome(title) == Outcome(title="a.mkv", state="done")
+
+
+@pytest.mark.parametrize("file", ["run.json", "titles.parquet", "outcomes/*", "ledger.parquet/*", "shards.parquet/*"])
+def test_a_damaged_file_of_a_run_is_named_with_what_to_do(file: str, files: RunFiles, tmp_path: Path) -> None:
+    files.write_outcome(TITLE, Outcome(title=TITLE.name, state="done"))
+    ledger = Ledger(Store(str(tmp_path)), ID)
+    ledger.add(row(0, "done"))
+    ledger.file()
+    (damaged,) = tmp_path.glob(f"runs/{ID}/{file}")
+    flip(damaged, damaged.stat().st_size // 2)
+    with pytest.raises(StoreDamaged, match=rf"{re.escape(str(damaged))}: is damaged .*Restore it from a copy"):
+        status.describe(files)
 
 
 def test_trying_a_run_again_takes_its_verdict_back(files: RunFiles) -> None:
