@@ -67,7 +67,7 @@ def _info(name: str, dtypes: tuple[str, ...], bytes_per_pixel: float, summary: s
 
 
 TEST_INFO = _info(
-    "flashvsr-test", ("float32", "bfloat16"), 400.0,
+    "flashvsr-test", ("float32", "bfloat16", "float16"), 400.0,
     "FlashVSR's code with tiny random networks: for trying a pipeline, not for pictures",
 )  # fmt: skip
 
