@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,9 @@ def time_attention(size: str, of: Layer, steps: Steps, repeats: int) -> list[Row
     operations = 4.0 * float(chosen_EWW.sum()) * WINDOW_TOKENS**2 * HEAD_WIDTH
     rows = []
     for what, attend in kernels(device).items():
-        found_EWLD = attend(query_EWLD, Seen(*fewer, of.seen.slabs_s), chosen_EWW[few].contiguous())
+        found_EWLD = attend(query_EWLD, Seen(fewer[0], fewer[1], of.seen.slabs_s), chosen_EWW[few].contiguous())
         agree(what, found_EWLD, wanted_EWLD, query_EWLD.dtype)
-        ms = milliseconds(lambda attend=attend: attend(of.query_EWLD, of.seen, chosen_EWW), device, repeats)  # type: ignore[misc]
+        ms = milliseconds(partial(attend, of.query_EWLD, of.seen, chosen_EWW), device, repeats)
         rows.append(Row(size, what, ms, operations / ms / 1e9))
     q, k, v = (x.flatten(1, 2)[None] for x in (of.query_EWLD, *of.seen.gathered()))
     ms = milliseconds(lambda: F.scaled_dot_product_attention(q, k, v), device, repeats)
@@ -125,10 +126,10 @@ def time_steps(size: str, of: Layer, kinds: dict[str, Steps], repeats: int) -> l
     rows = []
     for kind, steps in kinds.items():
         runs: dict[str, Callable[[], object]] = {
-            "add and norm": lambda steps=steps: steps.add_norm(x_NC, y_NC, gate_1C, weight_C, bias_C),
-            "norm, turn, windows": lambda steps=steps: steps.windows(y_NC, key_NC, value_NC, to),
-            "linear and GELU": lambda steps=steps: steps.linear_gelu(wide, y_NC),
-            "choice of windows": lambda steps=steps: of.choose(steps),
+            "add and norm": partial(steps.add_norm, x_NC, y_NC, gate_1C, weight_C, bias_C),
+            "norm, turn, windows": partial(steps.windows, y_NC, key_NC, value_NC, to),
+            "linear and GELU": partial(steps.linear_gelu, wide, y_NC),
+            "choice of windows": partial(of.choose, steps),
         }
         rows += [Row(size, f"{what}, {kind}", milliseconds(run, device, repeats)) for what, run in runs.items()]
     return rows
@@ -145,7 +146,8 @@ def time_pieces(size: str, device: torch.device, repeats: int = 20) -> list[Row]
 
     kinds: dict[str, Steps] = {"fused": Fused(), "plain": fused.Plain()}
     fused.check(kinds["fused"], kinds["plain"], device, DTYPES[device.type], HEADS * HEAD_WIDTH, HEADS)
-    of = layer(*map(int, size.split("x")), device)
+    height, width = map(int, size.split("x"))
+    of = layer(height, width, device)
     return time_attention(size, of, kinds["fused"], repeats) + time_steps(size, of, kinds, repeats)
 
 
@@ -160,7 +162,7 @@ def milliseconds(run: Callable[[], object], device: torch.device, repeats: int) 
             run()
             taken.append(1e3 * (time.perf_counter() - start))
             continue
-        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         began.record()
         run()
         ended.record()
@@ -193,7 +195,8 @@ def main(words: list[str] | None = None) -> None:
         found["pieces"] += [asdict(row) for row in rows]
         for model in arguments.models:
             upscaler = load_random(model, Placement(str(device)))
-            whole = measure(upscaler, *map(int, size.split("x")), SCALE, arguments.chunks)
+            height, width = map(int, size.split("x"))
+            whole = measure(upscaler, height, width, SCALE, arguments.chunks)
             print(f"{size:>9}  {model:<28} {whole.milliseconds['all']:10.3f} ms {whole.fps:8.2f} FPS", flush=True)
             found["models"].append(asdict(whole))
             del upscaler

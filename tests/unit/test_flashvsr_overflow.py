@@ -62,7 +62,8 @@ class Small(TcDecoder):
 
     def forward(self, latents_CtHW: torch.Tensor, source_3THW: torch.Tensor, memory: tcdecoder.Memory) -> torch.Tensor:
         first, memory.last = not memory.last, [latents_CtHW]
-        return SoftClamp()(spread(latents_CtHW, first)) / 3
+        out_3THW: torch.Tensor = SoftClamp()(spread(latents_CtHW, first))
+        return out_3THW / 3
 
 
 class Full(WanVae):
