@@ -210,7 +210,7 @@ class Profile(_Section):
 
     model: str = Field("lanczos", description="A network by name, or the path of a weights file.")
     scale: int = Field(4, ge=1, le=4, description="Factor on width and height.")
-    seed: int = Field(0, ge=0, description="Base of every random draw.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Base of every random draw.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The network's arithmetic."
     )

@@ -4,6 +4,7 @@
 OpenImagingLab/FlashVSR b527c6f (Apache-2.0), its modules unmodified, in float32 on a CPU, with reduced widths.
 `encoder.safetensors` holds the latents of Wan's encoder, which FlashVSR carries and never runs: outputs of the class it
 has from DiffSynth-Studio (2.1.12, Apache-2.0), whose decoder gives the other file's frames to the bit.
+`bicubic.safetensors` holds a picture and what the original enlarges it to, by Pillow.
 Weights are drawn from the names of their keys and rounded to bfloat16, so nobody has to store them.
 """
 

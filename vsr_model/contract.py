@@ -36,7 +36,9 @@ class ModelInfo:
         grid: result pixels between the places where a tile may begin, so that neighbours share noise and windows.
         min_frames: the shortest stream it can run without inventing frames; shorter ones are padded inside.
         dtypes: the arithmetic types it supports, best first, as torch names ("float32", "bfloat16", "float16").
-        bytes_per_pixel: peak working memory per *output* pixel of one frame, in bytes, to plan tiles with.
+        bytes_per_pixel: peak memory of a stream per *output* pixel of one frame, in bytes, to plan tiles with.
+        remembered_per_pixel: how much of that a stream keeps from one push to the next. Tiles each have a stream, and
+            keep it all at once.
         tiling: True if the picture may be cut in overlapping tiles without changing its meaning.
         light: True if its arithmetic costs no more than coding the picture does: on a CPU it then leaves half of the
             cores to the codecs, whose threads would otherwise hold up its own.
@@ -57,6 +59,7 @@ class ModelInfo:
     min_frames: int = 1
     dtypes: tuple[str, ...] = ("float32",)
     bytes_per_pixel: float = 64.0
+    remembered_per_pixel: float = 0.0
     tiling: bool = True
     light: bool = False
     settings: str = ""

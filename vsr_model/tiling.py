@@ -180,6 +180,30 @@ class TiledStream:
         return torch.cat([out_T3HW[:0], *(self._correct(out_T3HW[t : t + 1], x[None]) for t, x in enumerate(done))])
 
 
+@dataclass(frozen=True)
+class Area:
+    """Result pixels that tiles have, with what a network pads them to and what neighbours share counted for each."""
+
+    largest: int
+    all: int
+
+
+def area(height: int, width: int, scale: int, tile: int, overlap: int, info: ModelInfo) -> Area:
+    """Of the tiles of a picture (see `TiledUpscaler`); sides in source pixels.
+
+    Raises:
+        ModelError: as `TiledUpscaler` and its `stream` do.
+    """
+    if tile < max(1, 5 * overlap):
+        raise _too_small(tile, overlap, max(1, 5 * overlap))
+    step, multiple = info.grid // math.gcd(info.grid, scale), info.size_multiple
+    rows, columns = (
+        [-(-(span.stop - span.start) * scale // multiple) * multiple for span in _spans(side, tile, overlap, step)]
+        for side in (height, width)
+    )
+    return Area(max(rows) * max(columns), sum(rows) * sum(columns))
+
+
 def _spans(length: int, tile: int, overlap: int, step: int) -> list[slice]:
     """Cut 0..`length` into spans of at most `tile` that begin at multiples of `step`.
 

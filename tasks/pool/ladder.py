@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 
 from vsr_model.contract import ModelInfo
+from vsr_model.tiling import Area, area
 
 LEAST_TILE = 96  # source pixels: below that the shared borders are most of a tile
 CLASSICAL = 4
@@ -89,17 +90,38 @@ def sturdier(rung: Rung, info: ModelInfo, device: torch.device) -> Rung | None:
     return replace(rung, precision=wider[0]) if wider and not rung.classical else None
 
 
-def asked(rung: Rung, tile: int | Literal["auto"], info: ModelInfo, size: Size, device: torch.device) -> Rung:
-    """The first rung for frames of a size: `rung` with the tile asked for, "auto" being the largest that fits."""
+def asked(
+    rung: Rung, tile: int | Literal["auto"], info: ModelInfo, size: Size, device: torch.device, overlap: int
+) -> Rung:
+    """The first rung for frames of a size: `rung` with the tile asked for, "auto" being the largest that fits.
+
+    Tiles, which discard `overlap` at their inner edges or a fifth of their side, fit if one has room to work in beside
+    what all of them remember. Where none do, the largest is chosen that fits alone while the others wait in the host's
+    memory, if the network can.
+    """
     if not info.tiling:
         return rung
     if tile != "auto":
         return replace(rung, tile=tile)
     height, width, scale = size
-    fitting = _free_bytes(device) * _USED / info.bytes_per_pixel / scale**2
-    if height * width <= fitting:
+    room = _free_bytes(device) * _USED
+    if height * width * scale**2 * info.bytes_per_pixel <= room:
         return rung
-    return replace(rung, tile=max(least_tile(info, scale), int(math.sqrt(fitting)) // _TILE_STEP * _TILE_STEP))
+    least = least_tile(info, scale)
+    sides = range(max(least, max(height, width) // _TILE_STEP * _TILE_STEP), least - 1, -_TILE_STEP)
+    areas = {side: area(height, width, scale, side, min(overlap, side // 5), info) for side in sides}
+    alone = [side for side, tiles in areas.items() if tiles.largest * info.bytes_per_pixel <= room]
+    fitting = [side for side in alone if _together(areas[side], info) <= room]
+    can_wait = info.offload and info.remembered_per_pixel > 0 and device.type != "cpu"
+    if fitting or not can_wait:
+        return replace(rung, tile=max(fitting, default=least))
+    return replace(rung, tile=max(alone, default=least), offload=True)
+
+
+def _together(tiles: Area, info: ModelInfo) -> float:
+    """Bytes that tiles take while one of them works and all remember."""
+    remembered = info.remembered_per_pixel
+    return tiles.all * remembered + tiles.largest * (info.bytes_per_pixel - remembered)
 
 
 def _free_bytes(device: torch.device) -> int:

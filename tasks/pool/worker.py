@@ -126,7 +126,8 @@ class ShardWorker:
         size = (work.height, work.width, work.scale)
         if size not in self._wanted:  # once: how much memory is free changes
             first = Rung(precision=self._settings.precision, offload=self._offload)
-            self._wanted[size] = asked(first, self._settings.tile, self._info, size, self._device)
+            tile, overlap = self._settings.tile, self._settings.tile_overlap
+            self._wanted[size] = asked(first, tile, self._info, size, self._device, overlap)
         wanted = self._wanted[size]
         rung = self._rungs.get(size, wanted)
         while True:
@@ -198,7 +199,9 @@ class ShardWorker:
             seconds={name: round(value, 4) for name, value in seconds.items()},
             worker=self.name,
             rung=rung.number(wanted),
-            made=rung.words(wanted if self._settings.tile != "auto" else replace(wanted, tile=0)),
+            made=rung.words(
+                wanted if self._settings.tile != "auto" else replace(wanted, tile=0, offload=self._offload)
+            ),
             software=software_versions(),
             light=gauge.light,
         )

@@ -2,8 +2,8 @@
 
 For each number of warm-up frames, the PSNR of the eight frames after them against those of a stream that has run from
 the shot's beginning, on noise and on smooth moving content. Networks of FlashVSR have random weights here:
-`flashvsr-test` as it is and, as `deep`, with all 30 layers of the transformer; with `--random-weights` a mode of real
-size, which wants a GPU.
+`flashvsr-test` as it is, with a narrow Wan decoder (`full`) and with all 30 layers of the transformer (`deep`); with
+`--random-weights` a mode of real size, which wants a GPU. `--kv-ratio` makes the latter two look back farther.
 
 Shape suffixes: T frames, 3 channels, H rows, W columns.
 """
@@ -22,8 +22,9 @@ from vsr_model.flashvsr.pipeline import Settings
 from vsr_model.flashvsr.upscaler import FlashVsrUpscaler
 from vsr_model.registry import load_for_measuring
 
-START, COMPARED, CHUNK = 96, 8, 8
-WARM_UPS = (0, 8, 16, 24, 32, 40, 48, 64)
+START, COMPARED, CHUNK = 160, 8, 8
+WARM_UPS = (0, 8, 16, 24, 32, 48, 64, 80, 96, 128)
+REDUCED = ("full", "deep")
 
 
 def content(kind: str, frames: int, height: int, width: int, device: torch.device) -> torch.Tensor:
@@ -38,7 +39,8 @@ def content(kind: str, frames: int, height: int, width: int, device: torch.devic
 
 def run(upscaler: Upscaler, clip_T3HW: torch.Tensor, scale: int, first: int, stop: int) -> torch.Tensor:
     """Frames `first` to `stop` of a stream that begins at `first`."""
-    stream = upscaler.stream(*clip_T3HW.shape[-2:], scale, seed=1, first_frame=first)
+    height, width = clip_T3HW.shape[-2:]
+    stream = upscaler.stream(height, width, scale, seed=1, first_frame=first)
     parts = [stream.push(clip_T3HW[t : t + CHUNK]) for t in range(first, stop, CHUNK)]
     return torch.cat([*parts, stream.finish()])
 
@@ -62,23 +64,29 @@ def curve(upscaler: Upscaler, kind: str, height: int, width: int, scale: int) ->
     return found
 
 
+def reduced(name: str, settings: Settings) -> FlashVsrUpscaler:
+    """One of `REDUCED`."""
+    sizes = replace(TEST_SIZES, dit=replace(TEST_SIZES.dit, layers=30)) if name == "deep" else TEST_SIZES
+    device = torch.device("cpu")
+    networks = random_networks(sizes, 1, device, torch.float32, full=name == "full")
+    return FlashVsrUpscaler(networks, settings, TEST_INFO, device)
+
+
 def main() -> None:
     """Print a row for each network and kind of content."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=["swift", "flashvsr-test", "deep"])
+    parser.add_argument("models", nargs="*", default=["swift", "flashvsr-test", *REDUCED])
     parser.add_argument("--size", default="32x48", help="rows and columns of a source frame")
     parser.add_argument("--scale", type=int, default=4)
+    parser.add_argument("--kv-ratio", type=float, default=Settings.kv_ratio)
     parser.add_argument("--random-weights", action="store_true")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     print("network, content: " + ", ".join(f"{n}" for n in WARM_UPS) + " frames of warm-up, dB")
     with torch.inference_mode():
         for name in arguments.models:
-            if name == "deep":
-                sizes = replace(TEST_SIZES, dit=replace(TEST_SIZES.dit, layers=30))
-                device = torch.device("cpu")
-                networks = random_networks(sizes, 1, device, torch.float32)
-                upscaler: Upscaler = FlashVsrUpscaler(networks, Settings(), TEST_INFO, device)
+            if name in REDUCED:
+                upscaler: Upscaler = reduced(name, Settings(kv_ratio=arguments.kv_ratio))
             else:
                 upscaler = load_for_measuring(name, "auto", arguments.random_weights)
             for kind in ("noise", "smooth"):

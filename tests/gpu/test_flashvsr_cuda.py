@@ -9,6 +9,7 @@ import torch
 
 from tests.unit.model_contract import check_contract, make_clip, run
 from vsr_model.contract import Placement
+from vsr_model.convolution import conv_relu
 from vsr_model.flashvsr import attention, dit
 from vsr_model.flashvsr.fused import Plain, steps_on
 from vsr_model.flashvsr.models import load_small
@@ -106,3 +107,14 @@ def test_the_transformer_may_leave_the_device_between_chunks() -> None:
     parts += [stream.push(clip_T3HW[30:]), stream.finish()]
     stayed_T3HW = run(load_small(Placement("cuda", "float32")).stream(16, 24, 2), clip_T3HW)
     assert torch.equal(torch.cat(parts), stayed_T3HW)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_is_no_number_passes_a_convolution_and_what_follows_it(dtype: torch.dtype) -> None:
+    """Or an overflow inside the small decoder would end as a black spot and not as another precision."""
+    conv = torch.nn.Conv2d(8, 8, 3, padding=1, device=CUDA, dtype=dtype)
+    x_BCHW = torch.zeros((1, 8, 6, 6), device=CUDA, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    x_BCHW[0, 3, 2, 2] = torch.nan
+    with torch.no_grad():
+        assert conv_relu(conv, x_BCHW)[0, :, 2, 2].isnan().all()
+        assert conv_relu(conv, torch.zeros_like(x_BCHW), x_BCHW)[0, 3, 2, 2].isnan()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
+from itertools import combinations
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tasks.errors import UsageError
+from tasks.profile import read_profile
 from tests.unit.model_contract import check_contract, run
 from vsr_model.contract import Placement
 from vsr_model.errors import UnsupportedScale
@@ -15,8 +21,10 @@ from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_wind
 from vsr_model.flashvsr.dit import Cache
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.noise import noise
-from vsr_model.flashvsr.pipeline import Pipeline
+from vsr_model.flashvsr.pipeline import MULTIPLE, Pipeline
+from vsr_model.flashvsr.rope import rotations
 from vsr_model.flashvsr.seen import Seen
+from vsr_model.flashvsr.upscaler import enlarge
 from vsr_model.tiling import TiledUpscaler
 
 
@@ -63,6 +71,50 @@ def test_any_enlargement_by_the_size_of_the_result() -> None:
             upscaler.stream_to(40, 30, wrong)
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 5), (9, 11), (40, 64), (66, 64)])
+def test_what_a_window_lacks_is_mirrored(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the right and lower edge, without repeating the edge itself, as often as it takes."""
+    given: list[torch.Tensor] = []
+    whole = Pipeline.push
+
+    def push(self: Pipeline, source_3THW: torch.Tensor) -> torch.Tensor:
+        given.append(source_3THW)
+        return whole(self, source_3THW)
+
+    monkeypatch.setattr(Pipeline, "push", push)
+    clip_T3HW = torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(4))
+    load_small(Placement()).stream(height, width, 2).push(clip_T3HW)
+    big_3HW = enlarge(clip_T3HW, 2 * height, 2 * width)[0].numpy()
+    missing = [(0, -2 * side % MULTIPLE) for side in (height, width)]
+    np.testing.assert_array_equal(given[0][:, 0].numpy(), np.pad(big_3HW, [(0, 0), *missing], mode="reflect"))
+
+
+def test_rotations_go_on_where_the_published_table_ends() -> None:
+    """It has 1,024 latents, which are 4,097 frames. Against exact angles, whose cosines do not come from torch."""
+    for latent in (1022, 1023, 1024, 1025, 250_000, 10_000_000):  # the last are 11 and 463 hours
+        turn_P = rotations(latent, 1, 1, 1, 128)[0, :22].numpy()
+        exact_P = [latent * np.longdouble(10_000) ** (-np.longdouble(p) / 22) for p in range(22)]
+        np.testing.assert_allclose(turn_P, [complex(np.cos(a), np.sin(a)) for a in exact_P], atol=2e-9)
+        # What attention sees of it depends on how far apart two latents are, and not on where they are.
+        apart_NP = rotations(latent + 3, 1, 2, 2, 128) * rotations(latent, 1, 2, 2, 128).conj()
+        near_NP = rotations(3, 1, 2, 2, 128) * rotations(0, 1, 2, 2, 128).conj()
+        assert torch.allclose(apart_NP, near_NP, atol=4e-9)
+
+
+def test_a_stream_goes_on_beyond_4097_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told that it has come so far already, it makes the pictures of its start."""
+    clip_T3HW, outs = smooth(34, 9, 11), []
+    for gone in (0, 1020, 100_000):  # latents; the second passes the table's end
+
+        def later(first_time: int, *rest: Any, gone: int = gone) -> torch.Tensor:
+            return rotations(first_time + gone, *rest)
+
+        monkeypatch.setattr("vsr_model.flashvsr.dit.rotations", later)
+        outs.append(run(load_small(Placement()).stream(9, 11, 2), clip_T3HW))
+    for out_T3HW in outs[1:]:
+        assert torch.allclose(out_T3HW, outs[0], atol=1e-4)
+
+
 def test_colours_stay_the_sources() -> None:
     """With the wavelet fix each frame keeps the low frequencies of its source, whatever the networks do."""
     clip_T3HW = smooth(6, 32, 32)
@@ -79,6 +131,36 @@ def test_seed_and_place_decide_the_noise() -> None:
     assert torch.equal(outs[0], outs[1])
     assert not torch.equal(outs[0], outs[2])
     assert not torch.equal(outs[0], outs[3])
+
+
+def test_seeds_beyond_the_largest_would_be_others_again() -> None:
+    """So a profile takes none; the largest is one of its own."""
+    largest = 2**63 - 1
+    assert read_profile(None, {"seed": largest}).seed == largest
+    with pytest.raises(UsageError, match=f"seed = {2**63}: Input should be less than {2**63}"):
+        read_profile(None, {"seed": 2**63})
+    fields = [noise(seed, [0], 1, 4, 4) for seed in (0, largest, largest - 1, 2**63)]
+    assert torch.equal(fields[0], fields[3])
+    assert not any(torch.equal(a, b) for a, b in combinations(fields[:3], 2))
+
+
+@pytest.mark.parametrize(
+    ("setting", "good", "wrong"),
+    [
+        ("sparse_ratio", (0.1, 8.0), (0.0, 0.09, 8.1, -1.0, "much", True, float("nan"))),
+        ("kv_ratio", (1.0, 8.0), (0.9, 0.0, 8.1, -3.0, "all", float("inf"))),
+        ("local_range", (1, 63), (0, 64, -1, 2.5, "near")),
+        ("color_fix", ("wavelet", "adain", "none"), ("", "Wavelet", "colour", 1)),
+        ("unload_dit", (True, False), ("yes", 2)),
+    ],
+)
+def test_settings_outside_their_range_are_refused(setting: str, good: tuple[Any, ...], wrong: tuple[Any, ...]) -> None:
+    name = f"flashvsr.{setting}"
+    for value in good:
+        assert getattr(read_profile(None, {name: value}).flashvsr, setting) == value
+    for value in wrong:
+        with pytest.raises(UsageError, match=re.escape(f"{name} = {value!r}: ")):
+            read_profile(None, {name: value})
 
 
 def test_tiles_of_a_picture_draw_one_field_of_noise(monkeypatch: pytest.MonkeyPatch) -> None:

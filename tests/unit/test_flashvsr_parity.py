@@ -16,6 +16,7 @@ from vsr_model.flashvsr.pipeline import Networks, Pipeline, Settings
 from vsr_model.flashvsr.rope import as_real, rotate, rotations
 from vsr_model.flashvsr.tcdecoder import Memory as TcMemory
 from vsr_model.flashvsr.tcdecoder import TcDecoder, fold
+from vsr_model.flashvsr.upscaler import enlarge
 from vsr_model.flashvsr.wan_encoder import WanEncoder
 from vsr_model.flashvsr.wan_layers import DEVIATION, MEAN
 from vsr_model.flashvsr.wan_layers import Memory as VaeMemory
@@ -62,6 +63,22 @@ def test_rotations() -> None:
     assert apart(rotate(x_NED, as_real(rotations(8, 2, 3, 4, 128))).flatten(1), g["rope.y_chunk2_2x3x4"][0]) < 1e-6
 
 
+def test_enlargement() -> None:
+    """Pillow's, in codes. It rounds to 8 bits after the columns and again after the rows, so that is done here too.
+
+    At the border it leaves out what a kernel finds beyond; we repeat the edge, which is up to three codes off.
+    """
+    g = golden("misc")
+    code_13HW = g["prep.in_u8"].permute(2, 0, 1)[None].float()
+    for size in ((12, 80), (48, 80)):
+        code_13HW = ((enlarge(code_13HW / 255, *size) + 1) / 2 * 255).round()
+    error_13HW = (code_13HW - g["prep.pil_x4_u8"].permute(2, 0, 1)[None]).abs()
+    inside = error_13HW[..., 8:-8, 8:-8]  # where the kernel's two pixels to either side are there
+    assert float(inside.max()) <= 1  # where a value lies between two codes
+    assert float(inside.mean()) < 1e-3
+    assert float(error_13HW.max()) <= 3
+
+
 @pytest.mark.parametrize("name", ["6x11.r11", "6x11.r9", "8x10.r3", "1x2.r11"])
 def test_local_masks(name: str) -> None:
     size, reach = name.split(".r")
@@ -97,6 +114,18 @@ def reduced_dit() -> tuple[Dit, Tensors]:
     return fill(Dit(DitShape(width=256, heads=2, layers=3, ffn=192, text_width=64)), "dit"), golden("dit_weights")
 
 
+def watch_masks(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The windows that every layer chooses from now on."""
+    masks: list[torch.Tensor] = []
+
+    def watched(*args: object) -> torch.Tensor:
+        masks.append(choose_windows(*args))  # type: ignore[arg-type]
+        return masks[-1]
+
+    monkeypatch.setattr("vsr_model.flashvsr.dit.choose_windows", watched)
+    return masks
+
+
 def test_dit_constants() -> None:
     net, g = reduced_dit()
     assert apart(sinusoid(256).float(), g["mid.sinusoid_1000"]) < 1e-6
@@ -118,14 +147,7 @@ def test_dit_constants() -> None:
 )
 def test_dit_stream(case: str, sparsity: Sparsity, monkeypatch: pytest.MonkeyPatch) -> None:
     net, g = reduced_dit()
-    stream = golden("dit_stream")
-    masks: list[torch.Tensor] = []
-
-    def watched(*args: object) -> torch.Tensor:
-        masks.append(choose_windows(*args))  # type: ignore[arg-type]
-        return masks[-1]
-
-    monkeypatch.setattr("vsr_model.flashvsr.dit.choose_windows", watched)
+    stream, masks = golden("dit_stream"), watch_masks(monkeypatch)
     cache = Cache()
     tokens_of_latent = 16 * 24
     with torch.inference_mode():
@@ -249,7 +271,7 @@ def field(name: str, frames: int, height: int, width: int, channels: int) -> tor
 
 
 @pytest.mark.slow
-def test_real_widths() -> None:
+def test_real_widths(monkeypatch: pytest.MonkeyPatch) -> None:
     """The published sizes, one layer of the transformer; weights of the recipe, 1.6 GB of them."""
     g = golden("real_width")
     x_3THW = video(g["lq.in.video_u8_lr"])
@@ -265,10 +287,11 @@ def test_real_widths() -> None:
     assert apart(constants.modulation_1SC[:, :, ::7], g["dit.t_mod_s7"]) < 1e-5
     noise, source = draw("real.noise", (1, 16, 8, 32, 32))[0], field("real.lqtok", 8, 16, 16, 1536)
     assert apart(source.flatten()[::997], g["dit.lq_tokens_check_s997"]) == 0.0
-    cache = Cache()
+    cache, masks = Cache(), watch_masks(monkeypatch)
     for chunk, (start, stop) in enumerate(((0, 6), (6, 8))):
         tokens_NC = source[start * 256 : stop * 256]
         x0 = noise[:, start:stop] - dit(noise[:, start:stop], tokens_NC, start, constants, Sparsity(1.7), cache)
+        assert torch.equal(masks[chunk], g[f"dit.c{chunk}.mask"].bool())
         assert apart(x0[None], g[f"dit.c{chunk}.x0"]) < 1e-5
     del dit
 

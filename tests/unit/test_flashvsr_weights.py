@@ -30,10 +30,10 @@ def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REMASTER_WEIGHTS", str(tmp_path / "installed"))
 
 
-def publish(folder: Path, sizes: Sizes = TEST_SIZES) -> Path:
+def publish(folder: Path, sizes: Sizes = TEST_SIZES, seed: int = 1) -> Path:
     """The five files as they are published: names, formats, wrappers and keys nobody needs; random values."""
     folder.mkdir(exist_ok=True)
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
 
     def tensors(role: str) -> dict[str, torch.Tensor]:
         state = empty_networks(sizes, "causal")[role].state_dict()
@@ -190,11 +190,47 @@ def test_size_and_hash_are_held_against_the_published_ones(tmp_path: Path) -> No
         install_small(folder, parts=parts)
 
 
-def test_versions_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = publish(tmp_path / "files")
-    monkeypatch.setitem(PUBLISHED, V11, known(folder))
-    with pytest.raises(WeightsError, match=r"is the file of flashvsr-v1\.1.*ghosts"):
-        install_small(folder, V1)
+OWN = [part.file for part in PARTS if part.own]
+
+
+def test_what_versions_share_makes_no_mixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of v1 as it is published: its own transformer and projection beside v1.1's decoders and prompt."""
+    folder, newer = publish(tmp_path / "v1"), publish(tmp_path / "v1.1", seed=2)
+    for file in (TCDECODER, VAE, PROMPT):
+        (folder / file).write_bytes((newer / file).read_bytes())
+    monkeypatch.setitem(PUBLISHED, V11, known(newer))
+    manifest = install(V1, folder, TEST_SIZES)
+    theirs = {part.role: part.sha256 for part in PUBLISHED[V11]}
+    assert {role for role, sha256 in manifest.source_sha256.items() if sha256 != theirs[role]} == {"dit", "projection"}
+
+
+@pytest.mark.parametrize("file", OWN)
+def test_versions_are_not_mixed(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, newer = publish(tmp_path / "v1"), publish(tmp_path / "v1.1", seed=2)
+    (folder / file).write_bytes((newer / file).read_bytes())
+    monkeypatch.setitem(PUBLISHED, V11, known(newer))
+    with pytest.raises(WeightsError, match=rf"{file}: is the file of flashvsr-v1\.1; .*ghosts.* import it as {V11}"):
+        install(V1, folder, TEST_SIZES)
+
+
+@pytest.mark.parametrize("file", OWN)
+@pytest.mark.parametrize("more", [b"", b"more"])
+def test_an_older_file_among_newer_ones_may_be_what_it_is(file: str, more: bytes, tmp_path: Path) -> None:
+    """Nobody has published v1's hashes, so the message says both: damaged, or of v1, and what that would show."""
+    older, newer = publish(tmp_path / "v1"), publish(tmp_path / "v1.1", seed=2)
+    parts = known(newer)
+    (newer / file).write_bytes((older / file).read_bytes() + more)
+    why = "bytes instead of" if more else "its hash is not that of"
+    with pytest.raises(WeightsError, match=rf"{file}: .*{why}.* if it is the one of {V1}: .*ghosts.* as {V1},"):
+        install_small(newer, parts=parts)
+
+
+def test_another_file_that_versions_share_is_only_damaged(tmp_path: Path) -> None:
+    older, newer = publish(tmp_path / "v1"), publish(tmp_path / "v1.1", seed=2)
+    parts = known(newer)
+    (newer / TCDECODER).write_bytes((older / TCDECODER).read_bytes())
+    with pytest.raises(WeightsError, match=r"damaged, or another's\. Download it again$"):
+        install_small(newer, parts=parts)
 
 
 def test_weights_that_are_not_installed_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,8 @@ import torch
 from tasks.pool import ladder
 from tasks.pool.ladder import LEAST_TILE, Rung, asked, smaller, sturdier
 from vsr_model.contract import ModelInfo
-from vsr_model.tiling import _spans
+from vsr_model.flashvsr.models import entry
+from vsr_model.tiling import _spans, area
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 INFO = ModelInfo("net", (4,), dtypes=("float16", "bfloat16", "float32"), bytes_per_pixel=1000.0, offload=True)
@@ -73,12 +74,56 @@ def test_precision_only_gets_wider() -> None:
 @pytest.mark.parametrize(("free", "tile"), [(1e12, 0), (2e9, 288), (1e6, LEAST_TILE)])
 def test_auto_tiles_are_as_large_as_memory_allows(free: float, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladder, "_free_bytes", lambda device: free)
-    found = asked(Rung(), "auto", INFO, (480, 854, 4), CPU)
+    found = asked(Rung(), "auto", INFO, (480, 854, 4), CPU, 16)
     assert found.tile == tile
     if tile > LEAST_TILE:
         assert tile**2 * 16 * INFO.bytes_per_pixel < free
-    assert asked(Rung(), "auto", ModelInfo("net", (2,), tiling=False), (480, 854, 4), CPU).tile == 0
-    assert asked(Rung(), 64, INFO, (480, 854, 4), CPU).tile == 64
+    assert asked(Rung(), "auto", ModelInfo("net", (2,), tiling=False), (480, 854, 4), CPU, 16).tile == 0
+    assert asked(Rung(), 64, INFO, (480, 854, 4), CPU, 16).tile == 64
+
+
+FULL_HD = (1080, 1920, 2)
+
+
+def taken(rung: Rung, info: ModelInfo) -> float:
+    """Bytes, by the documented figures: what all tiles remember, or one if the others wait elsewhere, and its work."""
+    tiles = area(*FULL_HD, rung.tile, 16, info)
+    kept = tiles.largest if rung.offload else tiles.all
+    return kept * info.remembered_per_pixel + tiles.largest * (info.bytes_per_pixel - info.remembered_per_pixel)
+
+
+@pytest.mark.parametrize(
+    ("mode", "gigabytes", "tile", "parked"),
+    [
+        ("flashvsr-v1.1", 100, 0, False),
+        ("flashvsr-v1.1", 80, 576, False),  # one tile alone would fit with 1312
+        ("flashvsr-v1.1", 24, 704, True),
+        ("flashvsr-v1.1", 4, 256, True),
+        ("flashvsr-v1.1-full", 200, 0, False),
+        ("flashvsr-v1.1-full", 139, 576, False),
+        ("flashvsr-v1.1-full", 24, 512, True),
+    ],
+)
+def test_auto_tiles_leave_room_for_what_the_others_remember(
+    mode: str, gigabytes: int, tile: int, parked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full HD to 4K: tiles together remember more than the whole picture, and wait elsewhere if there is no room."""
+    info, free = entry(mode).info, gigabytes * 1e9
+    monkeypatch.setattr(ladder, "_free_bytes", lambda device: free)
+    found = asked(Rung(), "auto", info, FULL_HD, CUDA, 16)
+    assert (found.tile, found.offload) == (tile, parked)
+    if tile:
+        assert taken(found, info) <= 0.8 * free
+        assert taken(replace(found, tile=tile + 128), info) > 0.8 * free
+    assert ("weights off the device" in found.words(Rung())) == parked
+
+
+def test_only_what_is_kept_elsewhere_waits_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "_free_bytes", lambda device: 1e6)
+    heavy = replace(INFO, remembered_per_pixel=900.0)
+    assert asked(Rung(), "auto", heavy, (480, 854, 4), CUDA, 16) == Rung(tile=LEAST_TILE, offload=True)
+    for info, device in ((INFO, CUDA), (replace(heavy, offload=False), CUDA), (heavy, CPU)):
+        assert asked(Rung(), "auto", info, (480, 854, 4), device, 16) == Rung(tile=LEAST_TILE)
 
 
 def test_free_memory_is_known_here() -> None:

@@ -85,7 +85,8 @@ def choose_windows(
         kth_largest: what finds the threshold, of rows in 0..1.
 
     The least of the kept pairs is dropped once more: what is kept lies strictly above a threshold. So without ties
-    int(n * n * keep_ratio) - 1 pairs of a slab are kept, and never all of them.
+    int(n * n * keep_ratio) - 1 pairs of a slab are kept, and never all of them. What has no score because it is no
+    number is looked at: left out, it would go unnoticed.
     """
     heads, queries, head_width = query_EWD.shape
     keys, n = key_EWD.shape[1], len(near_nn)
@@ -95,7 +96,7 @@ def choose_windows(
     share_EWW = score_EWW.float().masked_fill(~allowed_WW, -math.inf).softmax(dim=-1)
     share_RM = share_EWW.reshape(heads * slabs, n * keys)
     kept = max(0, min(int(n * n * keep_ratio), n * keys) - 1)
-    return (share_RM > kth_largest(share_RM, kept + 1)).reshape(heads, queries, keys)
+    return (share_RM <= kth_largest(share_RM, kept + 1)).logical_not_().reshape(heads, queries, keys)
 
 
 def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:

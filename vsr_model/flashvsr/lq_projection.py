@@ -20,6 +20,7 @@ PATCH = 16
 CLIP = 4  # frames of every call but the first
 HISTORY = 2  # frames before a clip that a convolution sees
 Rule = Literal["causal", "buffer"]
+_LEAST_LENGTH = 1e-12  # that is divided by
 
 
 @dataclass
@@ -39,7 +40,10 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same shape out as in; channels are the second axis."""
-        out: torch.Tensor = F.normalize(x, dim=1) * x.shape[1] ** 0.5 * self.gamma
+        length = x.norm(dim=1, keepdim=True)
+        # Whatever is divided by a length that overflowed is 0, and nobody would notice.
+        length = length.masked_fill(length.isinf(), torch.nan).clamp_min(_LEAST_LENGTH)
+        out: torch.Tensor = x / length * x.shape[1] ** 0.5 * self.gamma
         return out
 
 

@@ -34,6 +34,8 @@ from vsr_model.flashvsr.weights import (
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _TEST_SEED = 20
+# Frames of warm-up: what the cache holds, and the 24 latents that Wan's decoder looks back at (docs/models.md).
+WARM_UP, FULL_WARM_UP = 24, 96
 _VERSION = 4
 
 
@@ -57,17 +59,19 @@ RULES: dict[str, Rule] = {"flashvsr-v1.1": "causal", "flashvsr-v1": "buffer"}
 MODES = tuple(version + decoder for version in PUBLISHED for decoder in ("", "-full"))
 
 
-def _info(name: str, dtypes: tuple[str, ...], bytes_per_pixel: float, summary: str) -> ModelInfo:
-    """What all modes have in common, and what each has of its own."""
+def _info(
+    name: str, dtypes: tuple[str, ...], memory: tuple[float, float], summary: str, warm_up: int = WARM_UP
+) -> ModelInfo:
+    """What all modes have in common, and what each has of its own; `memory` is all of a stream's and what it keeps."""
     return ModelInfo(
-        name=name, scales=(2, 3, 4), warm_up=24, chunk=FRAMES, look_ahead=LOOK_AHEAD, size_multiple=MULTIPLE,
-        grid=MULTIPLE, min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=bytes_per_pixel, settings="flashvsr",
-        offload=True, summary=summary, licence="Apache-2.0",
+        name=name, scales=(2, 3, 4), warm_up=warm_up, chunk=FRAMES, look_ahead=LOOK_AHEAD, size_multiple=MULTIPLE,
+        grid=MULTIPLE, min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=memory[0],
+        remembered_per_pixel=memory[1], settings="flashvsr", offload=True, summary=summary, licence="Apache-2.0",
     )  # fmt: skip
 
 
 TEST_INFO = _info(
-    "flashvsr-test", ("float32", "bfloat16"), 400.0,
+    "flashvsr-test", ("float32", "bfloat16", "float16"), (3_700.0, 350.0),
     "FlashVSR's code with tiny random networks: for trying a pipeline, not for pictures",
 )  # fmt: skip
 
@@ -77,8 +81,8 @@ def entry(mode: str) -> ModelEntry:
     version, full = mode.removesuffix("-full"), mode.endswith("-full")
     decoder = "Wan's own decoder: slower" if full else "the small decoder"
     info = _info(
-        mode, ("bfloat16", "float16", "float32"), 17_000.0 if full else 9_000.0,
-        f"one-step streaming diffusion, for soft and damaged sources; {decoder}",
+        mode, ("bfloat16", "float16", "float32"), (17_000.0, 9_400.0) if full else (9_000.0, 5_000.0),
+        f"one-step streaming diffusion, for soft and damaged sources; {decoder}", FULL_WARM_UP if full else WARM_UP,
     )  # fmt: skip
     # Read once, so that the hash a caller is told is that of the weights it then gets.
     manifest = cache(partial(read_manifest, version))

@@ -160,7 +160,7 @@ class Pipeline:
                 noise_CtHW, torch.cat(self._tokens), self._latents, networks.constants, self._sparsity, self._cache
             )
         latents_CtHW = noise_CtHW - change_CtHW
-        result_3THW = self._decode(latents_CtHW, source_3THW)
+        result_3THW = self._bounded(self._decode(latents_CtHW, source_3THW), latents_CtHW)
         self._latents += latents
         self._tokens.clear()
         del self._source[:frames]
@@ -195,12 +195,21 @@ class Pipeline:
             small: torch.Tensor = decoder(latent_C1HW, source_3THW, self._memory)
             return small
         assert isinstance(self._memory, wan_layers.Memory)
-        full: torch.Tensor = (
-            decode_tiled(decoder, latent_C1HW, self._tiling, self._tiles)
-            if self._tiling
-            else decoder(latent_C1HW, self._memory)
-        )
-        return full.clamp(-1.0, 1.0)
+        if self._tiling:
+            return decode_tiled(decoder, latent_C1HW, self._tiling, self._tiles)
+        full: torch.Tensor = decoder(latent_C1HW, self._memory)
+        return full
+
+    def _bounded(self, result_3THW: torch.Tensor, latents_CtHW: torch.Tensor) -> torch.Tensor:
+        """The chunk within the bounds of a picture; no number in all of it if an infinity is anywhere.
+
+        Bounds, and the small decoder's for latents, make ordinary values of infinities, and nobody would notice. That
+        is seen to on the device: a question would make the host wait for it.
+        """
+        finite = latents_CtHW.isfinite().all() & result_3THW.isfinite().all()
+        if isinstance(self._networks.decoder, WanVae):
+            result_3THW = result_3THW.clamp(-1.0, 1.0)
+        return result_3THW.masked_fill(~finite, math.nan)
 
     def _correct(self, result_3THW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
         fix = self._settings.color_fix

@@ -45,6 +45,7 @@ class Published:
         size, sha256: of the file where they are known, 0 and "" where not.
         unused: beginnings of keys that are there and not needed.
         strict: False if keys nobody knows are no error (the file has more than its networks need).
+        own: True if each version has its own; False for one that versions may share.
     """
 
     role: str
@@ -53,13 +54,14 @@ class Published:
     sha256: str = ""
     unused: tuple[str, ...] = ()
     strict: bool = True
+    own: bool = False
 
 
 _V11 = (
     Published("dit", "diffusion_pytorch_model_streaming_dmd.safetensors", 5_676_070_392,
-              "bd28180edcf3446c028e32fc6b731a80bf7e4da2ab4caac3186b9499964d37be", ("vace",)),
+              "bd28180edcf3446c028e32fc6b731a80bf7e4da2ab4caac3186b9499964d37be", ("vace",), own=True),
     Published("projection", "LQ_proj_in.ckpt", 575_694_948,
-              "d6d011cdaaba6a52645086caa08fa04124e746f6ca568140a24007591142bfd2"),
+              "d6d011cdaaba6a52645086caa08fa04124e746f6ca568140a24007591142bfd2", own=True),
     Published("tcdecoder", "TCDecoder.ckpt", 189_018_333,
               "e224bdcf2f52745cbf4d393ff5374c2ba09e90285d5d19062d2bf63b915b6161", strict=False),
     Published("vae", "Wan2.1_VAE.pth", 507_609_880,
@@ -262,27 +264,31 @@ def _require_published(version: str, one: Published, path: Path) -> str:
     """The file's sha256, if it is the published one as far as that is known."""
     if not path.is_file():
         raise WeightsError(f"{path}: not there; {version} consists of {', '.join(p.file for p in PUBLISHED[version])}")
+    others = {
+        other: part for other, parts in PUBLISHED.items() for part in parts
+        if one.own and part.role == one.role and other != version
+    }  # fmt: skip
+    remedy = "Download it again" + "".join(
+        f"; if it is the one of {other}: {_ghosts(version, other)}" for other in others
+    )
     size = path.stat().st_size
     if one.size and size != one.size:
-        raise WeightsError(
-            f"{path}: {size} bytes instead of {one.size}: cut off, or of another version. Download it again"
-        )
+        raise WeightsError(f"{path}: {size} bytes instead of {one.size}: cut off, or of another version. {remedy}")
     found = sha256_of(path)
-    for other, files in PUBLISHED.items():
-        if (
-            other != version
-            and any(found == file.sha256 and file.role == one.role for file in files)
-            and (found != one.sha256)
-        ):
-            raise WeightsError(
-                f"{path}: is the file of {other}. Its projection with the rule of {version} shows ghosts of frames to"
-                f" come: import it as {other}, with that version's other files"
-            )
+    for other, theirs in others.items():
+        if found == theirs.sha256:
+            raise WeightsError(f"{path}: is the file of {other}; {_ghosts(version, other)}")
     if one.sha256 and found != one.sha256:
-        raise WeightsError(
-            f"{path}: its hash is not that of {version}'s file: damaged, or another's. Download it again"
-        )
+        raise WeightsError(f"{path}: its hash is not that of {version}'s file: damaged, or another's. {remedy}")
     return found
+
+
+def _ghosts(version: str, other: str) -> str:
+    """What becomes of a file of `other` among those of `version`, and what to do with it."""
+    return (
+        f"with the rule and the other files of {version} it shows ghosts of frames to come, so import it as {other},"
+        " together with that version's other files"
+    )
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
