@@ -27,6 +27,7 @@ from tasks.pool.ladder import CLASSICAL
 from tasks.profile import Profile
 from tasks.records import CheckResult, Fault, MasterRecord, Record
 from tasks.sources import open_source
+from tasks.trust import doubts
 
 Line = tuple[str, bool, str]
 
@@ -59,6 +60,7 @@ def check_master(
         captions = list(_captions(plan, profile, source, made, master.picture))
     found = faults(likeness, plan.shards, plan.cuts) if likeness is not None else []
     lines = (
+        *_damage(plan),
         *_picture(plan, profile, held),
         *said,
         *_times(plan, held),
@@ -71,6 +73,12 @@ def check_master(
         *_revisions(plan),
     )
     return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines, faults=tuple(found))
+
+
+def _damage(plan: Plan) -> Iterator[Line]:
+    """What was taken although it is damaged, or does not say when it is shown."""
+    for said in doubts(plan.title, plan.timeline):
+        yield "source", True, said
 
 
 def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:

@@ -293,9 +293,9 @@ def _frames(
 
 
 def _captioned(plan: Plan) -> list[int | None]:
-    """For each picture the timestamp of the frame whose closed captions it carries, if any."""
-    frames = plan.source_pts.tolist()
-    return [pts if captioned else None for pts, captioned in zip(frames, plan.shown.captions.tolist(), strict=True)]
+    """For each picture the number of the frame whose closed captions it carries, if any."""
+    base = plan.reading.pictures.base.tolist()
+    return [number if captioned else None for number, captioned in zip(base, plan.shown.captions.tolist(), strict=True)]
 
 
 def _record_place(key: str) -> str:

@@ -33,6 +33,7 @@ from tasks.records import Network, Revision, Shard, Title, Work, content_key
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint
 from tasks.tables import read_timeline_table, timeline_table
+from tasks.trust import doubts, rate_of, trusted
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.registry import find
 
@@ -88,7 +89,7 @@ class Plan:
     def rate(self) -> Fraction:
         """The master's pictures a second, on average."""
         assert self.title.probe is not None
-        return self.reading.pictures.rate(self.title.probe.frame_rate, len(self.timeline))
+        return self.reading.pictures.rate(rate_of(self.title, self.timeline), len(self.timeline))
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -144,6 +145,7 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
     limits = profile.limits.limits()
     timeline = _timeline(title, source_print, store, limits)
     limits.require(title.name, frames=len(timeline))
+    timeline = trusted(title, timeline, profile)
     return plan_frames(title, source_print, timeline, profile, store, revisions)
 
 
@@ -367,6 +369,7 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     """What a person should know of how a title is read."""
     said: list[str] = []
     colour = plan.colour
+    said += doubts(plan.title, plan.timeline)
     said += remarks_on(plan.reading)
     if plan.title.probe and plan.title.probe.pix_fmt == "gbrpf32le":
         said.append("the source's samples are 32-bit floats: the nearest 16-bit half floats are kept of them")

@@ -105,6 +105,8 @@ TIMELINE = pa.schema(
         ("fields", pa.uint8()),
         ("captions", pa.bool_()),
         ("black", pa.list_(pa.int32(), 4)),
+        ("said", pa.int64()),
+        ("damage", pa.uint8()),
     ]
 )
 FIELDS = pa.schema([("own", pa.float32()), ("top", pa.float32()), ("bottom", pa.float32()), ("repeats", pa.bool_())])
@@ -273,6 +275,9 @@ def timeline_table(timeline: Timeline) -> bytes:
 def read_timeline_table(data: bytes) -> Timeline:
     """A frame table from Parquet."""
     table = pq.read_table(io.BytesIO(data))
+    if "damage" not in table.column_names:  # as older versions wrote it, which refused what was damaged or out of order
+        whole = pa.array(np.zeros(len(table), np.uint8))
+        table = table.append_column("said", table["pts"]).append_column("damage", whole)
     names = [f.name for f in fields(Timeline) if f.name != "black"]
     columns: dict[str, Any] = {name: np.ascontiguousarray(table[name].to_numpy()) for name in names}
     black = table["black"].combine_chunks().flatten().to_numpy().reshape(-1, 4)

@@ -251,7 +251,7 @@ def active_format(number: int) -> bytes:
 
 def rewritten(path: Path, base: Clip, alter: Callable[[bytes, int], bytes]) -> Path:
     """A clip whose picture's packets, by their number, have other bytes."""
-    first = make(path.with_name(f"before {path.stem}.{'mov' if base.codec == 'png' else 'mp4'}"), base)
+    first = make(path.with_name(f"before {path.stem}{path.suffix}"), base)
     with av.open(f"file:{first}") as original, av.open(f"file:{path}", "w") as output:
         targets: dict[int, Any] = {s.index: output.add_stream_from_template(s, opaque=True) for s in original.streams}
         for number, packet in enumerate(original.demux()):
@@ -265,6 +265,27 @@ def rewritten(path: Path, base: Clip, alter: Callable[[bytes, int], bytes]) -> P
             made.stream = targets[packet.stream_index]
             output.mux(made)
     first.unlink()
+    return path
+
+
+def scratched(base: Clip, *packets: int) -> Maker:
+    """A clip in which packets of the picture have other bytes in their second half, as a failing disk leaves them."""
+
+    def scratch(data: bytes, number: int) -> bytes:
+        half = len(data) // 2
+        noise = np.random.default_rng(number).bytes(len(data) - half)
+        return data[:half] + noise if number in packets else data
+
+    return lambda path: rewritten(path, replace(base, audio=""), scratch)
+
+
+def interrupted(path: Path) -> Path:
+    """A broadcast that was not received for a moment: packets of the stream are not there."""
+    clip = replace(FILM, frames=60, width=160, height=120, audio="", codec="mpeg2video", grain=4.0)
+    whole = make(path, replace(clip, rate=Fraction(25)))
+    data, size = whole.read_bytes(), 188
+    first = len(data) // size // 2
+    path.write_bytes(data[: first * size] + data[(first + 40) * size :])
     return path
 
 

@@ -75,7 +75,7 @@ def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Ro
     had, has = take_inventory(source, one), take_inventory(master, other)
     before, after = watch(source, one), watch(master, other)
     return (
-        *times(before.times, after.times, had.picture.time_base, has.picture.time_base),
+        *_repaired(before, times(before.times, after.times, had.picture.time_base, has.picture.time_base)),
         *picture(had, has),
         *colour(had, has, layout_of(had.pix_fmt, source.label)),
         *shown(before, after),
@@ -109,6 +109,13 @@ def times(
     row = _apart("times", moved, held, wanted_base, held_base)
     note = f"all streams begin {float(later):.6f} s later, as times below zero are not shown"
     yield replace(row, verdict="changed", source=_span(wanted), note=note) if later and row.verdict == "kept" else row
+
+
+def _repaired(before: Shown, rows: Iterator[Row]) -> Iterator[Row]:
+    note = f"{before.repaired} timestamps of the source are missing or go back: its frames are shown in their order"
+    for row in rows:
+        changed = row.name == "times" and row.verdict == "kept" and before.repaired
+        yield replace(row, verdict="changed", note=note) if changed else row
 
 
 def picture(had: Inventory, has: Inventory) -> Iterator[Row]:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import av.video.stream
 import numpy as np
 import numpy.typing as npt
 
 from tasks.media.carry import is_gap, is_helper, payload
 from tasks.media.side_data import SideData, attached, side_data_of
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
+from tasks.media.stamps import NEVER, DoubtfulTimes, Ticks, times_of
 
 Tags = dict[str, str]
 
@@ -95,7 +97,8 @@ class Shown:
     """What the decoded frames of a picture stream say.
 
     Attributes:
-        times: of each frame, in seconds.
+        times: of each frame, in seconds; repaired where the timestamps cannot be true (`tasks.media.stamps`).
+        repaired: how many were.
         interlaced: how many are flagged as pairs of fields.
         captions: how many carry closed captions (A53).
         captions_sha256: over their frame numbers and bytes.
@@ -103,6 +106,7 @@ class Shown:
     """
 
     times: tuple[Fraction, ...]
+    repaired: int
     interlaced: int
     captions: int
     captions_sha256: str
@@ -165,7 +169,7 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
     Raises:
         SourceError: it cannot be decoded.
     """
-    times: list[Fraction] = []
+    stamps: list[int] = []
     interlaced = captions = 0
     digest = hashlib.sha256()
     standing: dict[str, bytes] = {}
@@ -173,8 +177,7 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
     with open_input(source) as container, source_errors(source, "decoding it"):
         stream = video_stream(container, picture)
         for number, frame in enumerate(container.decode(stream)):
-            assert frame.time_base is not None
-            times.append((frame.pts or 0) * frame.time_base)
+            stamps.append(NEVER if frame.pts is None else frame.pts)
             interlaced += frame.interlaced_frame
             said = attached(frame).get("A53_CC")
             if said is not None:
@@ -185,8 +188,19 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
             dolby_vision |= held.dolby_vision
             hdr10_plus |= held.hdr10_plus
             standing = standing if number else held.standing
+        times, repaired = _times(np.array(stamps, np.int64), stream)
     side_data = SideData(standing, dolby_vision, hdr10_plus)
-    return Shown(tuple(times), interlaced, captions, digest.hexdigest(), side_data)
+    return Shown(times, repaired, interlaced, captions, digest.hexdigest(), side_data)
+
+
+def _times(said: Ticks, stream: av.video.stream.VideoStream) -> tuple[tuple[Fraction, ...], int]:
+    assert stream.time_base is not None
+    try:
+        found = times_of(said, stream.codec_context.framerate, stream.time_base)
+    except DoubtfulTimes:
+        found = None
+    shown = np.where(said == NEVER, 0, said) if found is None else found
+    return tuple(tick * stream.time_base for tick in shown.tolist()), int((shown != said).sum())
 
 
 def _count(tally: _Tally, packet: Any, is_picture: bool) -> None:

@@ -21,7 +21,8 @@ def timeline(fields: Sequence[int], flagged: int, pts: Sequence[int] | None = No
         pts=np.arange(n) * 1001 if pts is None else np.array(pts), duration=np.full(n, 1001, np.int64),
         checksum=np.arange(n).astype(np.uint32), key=np.ones(n, bool), scene=np.zeros(n, np.float32),
         flagged=np.arange(n) < flagged, fields=np.array(fields, np.uint8), captions=np.zeros(n, bool),
-        black=np.zeros((n, 4), np.int32),
+        black=np.zeros((n, 4), np.int32), said=np.arange(n) * 1001 if pts is None else np.array(pts),
+        damage=np.zeros(n, np.uint8),
     )  # fmt: skip
 
 
