@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import SourceError, UnsupportedSource
+from tasks.media.alpha import require_opaque
 from tasks.media.bars import black_lines
 from tasks.media.damage import AFTER_LOSS, CONCEALED
 from tasks.media.graph import pulled
@@ -218,6 +219,7 @@ class Collector:
                 " there and remaster the parts."
             )
         assert self._layout is not None and self._graph is not None
+        require_opaque(frame, self._source.label)
         number = len(self.pts)
         if frame.is_corrupt:
             self._concealed.append(number)
