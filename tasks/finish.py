@@ -26,6 +26,7 @@ from tasks.media.encode import ENCODE_VERSION, STILLS, Container
 from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.segment import read_segment
+from tasks.media.sound import BY_SAMPLES, SOUND_VERSION
 from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, watch_master
 from tasks.plan import Plan
@@ -54,6 +55,10 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
     }
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
+    if any(BY_SAMPLES in remark for remark in title.remarks):
+        parts["sound"] = SOUND_VERSION
+    if not plan.timeline.is_plain:  # else they follow from the source
+        parts["times"] = plan.shown.pts.tolist()
     return content_key(parts)
 
 

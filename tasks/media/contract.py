@@ -10,7 +10,7 @@ Only the two files are looked at: what a run planned, and what it was asked for,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -23,9 +23,12 @@ from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory,
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.probe import Choice, Probe, probe
 from tasks.media.side_data import NAMES, SideData, turns_alike
+from tasks.media.sound import Heard, hear
 from tasks.media.source import Source
 
 Verdict = Literal["kept", "changed", "lost"]
+Hearing = Callable[[int, int], tuple[Heard, Heard]]
+_COARSEST = Fraction(1, 1000)  # of a container's ticks, in seconds
 
 _UNSPECIFIED = 2
 # Written by muxers and encoders of themselves, or true only of the file they were in.
@@ -79,7 +82,7 @@ def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Ro
         *picture(had, has),
         *colour(had, has, layout_of(had.pix_fmt, source.label)),
         *shown(before, after),
-        *streams(had, has),
+        *streams(had, has, lambda index, other: hear(source, index, master, other)),
         *labels(had, has),
     )
 
@@ -186,8 +189,13 @@ def side_data(before: SideData, after: SideData) -> Iterator[Row]:
         yield Row("Dolby Vision", "lost" if after.dolby_vision else "changed", *seen, note)
 
 
-def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
-    """Every other stream: its packets bit for bit, their times, and what is said of it."""
+def streams(had: Inventory, has: Inventory, heard: Hearing) -> Iterator[Row]:
+    """Every other stream: its packets bit for bit, their times, and what is said of it.
+
+    Args:
+        had, has: of source and master.
+        heard: decodes two tracks of sound, by their index in source and master; asked of those of another codec only.
+    """
     twins = _twins(had.tracks, has.tracks)
     later = max(-had.times[0], Fraction(0)) if had.times else Fraction(0)
     for track in had.tracks:
@@ -197,6 +205,10 @@ def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
         twin = twins.get(track.index)
         if twin is None:
             yield Row(name, "lost", _packets(track), "-", "the master has no such stream")
+            continue
+        if track.type == "audio" and track.codec != twin.codec:
+            yield from _transcoded(name, (track.codec, twin.codec), later, *heard(track.index, twin.index))
+            yield from _track_labels(name, track, twin)
             continue
         yield _row(f"{name}: packets", track.sha256 == twin.sha256, _packets(track), _packets(twin), "other bytes")
         still = track.type == "attachment" or _is_cover(track)
@@ -209,6 +221,16 @@ def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
     for track in extra:
         name = f"stream {track.index} ({track.type} {track.codec})"
         yield Row(name, "lost", "-", _packets(track), "the source has no such stream")
+
+
+def _transcoded(name: str, codecs: tuple[str, str], later: Fraction, had: Heard, has: Heard) -> Iterator[Row]:
+    if had.sha256 != has.sha256:
+        yield Row(f"{name}: samples", "lost", *codecs, "not the same samples")
+        return
+    yield Row(f"{name}: samples", "changed", *codecs, "another codec; every sample is kept, in 24 bits at most")
+    far = abs(had.begins + later - has.begins)
+    begins = (f"from {float(had.begins):.6f} s", f"from {float(has.begins):.6f} s")
+    yield _row(f"{name}: times", far <= _COARSEST, *begins, f"begins {float(far) * 1000:.3f} ms off")
 
 
 def labels(had: Inventory, has: Inventory) -> Iterator[Row]:

@@ -17,7 +17,17 @@ import numpy as np
 from av.packet import Packet
 
 from tasks.errors import UnsupportedSource
-from tasks.media.carry import Carried, Copied, carry, copy_packets, is_helper, kept_tags, refusal, still_pictures
+from tasks.media.carry import (
+    Carried,
+    Copied,
+    carry,
+    copy_packets,
+    is_helper,
+    kept_as,
+    kept_tags,
+    refusal,
+    still_pictures,
+)
 from tasks.media.colour import Colour
 from tasks.media.encode import (
     MUXER,
@@ -31,6 +41,7 @@ from tasks.media.encode import (
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.side_data import not_held
+from tasks.media.sound import BY_SAMPLES
 from tasks.media.source import Source, open_input
 from tasks.media.timeline import Timeline
 
@@ -268,7 +279,10 @@ def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str
         for stream in original.streams:
             if stream.index != probe.stream and not is_helper(stream, original):
                 why = refusal(MUXER[container], stream)
-                if why:
+                made = kept_as(MUXER[container], stream) if why else ""
+                if made:
+                    remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {BY_SAMPLES}: {why}")
+                elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
     return [*remarks, *_unsaid(container, probe)]
 

@@ -14,6 +14,7 @@ import pytest
 
 from tasks.check import check_master
 from tasks.errors import SourceError
+from tasks.finish import master_key
 from tasks.media.contract import compare
 from tasks.media.damage import damage_of
 from tasks.media.read import read_window, window
@@ -153,8 +154,13 @@ def test_raw_streams_that_name_none_wait_for_a_person(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     with pytest.raises(SourceError, match=r"frame 0 has no timestamp.*--fps RATE.*ffmpeg -r RATE"):
         plan_title(title, read_profile(None, {}), store)
-    plan = plan_title(title, read_profile(None, {"sequence.fps": "12.5"}), store)
-    assert np.diff(plan.timeline.pts).tolist() == [96_000] * 11
+    plans = []
+    for rate, ticks in (("12.5", 96_000), ("24", 50_000)):
+        profile = read_profile(None, {"sequence.fps": rate})
+        plans.append(plan_title(title, profile, store))
+        assert np.diff(plans[-1].timeline.pts).tolist() == [ticks] * 11
+    one, other = (master_key(plan, profile, [], Store(str(tmp_path / "out"))) for plan in plans)
+    assert one != other, "another rate is another master, of the same segments"
 
 
 def test_avi_notes_when_frames_are_decoded_and_they_are_shown_in_their_order(tmp_path: Path) -> None:
