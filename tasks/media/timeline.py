@@ -216,7 +216,7 @@ class Collector:
         if shape != self._first:
             raise UnsupportedSource(
                 f"{self._source.label}: changes from {self._first} to {shape} at frame {len(self.pts)}; split the file"
-                " there and remaster the parts."
+                f" there ({self._splitting(frame)}) and remaster the parts."
             )
         assert self._layout is not None and self._graph is not None
         require_opaque(frame, self._source.label)
@@ -234,6 +234,13 @@ class Collector:
         watched.pts = number
         self._graph.push(watched)
         self._pull()
+
+    def _splitting(self, frame: av.VideoFrame) -> str:
+        """A command that begins a new file with a frame: its key frame is the first one not before a moment."""
+        since = float(((frame.pts or 0) - self.pts[0]) * (self._stream.time_base or 0))
+        return (
+            f"`ffmpeg -i IN -map 0 -c copy -f segment -segment_times {since - 0.001:.3f} OUT%d{_suffix(self._source)}`"
+        )
 
     def finish(self) -> Timeline:
         """The table of all frames taken in."""
