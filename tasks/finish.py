@@ -27,6 +27,7 @@ from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.segment import read_segment
 from tasks.media.sound import BY_SAMPLES, SOUND_VERSION
+from tasks.media.words import BY_WORDS, WORDS_VERSION
 from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, watch_master
 from tasks.plan import Plan
@@ -57,6 +58,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
     if any(BY_SAMPLES in remark for remark in title.remarks):
         parts["sound"] = SOUND_VERSION
+    if any(BY_WORDS in remark for remark in title.remarks):
+        parts["words"] = WORDS_VERSION
     if not plan.timeline.is_plain:  # else they follow from the source
         parts["times"] = plan.shown.pts.tolist()
     return content_key(parts)

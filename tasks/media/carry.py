@@ -1,6 +1,7 @@
 """Everything of a source but its picture, carried into a master packet by packet: what goes where, and what cannot.
 
-Sound that a container has no place for is kept sample for sample instead (`tasks.media.sound`).
+Of sound that a container has no place for every sample is kept (`tasks.media.sound`), of subtitles of another kind the
+words (`tasks.media.words`).
 
 Knows nothing of how the picture is made.
 """
@@ -20,6 +21,7 @@ import av.error
 import av.stream
 from av.packet import Packet
 
+from tasks.media import words
 from tasks.media.sound import Transcoder, add_sound
 from tasks.media.source import Source, name_of, open_input, source_errors
 
@@ -39,7 +41,7 @@ class Copied:
         packets: how many.
         sha256: over the packets' payloads in order.
         reason: why it is not in the master; empty when it is.
-        made: the codec it was brought into, sample for sample; empty if it was copied.
+        made: the codec it was brought into; empty if it was copied.
     """
 
     source_index: int
@@ -132,10 +134,13 @@ def carry(
     reason = helper or refusal(output.format.name, stream)
     account = Carried(-1, stream.type, codec, reason, is_still(stream))
     if reason and not helper and (made := kept_as(output.format.name, stream)):
-        target = add_sound(output.format.name, stream, output)
+        if stream.type == "audio":
+            target = add_sound(output.format.name, stream, output)
+            account.transcoder = Transcoder(stream, target)
+        else:
+            target = output.add_mux_stream(made, time_base=stream.time_base)
         _label(target, output, stream)
         account.reason, account.made, account.index = "", made, target.index
-        account.transcoder = Transcoder(stream, target)
         return target, account
     if reason:
         return None, account
@@ -183,9 +188,9 @@ def _track_tags(output: av.container.OutputContainer, stream: Any) -> dict[str, 
 
 
 def kept_as(muxer: str, stream: Any) -> str:
-    """The codec in which a muxer would take a stream's samples, found out by trying; empty if there is none."""
+    """The codec in which a muxer would take a stream's samples or words; empty if there is none."""
     if stream.type != "audio":
-        return ""
+        return words.kept_as(muxer, stream.codec_context.name) if stream.type == "subtitle" else ""
     try:
         with av.open(BytesIO(), "w", format=muxer) as trial:
             target = add_sound(muxer, stream, trial)
@@ -232,12 +237,14 @@ def copy_packets(
         for packet in original.demux(wanted):
             if packet.size == 0:
                 continue  # the demuxer's end mark
-            state = carried[packet.stream_index]
+            state, target = carried[packet.stream_index], targets[packet.stream_index]
             if state.transcoder is not None:
                 yield from _counted(state, state.transcoder.take(packet), later)
                 continue
             if is_gap(packet, state.codec):
                 continue
+            if state.made:
+                packet = _reworded(packet, state)
             state.hash.update(payload(packet, state.codec))
             state.packets += 1
             if packet.dts is None:
@@ -251,11 +258,18 @@ def copy_packets(
                 ticks = round(later / packet.time_base)
                 packet.dts += ticks
                 packet.pts = packet.pts + ticks if packet.pts is not None else None
-            packet.stream = targets[packet.stream_index]
+            packet.stream = target
             yield packet
         for state in carried.values():
             if state.transcoder is not None:
                 yield from _counted(state, state.transcoder.take(None), later)
+
+
+def _reworded(packet: Packet[Any], state: Carried) -> Packet[Any]:
+    made: Packet[Any] = av.Packet(words.rewritten(bytes(packet), state.codec, state.made))
+    made.pts, made.dts, made.duration, made.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    made.is_keyframe = True
+    return made
 
 
 def _counted(state: Carried, packets: Iterator[Packet[Any]], later: Fraction) -> Iterator[Packet[Any]]:

@@ -10,25 +10,23 @@ Only the two files are looked at: what a run planned, and what it was asked for,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from tasks.media import converted
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.probe import Choice, Probe, probe
 from tasks.media.side_data import NAMES, SideData, turns_alike
-from tasks.media.sound import Heard, hear
+from tasks.media.sound import hear
 from tasks.media.source import Source
-
-Verdict = Literal["kept", "changed", "lost"]
-Hearing = Callable[[int, int], tuple[Heard, Heard]]
-_COARSEST = Fraction(1, 1000)  # of a container's ticks, in seconds
+from tasks.media.verdict import Row
+from tasks.media.verdict import kept_or_lost as _row
 
 _UNSPECIFIED = 2
 # Written by muxers and encoders of themselves, or true only of the file they were in.
@@ -42,25 +40,11 @@ _OWN_TAGS = {
 # What a clock shows that was never set: QuickTime counts from 1904, and zero is read as either.
 _NO_DATES = ("1970-01-01T00:00:00", "1904-01-01T00:00:00")
 _DEFAULT = int(av.stream.Disposition.default)
-_SEEN_BADLY, _DESCRIBED = int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One promise.
-
-    Attributes:
-        name: what is promised.
-        verdict: whether it is kept.
-        source, master: what was seen in either.
-        note: why it is changed or how it is lost; empty if it is kept.
-    """
-
-    name: str
-    verdict: Verdict
-    source: str
-    master: str
-    note: str = ""
+# For those who see or hear badly, and what else QuickTime's words for it mean.
+_IMPAIRED = (
+    (int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)),
+    (int(av.stream.Disposition.hearing_impaired), int(av.stream.Disposition.captions)),
+)
 
 
 def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Row, ...]:
@@ -189,7 +173,7 @@ def side_data(before: SideData, after: SideData) -> Iterator[Row]:
         yield Row("Dolby Vision", "lost" if after.dolby_vision else "changed", *seen, note)
 
 
-def streams(had: Inventory, has: Inventory, heard: Hearing) -> Iterator[Row]:
+def streams(had: Inventory, has: Inventory, heard: converted.Hearing) -> Iterator[Row]:
     """Every other stream: its packets bit for bit, their times, and what is said of it.
 
     Args:
@@ -207,10 +191,13 @@ def streams(had: Inventory, has: Inventory, heard: Hearing) -> Iterator[Row]:
             yield Row(name, "lost", _packets(track), "-", "the master has no such stream")
             continue
         if track.type == "audio" and track.codec != twin.codec:
-            yield from _transcoded(name, (track.codec, twin.codec), later, *heard(track.index, twin.index))
+            yield from converted.sound(name, (track.codec, twin.codec), later, *heard(track.index, twin.index))
             yield from _track_labels(name, track, twin)
             continue
-        yield _row(f"{name}: packets", track.sha256 == twin.sha256, _packets(track), _packets(twin), "other bytes")
+        if track.words and track.codec != twin.codec:
+            yield converted.words(name, track, twin)
+        else:
+            yield _row(f"{name}: packets", track.sha256 == twin.sha256, _packets(track), _packets(twin), "other bytes")
         still = track.type == "attachment" or _is_cover(track)
         if track.packets == twin.packets and not still:
             yield _packets_apart(f"{name}: times", track, twin, later, False)
@@ -221,16 +208,6 @@ def streams(had: Inventory, has: Inventory, heard: Hearing) -> Iterator[Row]:
     for track in extra:
         name = f"stream {track.index} ({track.type} {track.codec})"
         yield Row(name, "lost", "-", _packets(track), "the source has no such stream")
-
-
-def _transcoded(name: str, codecs: tuple[str, str], later: Fraction, had: Heard, has: Heard) -> Iterator[Row]:
-    if had.sha256 != has.sha256:
-        yield Row(f"{name}: samples", "lost", *codecs, "not the same samples")
-        return
-    yield Row(f"{name}: samples", "changed", *codecs, "another codec; every sample is kept, in 24 bits at most")
-    far = abs(had.begins + later - has.begins)
-    begins = (f"from {float(had.begins):.6f} s", f"from {float(has.begins):.6f} s")
-    yield _row(f"{name}: times", far <= _COARSEST, *begins, f"begins {float(far) * 1000:.3f} ms off")
 
 
 def labels(had: Inventory, has: Inventory) -> Iterator[Row]:
@@ -254,8 +231,8 @@ def _track_labels(name: str, track: Track, twin: Track) -> Iterator[Row]:
             yield Row(f"{name}: disposition", "kept", *seen)
     elif added == _DEFAULT and not missing:
         yield Row(f"{name}: disposition", "changed", *seen, "QuickTime enables the first track of a kind")
-    elif missing | added == _DESCRIBED and track.disposition & twin.disposition & _SEEN_BADLY:
-        yield Row(f"{name}: disposition", "changed", *seen, "for those who see badly: QuickTime's word means both")
+    elif any(missing | added == also and track.disposition & twin.disposition & one for one, also in _IMPAIRED):
+        yield Row(f"{name}: disposition", "changed", *seen, "for those who are impaired: QuickTime's word means both")
     else:
         yield Row(f"{name}: disposition", "lost", *seen, "not the same")
     # When a track was written is true of the file it was in, as the file's own date is kept.
@@ -370,10 +347,6 @@ def _twins(had: Sequence[Track], has: Sequence[Track]) -> dict[int, Track]:
 
 def _is_cover(track: Track) -> bool:
     return bool(track.disposition & av.stream.Disposition.attached_pic)
-
-
-def _row(name: str, ok: bool, source: str, master: str, note: str) -> Row:
-    return Row(name, "kept", source, master) if ok else Row(name, "lost", source, master, note)
 
 
 def _code(value: int) -> str:

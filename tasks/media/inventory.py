@@ -17,6 +17,7 @@ from tasks.media.carry import is_gap, is_helper, payload
 from tasks.media.side_data import SideData, attached, side_data_of
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 from tasks.media.stamps import NEVER, DoubtfulTimes, Ticks, times_of
+from tasks.media.words import Script
 
 Tags = dict[str, str]
 
@@ -37,6 +38,7 @@ class Track:
         lengths: how long each lasts, 0 if unknown.
         sha256: over the packets' payloads, in the file's order; of an attachment over its bytes.
         packets: how many.
+        words: hash of what subtitles of plain words say, however they look; empty for any other track.
         helper: QuickTime's chapter or timecode track, which says what is said elsewhere.
     """
 
@@ -51,6 +53,7 @@ class Track:
     lengths: npt.NDArray[np.int64]
     sha256: str
     packets: int
+    words: str
     helper: bool
 
     @property
@@ -118,6 +121,7 @@ class _Tally:
     """A track while its packets are counted."""
 
     hash: Any = field(default_factory=hashlib.sha256)
+    script: Script | None = None
     packets: int = 0
     # Lossless sound has more than a thousand packets a second: lists of them would fill the memory.
     ticks: array[int] = field(default_factory=lambda: array("q"))
@@ -213,6 +217,9 @@ def _count(tally: _Tally, packet: Any, is_picture: bool) -> None:
         if is_gap(packet, codec):
             return
         tally.hash.update(payload(packet, codec))
+        if packet.stream.type == "subtitle":
+            tally.script = tally.script or Script(codec)
+            tally.script.take(bytes(packet))
     tally.packets += 1
     tally.ticks.append(packet.pts if packet.pts is not None else packet.dts or 0)
     tally.lengths.append(packet.duration or 0)
@@ -242,6 +249,7 @@ def _track(stream: Any, tally: _Tally, container: Any) -> Track:
         lengths=lengths,
         sha256=tally.hash.hexdigest(),
         packets=tally.packets,
+        words=tally.script.sha256 if tally.script else "",
         helper=bool(is_helper(stream, container)),
     )
 

@@ -44,6 +44,7 @@ from tasks.media.side_data import not_held
 from tasks.media.sound import BY_SAMPLES
 from tasks.media.source import Source, open_input
 from tasks.media.timeline import Timeline
+from tasks.media.words import BY_WORDS
 
 # Bumped when the same streams would be muxed differently.
 MASTER_VERSION = 3
@@ -281,7 +282,8 @@ def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str
                 why = refusal(MUXER[container], stream)
                 made = kept_as(MUXER[container], stream) if why else ""
                 if made:
-                    remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {BY_SAMPLES}: {why}")
+                    how = BY_SAMPLES if stream.type == "audio" else BY_WORDS
+                    remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {how}: {why}")
                 elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
     return [*remarks, *_unsaid(container, probe)]
