@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from tasks.errors import SourceError
-from tasks.media.damage import Damage, damage_of
+from tasks.media.damage import damage_of
 from tasks.media.source import Source
 from tasks.media.stamps import NEVER, evenly
 from tasks.media.timeline import Timeline, decoding_command
@@ -49,12 +49,6 @@ def trusted(title: Title, timeline: Timeline, profile: Profile) -> Timeline:
     return timeline
 
 
-def damaged(title: Title, timeline: Timeline) -> Damage:
-    """What of a title is damaged."""
-    assert title.probe is not None
-    return damage_of(timeline, title.probe.time_base)
-
-
 def rate_of(title: Title, timeline: Timeline) -> Fraction:
     """Frames a second on average as the source says, 0 if unknown; of one without timestamps those of its table."""
     assert title.probe is not None
@@ -68,7 +62,7 @@ def rate_of(title: Title, timeline: Timeline) -> Fraction:
 def doubts(title: Title, timeline: Timeline) -> Iterator[str]:
     """What a person should know of a title that was taken nevertheless."""
     assert title.probe is not None
-    damage = damaged(title, timeline)
+    damage = damage_of(timeline, title.probe.time_base)
     if damage.frames:
         yield (
             f"the source is damaged: {damage.concealed} frames are made up in part, and {damage.missing} are missing."
