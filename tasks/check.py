@@ -21,12 +21,14 @@ from tasks.media.likeness import Likeness
 from tasks.media.master import ALONE
 from tasks.media.pixels import layout_of
 from tasks.media.side_data import first_side_data
+from tasks.media.sound import hear
 from tasks.media.source import Source
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
 from tasks.profile import Profile
 from tasks.records import CheckResult, Fault, MasterRecord, Record
 from tasks.sources import open_source
+from tasks.trust import doubts
 
 Line = tuple[str, bool, str]
 # So much brighter a master may be than its source, at its brightest.
@@ -59,12 +61,14 @@ def check_master(
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
         said = list(_side_data(plan, source, made, master.picture))
         captions = list(_captions(plan, profile, source, made, master.picture))
+        carried = list(_carried(master, had, held, profile.master.codec, source, made))
     found = faults(likeness, plan.shards, plan.cuts) if likeness is not None else []
     lines = (
+        *_damage(plan),
         *_picture(plan, profile, held),
         *said,
         *_times(plan, held),
-        *_carried(master, had, held, profile.master.codec),
+        *carried,
         *captions,
         *_fidelity(plan, profile, records),
         *_light(plan, records),
@@ -74,6 +78,12 @@ def check_master(
         *_revisions(plan),
     )
     return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines, faults=tuple(found))
+
+
+def _damage(plan: Plan) -> Iterator[Line]:
+    """What was taken although it is damaged, or does not say when it is shown."""
+    for said in doubts(plan.title, plan.timeline):
+        yield "source", True, said
 
 
 def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
@@ -106,14 +116,17 @@ def _times(plan: Plan, held: Inventory) -> Iterator[Line]:
         yield row.name, row.verdict != "lost", seen
 
 
-def _carried(master: MasterRecord, had: Inventory, held: Inventory, codec: str) -> Iterator[Line]:
+def _carried(
+    master: MasterRecord, had: Inventory, held: Inventory, codec: str, source: Source, made: Source
+) -> Iterator[Line]:
     """Every other stream, and all that is said of streams and file; of image files it is known that they hold none."""
     if codec in STILLS:
         if len(master.copied):
             yield "other streams", True, f"{len(master.copied)} of the source are not carried, as asked: {ALONE}"
         return
     reasons = {f"stream {stream.source_index} ": stream.reason for stream in master.copied if stream.reason}
-    for row in (*streams(had, held), *labels(had, held)):
+    others = streams(had, held, lambda index, other: hear(source, index, made, other))
+    for row in (*others, *labels(had, held)):
         reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")
         seen = row.master if row.source == row.master else f"{row.master}, source {row.source}"
         yield row.name, row.verdict != "lost", "; ".join(part for part in (seen, row.note, reason) if part)

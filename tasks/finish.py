@@ -28,6 +28,8 @@ from tasks.media.master import MASTER_VERSION, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.pixels import Layout
 from tasks.media.segment import read_passing_segment
+from tasks.media.sound import BY_SAMPLES, SOUND_VERSION
+from tasks.media.words import BY_WORDS, WORDS_VERSION
 from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, watch_master
 from tasks.plan import Plan
@@ -56,6 +58,12 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
     }
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
+    if any(BY_SAMPLES in remark for remark in title.remarks):
+        parts["sound"] = SOUND_VERSION
+    if any(BY_WORDS in remark for remark in title.remarks):
+        parts["words"] = WORDS_VERSION
+    if not plan.timeline.is_plain:  # else they follow from the source
+        parts["times"] = plan.shown.pts.tolist()
     return content_key(parts)
 
 
@@ -316,9 +324,9 @@ def _proven(shard: Shard, record: Record, layout: Layout, store: Store) -> Itera
 
 
 def _captioned(plan: Plan) -> list[int | None]:
-    """For each picture the timestamp of the frame whose closed captions it carries, if any."""
-    frames = plan.source_pts.tolist()
-    return [pts if captioned else None for pts, captioned in zip(frames, plan.shown.captions.tolist(), strict=True)]
+    """For each picture the number of the frame whose closed captions it carries, if any."""
+    base = plan.reading.pictures.base.tolist()
+    return [number if captioned else None for number, captioned in zip(base, plan.shown.captions.tolist(), strict=True)]
 
 
 def _record_place(key: str) -> str:

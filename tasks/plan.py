@@ -21,7 +21,6 @@ from tasks.media.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
 from tasks.media.hdr import Hdr, brightest_light, is_hdr, sdr_colour, shots_of
-from tasks.media.limits import Limits
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.read import Window, window
@@ -35,6 +34,7 @@ from tasks.records import Network, Revision, Shard, Title, Work, content_key
 from tasks.remembered import fingerprint_of, timeline_of
 from tasks.sources import require_unchanged
 from tasks.store import Store
+from tasks.trust import doubts, rate_of, trusted
 from vsr_model.contract import OFFLOAD, ModelEntry, ModelInfo, ModelRef
 from vsr_model.nits import TRANSFERS
 from vsr_model.registry import find
@@ -92,7 +92,7 @@ class Plan:
     def rate(self) -> Fraction:
         """The master's pictures a second, on average."""
         assert self.title.probe is not None
-        return self.reading.pictures.rate(self.title.probe.frame_rate, len(self.timeline))
+        return self.reading.pictures.rate(rate_of(self.title, self.timeline), len(self.timeline))
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -137,6 +137,7 @@ def plan_title(title: Title, profile: Profile, store: Store, revisions: tuple[Re
     limits = profile.limits.limits()
     timeline = timeline_of(title, source_print, store, limits)
     limits.require(title.name, frames=len(timeline))
+    timeline = trusted(title, timeline, profile)
     return plan_frames(title, source_print, timeline, profile, store, revisions)
 
 
@@ -331,6 +332,7 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     """What a person should know of how a title is read."""
     said: list[str] = []
     colour = plan.colour
+    said += doubts(plan.title, plan.timeline)
     said += remarks_on(plan.reading)
     if plan.title.probe and plan.title.probe.pix_fmt == "gbrpf32le":
         said.append("the source's samples are 32-bit floats: the nearest 16-bit half floats are kept of them")

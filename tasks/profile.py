@@ -110,6 +110,10 @@ class LimitSettings(_Section):
     seconds: float = Field(Limits.seconds, gt=0, description="Length of a title.")
     streams: int = Field(Limits.streams, ge=1, description="Streams of any kind in a file.")
     bytes: int = Field(Limits.bytes, ge=1, description="Size of a file.")
+    damaged: int = Field(
+        Limits.damaged, ge=0,
+        description="Frames of a title that may be missing, or made up in part by the decoder, as the file is damaged.",
+    )  # fmt: skip
 
     def limits(self) -> Limits:
         """The same, as the reader of a source takes it."""
@@ -166,7 +170,7 @@ class HdrSettings(_Section):
 
 
 class SequenceSettings(_Section):
-    """What is not said by numbered image files themselves."""
+    """What is not said by numbered image files, or raw streams without a header, themselves."""
 
     fps: Annotated[str | None, _WORD] = Field(
         None,

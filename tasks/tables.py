@@ -108,6 +108,8 @@ TIMELINE = pa.schema(
         ("captions", pa.bool_()),
         ("black", pa.list_(pa.int32(), 4)),
         ("peak", pa.float32()),
+        ("said", pa.int64()),
+        ("damage", pa.uint8()),
     ]
 )
 FIELDS = pa.schema([("own", pa.float32()), ("top", pa.float32()), ("bottom", pa.float32()), ("repeats", pa.bool_())])

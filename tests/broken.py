@@ -84,11 +84,6 @@ def size_changes(path: Path) -> Path:
     return path
 
 
-def without_timestamps(path: Path) -> Path:
-    """A raw bitstream: frames and nothing that says when to show them."""
-    return make(path, Clip(frames=12, audio=""))
-
-
 def text(path: Path) -> Path:
     """Words, whatever the name says."""
     path.write_text("These are words.\n" * 100)

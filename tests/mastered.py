@@ -47,9 +47,11 @@ def library(folder: Path) -> Path:
     return folder
 
 
-def remaster(films: Path, output: str, store: str, run: str = "20260101-000000-aaaa", ended: bool = True) -> Mastered:
-    """One run; what is done already is not done again."""
-    profile = read_profile(None, SETTINGS)
+def remaster(
+    films: Path, output: str, store: str, run: str = "20260101-000000-aaaa", ended: bool = True, **settings: object
+) -> Mastered:
+    """One run; what is done already is not done again. Settings by their dotted names."""
+    profile = read_profile(None, SETTINGS | settings)
     work, masters = Store(store), Store(output)
     files = RunFiles(work, run)
     files.write_run(Run(id=run, library=str(films), output=masters.root, store=work.root, profile=profile))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -251,7 +252,7 @@ def active_format(number: int) -> bytes:
 
 def rewritten(path: Path, base: Clip, alter: Callable[[bytes, int], bytes]) -> Path:
     """A clip whose picture's packets, by their number, have other bytes."""
-    first = make(path.with_name(f"before {path.stem}.{'mov' if base.codec == 'png' else 'mp4'}"), base)
+    first = make(path.with_name(f"before {path.stem}{path.suffix}"), base)
     with av.open(f"file:{first}") as original, av.open(f"file:{path}", "w") as output:
         targets: dict[int, Any] = {s.index: output.add_stream_from_template(s, opaque=True) for s in original.streams}
         for number, packet in enumerate(original.demux()):
@@ -265,6 +266,27 @@ def rewritten(path: Path, base: Clip, alter: Callable[[bytes, int], bytes]) -> P
             made.stream = targets[packet.stream_index]
             output.mux(made)
     first.unlink()
+    return path
+
+
+def scratched(base: Clip, *packets: int) -> Maker:
+    """A clip in which packets of the picture have other bytes in their second half, as a failing disk leaves them."""
+
+    def scratch(data: bytes, number: int) -> bytes:
+        half = len(data) // 2
+        noise = np.random.default_rng(number).bytes(len(data) - half)
+        return data[:half] + noise if number in packets else data
+
+    return lambda path: rewritten(path, replace(base, audio=""), scratch)
+
+
+def interrupted(path: Path) -> Path:
+    """A broadcast that was not received for a moment: packets of the stream are not there."""
+    clip = replace(FILM, frames=60, width=160, height=120, audio="", codec="mpeg2video", grain=4.0)
+    whole = make(path, replace(clip, rate=Fraction(25)))
+    data, size = whole.read_bytes(), 188
+    first = len(data) // size // 2
+    path.write_bytes(data[: first * size] + data[(first + 40) * size :])
     return path
 
 
@@ -369,6 +391,31 @@ def coloured(matrix: int, primaries: int, transfer: int, swing: int, **changes: 
     return clip(colour=(matrix, primaries, transfer, swing), **changes)
 
 
+def converted(*arguments: str, base: Clip = FILM) -> Maker:
+    """An ordinary clip, lossless, as FFmpeg's own command makes something else of it."""
+
+    def write(path: Path) -> Path:
+        first = make(path.with_name(f"before {path.stem}.mkv"), replace(base, codec="ffv1", colour=None))
+        command = [broken.FFMPEG, "-y", "-loglevel", "error", "-i", str(first), *arguments, str(path)]
+        subprocess.run(command, check=True, capture_output=True)
+        first.unlink()
+        return path
+
+    return write
+
+
+def without_index(path: Path) -> Path:
+    """An AVI whose recording was never ended: the index at its end is not there."""
+    data = bytearray(old("mpeg4", audio="libmp3lame")(path).read_bytes())
+    place = data.rindex(b"idx1")
+    data[4:8] = (place - 8).to_bytes(4, "little")
+    path.write_bytes(data[:place])
+    return path
+
+
+PALETTE = ("-an", "-vf", "split[a][b];[a]palettegen=reserve_transparent=0[p];[b][p]paletteuse", "-pix_fmt", "pal8")
+
+
 TIMES = {f"times/8n+{n}.{ending}": timed(n, ending) for ending in ("mp4", "mkv", "mov") for n in range(8)}
 TIMES |= {f"times/broadcast/8n+{n}.ts": timed(n, "ts") for n in range(0, 8, 3)}
 TIMES |= {
@@ -446,6 +493,9 @@ OLD: dict[str, Maker] = {
                          options=(("b", "90M"),)),
     "old/png.mov": old("png", "rgb24"), "old/utvideo.avi": old("utvideo", "yuv422p"),
     "old/v210.mov": old("v210", "yuv422p10le"), "old/snow.nut": old("snow", audio="flac"),
+    "old/theora.ogv": converted("-c:v", "libtheora", "-c:a", "libvorbis"), "old/no index.avi": without_index,
+    "old/paletted.avi": converted(*PALETTE, "-c:v", "rawvideo"), "old/video1.avi": converted("-an", "-c:v", "msvideo1"),
+    "old/paletted.mov": converted(*PALETTE, "-c:v", "png"),
 }  # fmt: skip
 TORTURE: dict[str, Maker] = {**TIMES, **STREAMS, **PICTURES, **OLD}
 

@@ -27,15 +27,15 @@ def with_captions(
         frames: all of one size.
         layout: of their planes.
         source, picture: the file and the index of its picture stream.
-        twins: for each frame the timestamp, in the source, of the one whose captions it gets; None for none.
+        twins: for each frame the number, in the source, of the one whose captions it gets, rising; None for none.
 
     Raises:
         SourceError: the source cannot be decoded.
     """
     with open_input(source) as container, source_errors(source, "reading its closed captions"):
-        shown = container.decode(video_stream(container, picture))
-        for frame, pts in zip(frames, twins, strict=True):
-            twin = next((one for one in shown if one.pts == pts), None) if pts is not None else None
+        shown = enumerate(container.decode(video_stream(container, picture)))
+        for frame, number in zip(frames, twins, strict=True):
+            twin = next((one for at, one in shown if at == number), None) if number is not None else None
             yield _dressed(to_planes(frame, layout), layout, twin) if twin is not None else frame
 
 

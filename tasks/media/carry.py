@@ -1,5 +1,8 @@
 """Everything of a source but its picture, carried into a master packet by packet: what goes where, and what cannot.
 
+Of sound that a container has no place for every sample is kept (`tasks.media.sound`), of subtitles of another kind the
+words (`tasks.media.words`).
+
 Knows nothing of how the picture is made.
 """
 
@@ -18,6 +21,8 @@ import av.error
 import av.stream
 from av.packet import Packet
 
+from tasks.media import words
+from tasks.media.sound import Transcoder, add_sound
 from tasks.media.source import Source, name_of, open_input, source_errors
 
 _IMAGES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "tiff": "image/tiff"}
@@ -36,6 +41,7 @@ class Copied:
         packets: how many.
         sha256: over the packets' payloads in order.
         reason: why it is not in the master; empty when it is.
+        made: the codec it was brought into; empty if it was copied.
     """
 
     source_index: int
@@ -45,6 +51,7 @@ class Copied:
     packets: int
     sha256: str
     reason: str = ""
+    made: str = ""
 
 
 @dataclass
@@ -60,11 +67,13 @@ class Carried:
     packets: int = 0
     last_dts: int | None = None
     last_duration: int = 0
+    made: str = ""
+    transcoder: Transcoder | None = None
 
     def account(self, source_index: int) -> Copied:
         """What became of it."""
         digest = self.hash.hexdigest()
-        return Copied(source_index, self.index, self.type, self.codec, self.packets, digest, self.reason)
+        return Copied(source_index, self.index, self.type, self.codec, self.packets, digest, self.reason, self.made)
 
 
 def payload(packet: Packet[Any], codec: str) -> bytes:
@@ -121,8 +130,18 @@ def carry(
         The output's stream if packets are to be copied into it, or None; and the account of it.
     """
     codec = stream.codec_context.name if stream.codec_context is not None else (name_of(stream) or stream.type)
-    reason = is_helper(stream, original) or refusal(output.format.name, stream)
+    helper = is_helper(stream, original)
+    reason = helper or refusal(output.format.name, stream)
     account = Carried(-1, stream.type, codec, reason, is_still(stream))
+    if reason and not helper and (made := kept_as(output.format.name, stream)):
+        if stream.type == "audio":
+            target = add_sound(output.format.name, stream, output)
+            account.transcoder = Transcoder(stream, target)
+        else:
+            target = output.add_mux_stream(made, time_base=stream.time_base)
+        _label(target, output, stream)
+        account.reason, account.made, account.index = "", made, target.index
+        return target, account
     if reason:
         return None, account
     whole = _whole(output.format.name, stream, stills)
@@ -143,9 +162,7 @@ def _whole(muxer: str, stream: Any, stills: dict[int, bytes]) -> bytes | None:
 
 
 def _clone(output: av.container.OutputContainer, stream: Any, whole: bytes | None) -> Any:
-    tags = kept_tags(stream.metadata, {"duration"})
-    if output.format.name in {"mp4", "mov"} and "name" in tags:
-        tags.setdefault("title", tags["name"])  # what QuickTime calls a track's title when it is read
+    tags = _track_tags(output, stream)
     if whole is not None:
         codec = stream.codec_context.name if stream.codec_context else ""
         kind = tags.get("mimetype") or getattr(stream, "mimetype", None) or _IMAGES.get(codec)
@@ -156,6 +173,31 @@ def _clone(output: av.container.OutputContainer, stream: Any, whole: bytes | Non
         target.disposition = stream.disposition
     target.metadata.update(tags)
     return target
+
+
+def _label(target: Any, output: av.container.OutputContainer, stream: Any) -> None:
+    target.disposition = stream.disposition
+    target.metadata.update(_track_tags(output, stream))
+
+
+def _track_tags(output: av.container.OutputContainer, stream: Any) -> dict[str, str]:
+    tags = kept_tags(stream.metadata, {"duration"})
+    if output.format.name in {"mp4", "mov"} and "name" in tags:
+        tags.setdefault("title", tags["name"])  # what QuickTime calls a track's title when it is read
+    return tags
+
+
+def kept_as(muxer: str, stream: Any) -> str:
+    """The codec in which a muxer would take a stream's samples or words; empty if there is none."""
+    if stream.type != "audio":
+        return words.kept_as(muxer, stream.codec_context.name) if stream.type == "subtitle" else ""
+    try:
+        with av.open(BytesIO(), "w", format=muxer) as trial:
+            target = add_sound(muxer, stream, trial)
+            trial.start_encoding()
+            return str(target.codec_context.name)
+    except (ValueError, av.error.FFmpegError):
+        return ""
 
 
 def refusal(muxer: str, stream: Any) -> str:
@@ -195,9 +237,14 @@ def copy_packets(
         for packet in original.demux(wanted):
             if packet.size == 0:
                 continue  # the demuxer's end mark
-            state = carried[packet.stream_index]
+            state, target = carried[packet.stream_index], targets[packet.stream_index]
+            if state.transcoder is not None:
+                yield from _counted(state, state.transcoder.take(packet), later)
+                continue
             if is_gap(packet, state.codec):
                 continue
+            if state.made:
+                packet = _reworded(packet, state)
             state.hash.update(payload(packet, state.codec))
             state.packets += 1
             if packet.dts is None:
@@ -211,8 +258,28 @@ def copy_packets(
                 ticks = round(later / packet.time_base)
                 packet.dts += ticks
                 packet.pts = packet.pts + ticks if packet.pts is not None else None
-            packet.stream = targets[packet.stream_index]
+            packet.stream = target
             yield packet
+        for state in carried.values():
+            if state.transcoder is not None:
+                yield from _counted(state, state.transcoder.take(None), later)
+
+
+def _reworded(packet: Packet[Any], state: Carried) -> Packet[Any]:
+    made: Packet[Any] = av.Packet(words.rewritten(bytes(packet), state.codec, state.made))
+    made.pts, made.dts, made.duration, made.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    made.is_keyframe = True
+    return made
+
+
+def _counted(state: Carried, packets: Iterator[Packet[Any]], later: Fraction) -> Iterator[Packet[Any]]:
+    for packet in packets:
+        state.hash.update(bytes(packet))
+        state.packets += 1
+        if later:
+            assert packet.pts is not None
+            packet.pts = packet.dts = packet.pts + round(later / packet.time_base)
+        yield packet
 
 
 def _decoded_at(packet: Packet[Any], state: Carried) -> int:

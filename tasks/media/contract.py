@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from tasks.media import converted
 from tasks.media.hdr import HDR_TRANSFERS
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.mastering import OF_HDR, said_alike
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.probe import Choice, Probe, probe
 from tasks.media.side_data import NAMES, SideData, turns_alike
+from tasks.media.sound import hear
 from tasks.media.source import Source
-
-Verdict = Literal["kept", "changed", "lost"]
+from tasks.media.verdict import Row
+from tasks.media.verdict import kept_or_lost as _row
 
 _UNSPECIFIED = 2
 # Written by muxers and encoders of themselves, or true only of the file they were in.
@@ -41,25 +42,11 @@ _OWN_TAGS = {
 # What a clock shows that was never set: QuickTime counts from 1904, and zero is read as either.
 _NO_DATES = ("1970-01-01T00:00:00", "1904-01-01T00:00:00")
 _DEFAULT = int(av.stream.Disposition.default)
-_SEEN_BADLY, _DESCRIBED = int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One promise.
-
-    Attributes:
-        name: what is promised.
-        verdict: whether it is kept.
-        source, master: what was seen in either.
-        note: why it is changed or how it is lost; empty if it is kept.
-    """
-
-    name: str
-    verdict: Verdict
-    source: str
-    master: str
-    note: str = ""
+# For those who see or hear badly, and what else QuickTime's words for it mean.
+_IMPAIRED = (
+    (int(av.stream.Disposition.visual_impaired), int(av.stream.Disposition.descriptions)),
+    (int(av.stream.Disposition.hearing_impaired), int(av.stream.Disposition.captions)),
+)
 
 
 def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Row, ...]:
@@ -77,12 +64,12 @@ def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Ro
     had, has = take_inventory(source, one), take_inventory(master, other)
     before, after = watch(source, one), watch(master, other)
     return (
-        *times(before.times, after.times, had.picture.time_base, has.picture.time_base),
+        *_repaired(before, times(before.times, after.times, had.picture.time_base, has.picture.time_base)),
         *picture(had, has),
         *colour(had, has, layout_of(had.pix_fmt, source.label)),
         *shown(before, after),
         *side_data(before.side_data, after.side_data, made_sdr(had, has)),
-        *streams(had, has),
+        *streams(had, has, lambda index, other: hear(source, index, master, other)),
         *labels(had, has),
     )
 
@@ -117,6 +104,13 @@ def times(
     row = _apart("times", moved, held, wanted_base, held_base)
     note = f"all streams begin {float(later):.6f} s later, as times below zero are not shown"
     yield replace(row, verdict="changed", source=_span(wanted), note=note) if later and row.verdict == "kept" else row
+
+
+def _repaired(before: Shown, rows: Iterator[Row]) -> Iterator[Row]:
+    note = f"{before.repaired} timestamps of the source are missing or go back: its frames are shown in their order"
+    for row in rows:
+        changed = row.name == "times" and row.verdict == "kept" and before.repaired
+        yield replace(row, verdict="changed", note=note) if changed else row
 
 
 def picture(had: Inventory, has: Inventory) -> Iterator[Row]:
@@ -192,8 +186,13 @@ def side_data(before: SideData, after: SideData, made_sdr: bool) -> Iterator[Row
         yield Row("Dolby Vision", "lost" if after.dolby_vision else "changed", *seen, note)
 
 
-def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
-    """Every other stream: its packets bit for bit, their times, and what is said of it."""
+def streams(had: Inventory, has: Inventory, heard: converted.Hearing) -> Iterator[Row]:
+    """Every other stream: its packets bit for bit, their times, and what is said of it.
+
+    Args:
+        had, has: of source and master.
+        heard: decodes two tracks of sound, by their index in source and master; asked of those of another codec only.
+    """
     twins = _twins(had.tracks, has.tracks)
     later = max(-had.times[0], Fraction(0)) if had.times else Fraction(0)
     for track in had.tracks:
@@ -204,7 +203,14 @@ def streams(had: Inventory, has: Inventory) -> Iterator[Row]:
         if twin is None:
             yield Row(name, "lost", _packets(track), "-", "the master has no such stream")
             continue
-        yield _row(f"{name}: packets", track.sha256 == twin.sha256, _packets(track), _packets(twin), "other bytes")
+        if track.type == "audio" and track.codec != twin.codec:
+            yield from converted.sound(name, (track.codec, twin.codec), later, *heard(track.index, twin.index))
+            yield from _track_labels(name, track, twin)
+            continue
+        if track.words and track.codec != twin.codec:
+            yield converted.words(name, track, twin)
+        else:
+            yield _row(f"{name}: packets", track.sha256 == twin.sha256, _packets(track), _packets(twin), "other bytes")
         still = track.type == "attachment" or _is_cover(track)
         if track.packets == twin.packets and not still:
             yield _packets_apart(f"{name}: times", track, twin, later, False)
@@ -238,8 +244,8 @@ def _track_labels(name: str, track: Track, twin: Track) -> Iterator[Row]:
             yield Row(f"{name}: disposition", "kept", *seen)
     elif added == _DEFAULT and not missing:
         yield Row(f"{name}: disposition", "changed", *seen, "QuickTime enables the first track of a kind")
-    elif missing | added == _DESCRIBED and track.disposition & twin.disposition & _SEEN_BADLY:
-        yield Row(f"{name}: disposition", "changed", *seen, "for those who see badly: QuickTime's word means both")
+    elif any(missing | added == also and track.disposition & twin.disposition & one for one, also in _IMPAIRED):
+        yield Row(f"{name}: disposition", "changed", *seen, "for those who are impaired: QuickTime's word means both")
     else:
         yield Row(f"{name}: disposition", "lost", *seen, "not the same")
     # When a track was written is true of the file it was in, as the file's own date is kept.
@@ -354,10 +360,6 @@ def _twins(had: Sequence[Track], has: Sequence[Track]) -> dict[int, Track]:
 
 def _is_cover(track: Track) -> bool:
     return bool(track.disposition & av.stream.Disposition.attached_pic)
-
-
-def _row(name: str, ok: bool, source: str, master: str, note: str) -> Row:
-    return Row(name, "kept", source, master) if ok else Row(name, "lost", source, master, note)
 
 
 def _code(value: int) -> str:

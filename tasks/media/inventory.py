@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import av.video.stream
 import numpy as np
 import numpy.typing as npt
 
 from tasks.media.carry import is_gap, is_helper, payload
 from tasks.media.side_data import SideData, attached, side_data_of
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
+from tasks.media.stamps import NEVER, DoubtfulTimes, Ticks, times_of
+from tasks.media.words import Script
 
 Tags = dict[str, str]
 
@@ -35,6 +38,7 @@ class Track:
         lengths: how long each lasts, 0 if unknown.
         sha256: over the packets' payloads, in the file's order; of an attachment over its bytes.
         packets: how many.
+        words: hash of what subtitles of plain words say, however they look; empty for any other track.
         helper: QuickTime's chapter or timecode track, which says what is said elsewhere.
     """
 
@@ -49,6 +53,7 @@ class Track:
     lengths: npt.NDArray[np.int64]
     sha256: str
     packets: int
+    words: str
     helper: bool
 
     @property
@@ -95,7 +100,8 @@ class Shown:
     """What the decoded frames of a picture stream say.
 
     Attributes:
-        times: of each frame, in seconds.
+        times: of each frame, in seconds; repaired where the timestamps cannot be true (`tasks.media.stamps`).
+        repaired: how many were.
         interlaced: how many are flagged as pairs of fields.
         captions: how many carry closed captions (A53).
         captions_sha256: over their frame numbers and bytes.
@@ -103,6 +109,7 @@ class Shown:
     """
 
     times: tuple[Fraction, ...]
+    repaired: int
     interlaced: int
     captions: int
     captions_sha256: str
@@ -114,6 +121,7 @@ class _Tally:
     """A track while its packets are counted."""
 
     hash: Any = field(default_factory=hashlib.sha256)
+    script: Script | None = None
     packets: int = 0
     # Lossless sound has more than a thousand packets a second: lists of them would fill the memory.
     ticks: array[int] = field(default_factory=lambda: array("q"))
@@ -165,7 +173,7 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
     Raises:
         SourceError: it cannot be decoded.
     """
-    times: list[Fraction] = []
+    stamps: list[int] = []
     interlaced = captions = 0
     digest = hashlib.sha256()
     standing: dict[str, bytes] = {}
@@ -173,8 +181,7 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
     with open_input(source) as container, source_errors(source, "decoding it"):
         stream = video_stream(container, picture)
         for number, frame in enumerate(container.decode(stream)):
-            assert frame.time_base is not None
-            times.append((frame.pts or 0) * frame.time_base)
+            stamps.append(NEVER if frame.pts is None else frame.pts)
             interlaced += frame.interlaced_frame
             said = attached(frame).get("A53_CC")
             if said is not None:
@@ -185,8 +192,19 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
             dolby_vision |= held.dolby_vision
             hdr10_plus |= held.hdr10_plus
             standing = standing if number else held.standing
+        times, repaired = _times(np.array(stamps, np.int64), stream)
     side_data = SideData(standing, dolby_vision, hdr10_plus)
-    return Shown(tuple(times), interlaced, captions, digest.hexdigest(), side_data)
+    return Shown(times, repaired, interlaced, captions, digest.hexdigest(), side_data)
+
+
+def _times(said: Ticks, stream: av.video.stream.VideoStream) -> tuple[tuple[Fraction, ...], int]:
+    assert stream.time_base is not None
+    try:
+        found = times_of(said, stream.codec_context.framerate, stream.time_base)
+    except DoubtfulTimes:
+        found = None
+    shown = np.where(said == NEVER, 0, said) if found is None else found
+    return tuple(tick * stream.time_base for tick in shown.tolist()), int((shown != said).sum())
 
 
 def _count(tally: _Tally, packet: Any, is_picture: bool) -> None:
@@ -199,6 +217,9 @@ def _count(tally: _Tally, packet: Any, is_picture: bool) -> None:
         if is_gap(packet, codec):
             return
         tally.hash.update(payload(packet, codec))
+        if packet.stream.type == "subtitle":
+            tally.script = tally.script or Script(codec)
+            tally.script.take(bytes(packet))
     tally.packets += 1
     tally.ticks.append(packet.pts if packet.pts is not None else packet.dts or 0)
     tally.lengths.append(packet.duration or 0)
@@ -228,6 +249,7 @@ def _track(stream: Any, tally: _Tally, container: Any) -> Track:
         lengths=lengths,
         sha256=tally.hash.hexdigest(),
         packets=tally.packets,
+        words=tally.script.sha256 if tally.script else "",
         helper=bool(is_helper(stream, container)),
     )
 

@@ -20,13 +20,14 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that is taken: pixels of a frame, frames, seconds, streams of any kind, bytes of the file."""
+    """The most that is taken: pixels of a frame, frames, seconds, streams of any kind, bytes, damaged frames."""
 
     pixels: int = 2**26
     frames: int = 5_000_000
     seconds: float = 172_800.0
     streams: int = 256
     bytes: int = 2**42
+    damaged: int = 0
 
     @property
     def for_opening(self) -> dict[str, str]:

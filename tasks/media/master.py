@@ -17,7 +17,17 @@ import numpy as np
 from av.packet import Packet
 
 from tasks.errors import UnsupportedSource
-from tasks.media.carry import Carried, Copied, carry, copy_packets, is_helper, kept_tags, refusal, still_pictures
+from tasks.media.carry import (
+    Carried,
+    Copied,
+    carry,
+    copy_packets,
+    is_helper,
+    kept_as,
+    kept_tags,
+    refusal,
+    still_pictures,
+)
 from tasks.media.colour import Colour
 from tasks.media.encode import (
     MUXER,
@@ -32,8 +42,10 @@ from tasks.media.mastering import SAYING, Mastering, Sayer
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.side_data import not_held
+from tasks.media.sound import BY_SAMPLES
 from tasks.media.source import Source, open_input
 from tasks.media.timeline import Timeline
+from tasks.media.words import BY_WORDS
 
 # Bumped when the same streams would be muxed differently.
 MASTER_VERSION = 3
@@ -278,7 +290,11 @@ def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str
         for stream in original.streams:
             if stream.index != probe.stream and not is_helper(stream, original):
                 why = refusal(MUXER[container], stream)
-                if why:
+                made = kept_as(MUXER[container], stream) if why else ""
+                if made:
+                    how = BY_SAMPLES if stream.type == "audio" else BY_WORDS
+                    remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {how}: {why}")
+                elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
     return [*remarks, *_unsaid(container, probe)]
 

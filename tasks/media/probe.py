@@ -16,6 +16,7 @@ import av.stream
 import av.video.stream
 
 from tasks.errors import SourceError
+from tasks.media.alpha import require_opaque
 from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.limits import Limits
 from tasks.media.mastering import Mastering, read_mastering
@@ -118,6 +119,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
         first = _first_frame(container, stream, source, limits)
         context = stream.codec_context
         layout = layout_of(first.format.name, source.label)
+        require_opaque(first, source.label, stream.metadata)
         carried = side_data_of(first)
         # Some decoders forget what the header said.
         matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))

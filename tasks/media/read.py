@@ -8,16 +8,20 @@ the reader starts again from further back, in the end from the beginning.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import av
+import av.container
 import av.error
+import av.video.stream
 import numpy as np
 
 from tasks.errors import SourceChanged
 from tasks.media.pixels import Layout, Planes, checksum, to_planes
 from tasks.media.recipe import Recipe
 from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.stamps import NEVER
 from tasks.media.timeline import Timeline
 from tasks.media.weave import pictures
 
@@ -31,25 +35,30 @@ class Window:
 
     Attributes:
         start: frame number of the first one.
-        pts, checksum: of each frame, from the frame table.
+        pts, checksum: of each frame, from the frame table; timestamps as the decoder gives them, `NEVER` for none.
         seeks: timestamps of key frames at or before the first one, nearest first.
+        plain: all of the title is whole, and its timestamps rise. If not, it is decoded as its table was, in one
+            thread, and from the beginning frames are counted.
     """
 
     start: int
     pts: tuple[int, ...]
     checksum: tuple[int, ...]
     seeks: tuple[int, ...]
+    plain: bool = True
 
 
 def window(timeline: Timeline, start: int, stop: int) -> Window:
     """The window of frames [start, stop) of a title."""
     keys = np.flatnonzero(timeline.key[: start + 1])[::-1][:_SEEK_ATTEMPTS]
+    findable = timeline.said[start] != NEVER
     return Window(
         start=start,
-        pts=tuple(timeline.pts[start:stop].tolist()),
+        pts=tuple(timeline.said[start:stop].tolist()),
         checksum=tuple(timeline.checksum[start:stop].tolist()),
         # Frame 0 is where the file begins: no seek needed.
-        seeks=tuple(int(timeline.pts[k]) for k in keys if k > 0),
+        seeks=tuple(int(timeline.said[k]) for k in keys if k > 0 and findable and timeline.said[k] != NEVER),
+        plain=timeline.is_plain,
     )
 
 
@@ -80,9 +89,9 @@ def read_window(source: Source, stream_index: int, layout: Layout, wanted: Windo
         if done == len(wanted.pts):
             return
     raise SourceChanged(
-        f"{source.label}: frame {wanted.start + done} is not the frame that was planned: the file changed, or another"
-        " version of FFmpeg decodes it differently. Run again to plan it afresh; if that does not help, use the same"
-        " version of `av` on every node."
+        f"{source.label}: frame {wanted.start + done} is not the frame that was planned: the file changed, is damaged"
+        " so that no two decodes are alike, or another version of FFmpeg decodes it differently. Run again to plan it"
+        " afresh; if that does not help, fetch a good copy, or use the same version of `av` on every node."
     )
 
 
@@ -91,24 +100,38 @@ def _from(
 ) -> Iterator[Planes]:
     """The wanted frames from number `done` on, as far as they are right when decoding starts at `seek`."""
     with open_input(source) as container, source_errors(source, "decoding it"):
-        stream = video_stream(container, stream_index)
+        stream = video_stream(container, stream_index, damaged=not wanted.plain)
         if seek is not None:
             try:
                 container.seek(seek, stream=stream, backward=True)
             except av.error.FFmpegError:
                 return
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                continue  # what it breaks shows in the checksums
-            for frame in frames:
-                if frame.pts is None or frame.pts < wanted.pts[done]:
-                    continue
-                planes = to_planes(frame, layout)
-                if frame.pts != wanted.pts[done] or checksum(planes) != wanted.checksum[done]:
-                    return
-                done += 1
-                yield planes
-                if done == len(wanted.pts):
-                    return
+        met = False
+        for number, frame in enumerate(_decoded(container, stream)):
+            said = NEVER if frame.pts is None else frame.pts
+            if not met and _is_before(wanted, done, said, number if seek is None else None):
+                continue
+            met = True
+            planes = to_planes(frame, layout)
+            if not wanted.plain:
+                # Views would keep the frame, and what a decoder makes up depends on which of its frames are free again.
+                planes = tuple(plane.copy() for plane in planes)
+            if said != wanted.pts[done] or checksum(planes) != wanted.checksum[done]:
+                return
+            done += 1
+            yield planes
+            if done == len(wanted.pts):
+                return
+
+
+def _is_before(wanted: Window, done: int, said: int, number: int | None) -> bool:
+    """True for a frame before number `done` of those that are wanted; its own number is known from the beginning on."""
+    if wanted.plain:
+        return said < wanted.pts[done]
+    return number < wanted.start + done if number is not None else said != wanted.pts[done]
+
+
+def _decoded(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
+    for packet in container.demux(stream):
+        with suppress(av.error.InvalidDataError):  # what it breaks shows in the checksums
+            yield from packet.decode()

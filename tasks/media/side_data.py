@@ -40,6 +40,7 @@ def _kind_without_a_name(kinds: Any, value: int) -> Any:
 
 
 _Kinds: Any = av.sidedata.sidedata.Type
+_Container: Any = av.sidedata.sidedata.SideDataContainer
 _Kinds._missing_ = classmethod(_kind_without_a_name)
 
 
@@ -59,7 +60,8 @@ class SideData:
 
 def attached(frame: av.VideoFrame) -> dict[str, Any]:
     """Whatever lies beside a frame's samples, as buffers, by PyAV's name; `frame.side_data` itself is not safe."""
-    held: Any = frame.side_data
+    # The frame's own attribute would keep it in memory until Python looks for circles.
+    held = _Container(frame)
     for item in held:
         for words in gc.get_referents(item):
             # PyAV frees the words on an item (PNG: the name of its colour profile) though they are the frame's, which

@@ -76,11 +76,18 @@ def source_errors(source: Source, doing: str) -> Iterator[None]:
         ) from error
 
 
-def video_stream(container: av.container.InputContainer, index: int) -> av.video.stream.VideoStream:
-    """The video stream at `index`, set up for exact decoding on all cores."""
+def video_stream(
+    container: av.container.InputContainer, index: int, damaged: bool = False
+) -> av.video.stream.VideoStream:
+    """The video stream at `index`, set up for exact decoding: on all cores, unless it is known to be damaged.
+
+    What a decoder makes up, it makes of what it has at that moment, which with threads is another thing each time.
+    """
     stream = container.streams[index]
     assert isinstance(stream, av.video.stream.VideoStream)
-    stream.thread_type = "AUTO"
+    stream.thread_type = "NONE" if damaged else "AUTO"
+    if damaged:
+        stream.codec_context.thread_count = 1
     # MPEG-2 and MPEG-4 inverse transforms differ by a code between CPUs unless the exact ones are asked for.
     stream.codec_context.flags |= av.codec.context.Flags.bitexact
     return stream

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.media.contract import Row, compare
+from tasks.media.contract import compare
 from tasks.media.source import Source
+from tasks.media.verdict import Row
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.torture import TORTURE, write

@@ -22,6 +22,8 @@ def timeline(fields: Sequence[int], flagged: int, pts: Sequence[int] | None = No
         checksum=np.arange(n).astype(np.uint32), key=np.ones(n, bool), scene=np.zeros(n, np.float32),
         flagged=np.arange(n) < flagged, fields=np.array(fields, np.uint8), captions=np.zeros(n, bool),
         black=np.zeros((n, 4), np.int32), peak=np.zeros(n, np.float32),
+        said=np.arange(n) * 1001 if pts is None else np.array(pts),
+        damage=np.zeros(n, np.uint8),
     )  # fmt: skip
 
 

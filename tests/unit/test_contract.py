@@ -12,9 +12,10 @@ import av
 import pytest
 
 from flows.cli import main
-from tasks.media.contract import Row, compare
+from tasks.media.contract import compare
 from tasks.media.inventory import watch
 from tasks.media.source import Source
+from tasks.media.verdict import Row
 from tests.clips import Clip, make
 from tests.remux import Change, remux
 from tests.torture import captioned

@@ -212,7 +212,6 @@ MKV = Clip(frames=60, width=128, height=96, gop=6)
         ("noise.ts", "is damaged at .* Fetch a good copy"),
         ("noise.mp4", "is damaged at .* Fetch a good copy"),
         ("sizes.ts", r"changes from \(64, 48, .*split the file there"),
-        ("raw.h264", "frame 0 has no timestamp.*ffmpeg -r RATE"),
         ("small.mkv", "h265 cannot encode its master of 4x4"),
         ("odd.mkv", "its master would be 126x74|needs multiples"),
     ],
@@ -224,8 +223,6 @@ def test_what_cannot_be_remastered_well_is_refused_with_the_way_out(name: str, w
         broken.cut(path, 0.6, whole) if name.startswith("cut") else broken.with_noise(path, whole)
     elif name == "sizes.ts":
         broken.size_changes(path)
-    elif name == "raw.h264":
-        broken.without_timestamps(path)
     elif name == "small.mkv":
         make(path, Clip(frames=2, width=2, height=2, codec="ffv1", audio=""))
     else:

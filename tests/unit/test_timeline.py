@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import subprocess
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +17,7 @@ from tasks.errors import UnsupportedSource
 from tasks.media.pixels import checksum, layout_of, to_planes
 from tasks.media.source import Source
 from tasks.media.timeline import BOTTOM_FIRST, PROGRESSIVE, TOP_FIRST, Timeline, read_timeline
+from tests import broken
 from tests.clips import Clip, make, picture
 
 SMALL = Clip(frames=25, width=64, height=48, audio="", gop=9, b_frames=3)
@@ -162,6 +165,18 @@ def test_a_picture_that_changes_size_is_refused_with_the_place(tmp_path: Path) -
     both.write_bytes(start.read_bytes() + rest.read_bytes())
     with pytest.raises(UnsupportedSource, match=r"both\.ts: changes from .*64.* to .*96.* at frame 9; split the file"):
         table(both)
+
+
+def test_the_command_that_splits_such_a_file_gives_titles(tmp_path: Path) -> None:
+    film = broken.size_changes(tmp_path / "film.ts")
+    with pytest.raises(UnsupportedSource) as raised:
+        table(film)
+    (command,) = re.findall("`ffmpeg (.*?)`", str(raised.value))
+    places = {"IN": str(film), "OUT%d.ts": str(tmp_path / "part%d.ts")}
+    arguments = [places.get(word, word) for word in command.split()]
+    subprocess.run([broken.FFMPEG, "-loglevel", "error", *arguments], check=True)
+    parts = [table(tmp_path / f"part{number}.ts") for number in range(2)]
+    assert [len(part) for part in parts] == [12, 12]
 
 
 def _gray(plane: np.ndarray) -> av.VideoFrame:

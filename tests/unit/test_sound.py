@@ -1,0 +1,92 @@
+"""Sound that no container takes as it is: kept sample for sample, said, and held against the source's samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from tasks.check import check_master
+from tasks.media.contract import compare
+from tasks.media.sound import hear
+from tasks.media.source import Source
+from tests import mastered
+from tests.clips import make
+from tests.remux import Change, remux
+from tests.torture import FILM, converted, late
+
+SECONDS = replace(FILM, frames=36, audio="flac")
+CASES = {
+    "wma.wmv": (converted("-c:v", "wmv2", "-c:a", "wmav2", base=SECONDS), "auto", "flac"),
+    "adpcm.avi": (converted("-c:v", "mpeg4", "-c:a", "adpcm_ms", base=SECONDS), "auto", "flac"),
+    "adpcm again.avi": (converted("-c:v", "mpeg4", "-c:a", "adpcm_ms", base=SECONDS), "mov", "alac"),
+    "old pcm.avi": (converted("-c:v", "mpeg4", "-c:a", "pcm_u8", base=SECONDS), "mp4", "flac"),
+    "vorbis.mkv": (converted("-c:v", "mpeg4", "-c:a", "libvorbis", base=SECONDS), "mov", "alac"),
+    "stereo.wmv": (converted("-c:v", "wmv2", "-c:a", "wmav2", "-ac", "2", "-ar", "44100", base=SECONDS), "mkv", "flac"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_sample_reaches_the_master(name: str, tmp_path: Path) -> None:
+    write, container, codec = CASES[name]
+    (tmp_path / "films").mkdir()
+    path = write(tmp_path / "films" / name)
+    done = mastered.remaster(
+        tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"), **{"master.container": container}
+    )
+    (remark,) = [said for said in done.plan.title.remarks if "becomes" in said]
+    assert f"(audio) becomes {codec}, sample for sample" in remark
+    (copied,) = done.master.copied
+    assert (copied.made, copied.reason) == (codec, "")
+    check = check_master(done.plan, done.profile, done.master, done.records, None)
+    assert check.passed, [line for line in check.lines if not line[1]]
+    assert any(line.endswith(": samples") and f"{codec}, source" in seen for line, _, seen in check.lines)
+    rows = compare(Source(str(path), name), Source(done.master.uri, "master"))
+    assert [row for row in rows if row.verdict == "lost"] == []
+    assert [row.verdict for row in rows if row.name.endswith(": samples")] == ["changed"]
+    with av.open(done.master.uri) as held:
+        assert held.streams[copied.index].codec_context.name == codec
+
+
+def test_what_a_container_takes_is_copied(tmp_path: Path) -> None:
+    make(tmp_path / "films" / "film.mkv", replace(FILM, audio="flac"))
+    done = mastered.remaster(tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"))
+    assert [(each.codec, each.made) for each in done.master.copied] == [("flac", "")]
+
+
+def test_other_samples_are_seen(tmp_path: Path) -> None:
+    """One packet less, and the same sound of another loudness."""
+    film = make(tmp_path / "film.mkv", replace(FILM, audio="flac"))
+    less = remux(film, tmp_path / "less.mkv", Change(packet=lambda p, n: p.stream.type != "audio" or n != 3))
+    quiet = converted("-c:v", "copy", "-c:a", "flac", "-af", "volume=0.99")(tmp_path / "quiet.mkv")
+    for other, same in ((film, True), (less, False), (quiet, False)):
+        one, another = hear(Source(str(film), "film"), 1, Source(str(other), "other"), 1)
+        assert (one == another) is same
+
+
+def test_sound_that_begins_late_and_pauses_does_so_in_the_master(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    whole = converted("-c:v", "mpeg4", "-c:a", "libvorbis", base=SECONDS)(tmp_path / "whole.mkv")
+    moved = remux(whole, tmp_path / "moved.mkv", late("audio", Fraction(1, 2)))
+    paused = Change(packet=lambda p, n: p.stream.type != "audio" or not 20 <= n < 40)
+    path = remux(moved, tmp_path / "films" / "film.mkv", paused)
+    done = mastered.remaster(
+        tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"), **{"master.container": "mov"}
+    )
+    made = Path(done.master.uri)
+    assert len(set(hear(Source(str(path), "film"), 1, Source(str(made), "master"), 1))) == 1
+    packet = 4096 / 48_000
+    assert spans(made) == pytest.approx(spans(path), abs=packet)
+
+
+def spans(place: Path) -> list[float]:
+    """When a file's sound begins, pauses, goes on and ends, in seconds."""
+    with av.open(str(place)) as container:
+        frames = list(container.decode(container.streams.audio[0]))
+    starts = [float(f.pts * f.time_base) for f in frames]
+    ends = [start + f.samples / f.sample_rate for start, f in zip(starts, frames, strict=True)]
+    gap = max(range(len(frames) - 1), key=lambda n: starts[n + 1] - ends[n])
+    return [starts[0], ends[gap], starts[gap + 1], ends[-1]]
