@@ -27,7 +27,8 @@ from flows.arguments import (
     require_usable,
     run_files,
 )
-from flows.request import Preview, Request, Rerun, in_a_sentence, words
+from flows.described import words
+from flows.request import Preview, Request, Rerun, in_a_sentence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.arguments import GOOD, add_command, add_store, place, require_usable
-from flows.request import Answer, in_a_sentence, words
+from flows.described import words
+from flows.request import Answer, in_a_sentence
 
 if TYPE_CHECKING:
     from flows.run import Run

@@ -17,7 +17,8 @@ from flows.arguments import (
     place,
     run_files,
 )
-from flows.request import Cleaning, words
+from flows.described import words
+from flows.request import Cleaning
 
 _LOST_TABLE = (
     "Restore it from a copy; what has become of the run is not affected, and a new run writes tables of its own."

@@ -130,12 +130,6 @@ class Cleaning(BaseModel):
     cut_off: list[str] = Field(default_factory=list, description="Runs that have no verdict and are surely over.")
 
 
-def words(model: type[BaseModel], name: str) -> str:
-    """What a field means, as the help of a command has it."""
-    text = model.model_fields[name].description or ""
-    return (text[0].lower() + text[1:]).removesuffix(".")
-
-
 def in_a_sentence(error: ValidationError) -> str:
     """What is wrong with what was asked."""
     return "; ".join(

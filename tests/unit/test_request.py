@@ -12,8 +12,9 @@ from prefect.utilities.callables import parameter_schema
 from flows import environment
 from flows.cli import main, parser
 from flows.deployments import deployments, for_pool, library_name, parameters
+from flows.described import words
 from flows.library import remaster_library
-from flows.request import Cleaning, Preview, Request, Rerun, words
+from flows.request import Cleaning, Preview, Request, Rerun
 from flows.run import Run
 from tasks.profile import Profile, read_profile
 
