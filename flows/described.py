@@ -24,6 +24,21 @@ def words(model: type[BaseModel], name: str) -> str:
     return (text[0].lower() + text[1:]).removesuffix(".")
 
 
+def told(model: type[BaseModel], name: str, instead: Any = None) -> str:
+    """Meaning, range and default of a field, as the help of a command has it.
+
+    Args:
+        model, name: of the field.
+        instead: what a command takes for its default.
+    """
+    text, field = words(model, name), model.model_fields[name]
+    notes = [span(model, name)]
+    usual = instead if instead is not None or field.is_required() else field.get_default(call_default_factory=True)
+    if (usual or type(usual) in (int, float)) and "default:" not in text:
+        notes.append(f"default: {_plain(usual)}")
+    return f"{text} ({'; '.join(filter(None, notes))})" if any(notes) else text
+
+
 def values(model: type[BaseModel], name: str) -> str:
     """What a field may be: its kind, or its choices, and its range."""
     return _values(_schema(model)[name])
@@ -44,6 +59,12 @@ def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """The fields that are models themselves."""
     kinds = {name: field.annotation for name, field in model.model_fields.items()}
     return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
+    return f"{value:g}" if type(value) is float else str(value)
 
 
 @cache
@@ -68,9 +89,9 @@ def _values(schema: Mapping[str, Any]) -> str:
 def _span(schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        return ", ".join((f"{low:,} to {high:,}", *_steps(schema)))
+        return ", ".join((f"{low:.15g} to {high:.15g}", *_steps(schema)))
     ends = (("at least", low), ("above", schema.get("exclusiveMinimum")), ("at most", high))
-    return ", ".join((*(f"{said} {number:,}" for said, number in ends if number is not None), *_steps(schema)))
+    return ", ".join((*(f"{said} {number:.15g}" for said, number in ends if number is not None), *_steps(schema)))
 
 
 def _steps(schema: Mapping[str, Any]) -> Iterator[str]:

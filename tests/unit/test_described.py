@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from flows.described import default, span, values, words
+from flows.described import default, span, told, values, words
 
 
 class Asked(BaseModel):
@@ -29,7 +29,7 @@ class Asked(BaseModel):
     [
         ("count", "whole number, at least 0", "at least 0", "0"),
         ("share", "number, above 0, at most 1", "above 0, at most 1", "0.5"),
-        ("side", "whole number, 0 to 4,096, a multiple of 128", "0 to 4,096, a multiple of 128", "128"),
+        ("side", "whole number, 0 to 4096, a multiple of 128", "0 to 4096, a multiple of 128", "128"),
         ("kind", "one, two", "", '"one"'),
         ("which", "whole number, at least 0, or auto", "", '"auto"'),
         ("word", "text", "", ""),
@@ -42,6 +42,21 @@ def test_a_field_is_described_by_its_model(name: str, said: str, between: str, u
     assert values(Asked, name) == said
     assert span(Asked, name) == between
     assert default(Asked, name) == usual
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("count", "how many (at least 0; default: 0)"), ("share", "of all (above 0, at most 1; default: 0.5)"),
+        ("kind", "which (default: one)"), ("word", "said"), ("yes", "do it"), ("names", "whose (default: a,b)"),
+    ],
+)  # fmt: skip
+def test_the_help_of_a_command_has_meaning_range_and_default(name: str, said: str) -> None:
+    assert told(Asked, name) == said
+
+
+def test_a_command_may_have_a_default_of_its_own() -> None:
+    assert told(Asked, "count", 60) == "how many (at least 0; default: 60)"
 
 
 def test_words_go_on_in_a_sentence() -> None:
