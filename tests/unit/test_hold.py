@@ -22,7 +22,7 @@ from flows.rerun import again as rerun
 from flows.run import Outcome, Run, RunFiles
 from flows.standing import Standings
 from flows.title import _publish
-from tasks import judge
+from tasks import judge, verdict
 from tasks.check import check_master
 from tasks.decided import Decided, plan_decided
 from tasks.errors import LeaseLost, StoreDamaged, UsageError
@@ -55,8 +55,7 @@ class Held:
         self.output, self.store = Store(f"{root or folder}/out"), Store(f"{root or folder}/store")
         self.profile = read_profile(None, SETTINGS)
         self.found = [FAULT]
-        for module in ("tasks.check", "tasks.finish"):
-            monkeypatch.setattr(f"{module}.{judge.faults.__name__}", lambda *_: self.found)
+        monkeypatch.setattr(f"{verdict.__name__}.{judge.faults.__name__}", lambda *_: self.found)
         (self.title,) = scan(str(self.source), self.output.root, self.profile)
         self.plan = plan_title(self.title, self.profile, self.store)
         self.worker = ShardWorker(WorkerSettings(self.profile.model, threads=1))
