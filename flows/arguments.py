@@ -131,11 +131,15 @@ def run_files(run_id: str, store: str) -> RunFiles:
 
 
 def require_ready(run: Run) -> None:
-    """Refuse what would show only after hours of work: a key that does not sign, places within the library."""
+    """Refuse what would show only after hours of work: a key that does not sign, links to nowhere, places within the
+    library.
+    """
+    from flows.links import served_places
     from tasks.scan import require_outside
     from tasks.signing import signer
 
     signer()
+    served_places()
     require_outside(run.output, run.library, "output")
     require_outside(run.store, run.library, "store")
 
