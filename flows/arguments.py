@@ -8,11 +8,19 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from flows.described import told
+from flows.request import in_a_sentence
 
 if TYPE_CHECKING:
     from flows.run import Run, RunFiles
     from tasks.profile import Profile
+
+REPEATED = "; may be repeated"
+_Asked = TypeVar("_Asked", bound=BaseModel)
 
 GOOD, FAILED, USAGE, EXCEPTIONS = 0, 1, 2, 3
 EXIT_OF_VERDICT = {"completed": GOOD, "failed": FAILED, "exceptions": EXCEPTIONS, "stopped": EXCEPTIONS}
@@ -27,6 +35,52 @@ def add_command(
     )
     command.set_defaults(command=function)
     return command
+
+
+def add_field(
+    command: argparse.ArgumentParser, model: type[BaseModel], name: str, *spelled: str, **otherwise: Any
+) -> None:
+    """Add the argument of a field: what it means, its range and its default are the model's.
+
+    Args:
+        command: to add it to.
+        model, name: of the field; the value is found under its name.
+        spelled: how the option is written; nothing for an argument that has none.
+        otherwise: what the command line reads or takes by default in another way, for argparse.
+    """
+    field = model.model_fields[name]
+    how: dict[str, Any] = {"help": told(model, name, otherwise.get("default"))}
+    if not field.is_required():
+        how["default"] = field.get_default(call_default_factory=True)
+    if field.annotation is bool:
+        how["action"] = "store_true"
+    elif get_origin(field.annotation) in (list, dict) and "action" not in otherwise:
+        how |= {"action": "append", "default": [], "help": f"{how['help']}{REPEATED}"}
+    elif field.annotation in (int, float):
+        how["type"] = field.annotation
+    if spelled:
+        how["dest"] = name
+    command.add_argument(*(spelled or (name,)), **(how | otherwise))
+
+
+def requested(model: type[_Asked], given: argparse.Namespace, **read: Any) -> _Asked:
+    """What a command line asks for.
+
+    Args:
+        model: of what may be asked.
+        given: has its fields, as `add_field` adds them; one that it lacks has its default.
+        read: fields that a command reads in a way of its own.
+
+    Raises:
+        UsageError: something is out of its range.
+    """
+    from tasks.errors import UsageError
+
+    asked = {name: getattr(given, name) for name in model.model_fields if hasattr(given, name)}
+    try:
+        return model(**(asked | read))
+    except ValidationError as error:
+        raise UsageError(in_a_sentence(error)) from error
 
 
 def add_store(command: argparse.ArgumentParser, text: str) -> None:
@@ -77,11 +131,15 @@ def run_files(run_id: str, store: str) -> RunFiles:
 
 
 def require_ready(run: Run) -> None:
-    """Refuse what would show only after hours of work: a key that does not sign, places within the library."""
+    """Refuse what would show only after hours of work: a key that does not sign, links to nowhere, places within the
+    library.
+    """
+    from flows.links import served_places
     from tasks.scan import require_outside
     from tasks.signing import signer
 
     signer()
+    served_places()
     require_outside(run.output, run.library, "output")
     require_outside(run.store, run.library, "store")
 

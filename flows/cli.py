@@ -6,7 +6,6 @@ Here are the commands that run or plan; those that need no flow are in `offline`
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,14 +19,16 @@ from flows.arguments import (
     GOOD,
     USAGE,
     add_command,
+    add_field,
     add_store,
-    file_uri,
     place,
+    requested,
     require_ready,
     require_usable,
     run_files,
 )
-from flows.request import Preview, Request, Rerun, in_a_sentence, words
+from flows.described import words
+from flows.request import Excerpt, Planning, Request, Rerun
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,49 +63,37 @@ def parser() -> argparse.ArgumentParser:
 
     run = add_command(commands, "run", _run, "remaster a file, a folder or an s3:// prefix")
     _add_request(run)
-    run.add_argument("--force", action="store_true", help=words(Request, "force"))
-    run.add_argument("--new-only", action="store_true", help=words(Request, "new_only"))
+    add_field(run, Request, "force", "--force")
+    add_field(run, Request, "new_only", "--new-only")
 
     plan = add_command(commands, "plan", _plan, "show what a run would do and what it would take, without doing it")
-    plan.add_argument("library", metavar="LIBRARY", help=words(Request, "library"))
-    plan.add_argument("--output", metavar="OUTPUT", default="", help="as for run; what is there already costs nothing")
-    add_store(plan, "as for run (default: OUTPUT/.remaster, or a folder for the time of the command)")
+    add_field(plan, Planning, "library", metavar="LIBRARY")
+    add_field(plan, Planning, "output", "--output", metavar="OUTPUT")
+    add_field(plan, Planning, "store", "--store", metavar="URI")
     _add_profile(plan)
-    plan.add_argument("--workers", metavar="N", type=int, default=0, help="that would work (default: as for run)")
+    add_field(plan, Planning, "workers", "--workers", metavar="N")
     plan.add_argument("--json", action="store_true", help="as JSON")
 
     preview = add_command(commands, "preview", _preview, "make a page on which to choose between networks")
-    preview.add_argument("title", metavar="TITLE", help=words(Preview, "title"))
-    preview.add_argument("--at", metavar="H:MM:SS", default="", help=words(Preview, "at"))
-    preview.add_argument(
-        "--seconds", metavar="S", type=float, default=3.0, help=f"{words(Preview, 'seconds')} (default: 3)"
-    )
-    preview.add_argument(
-        "--models",
-        metavar="A,B,...",
-        default="lanczos,swift",
-        help=f"{words(Preview, 'models')} (default: lanczos,swift)",
-    )
-    preview.add_argument(
-        "--part", metavar="WxH", default="256x144", help=f"{words(Preview, 'part')} (default: 256x144)"
-    )
+    add_field(preview, Excerpt, "title", metavar="TITLE")
+    add_field(preview, Excerpt, "at", "--at", metavar="H:MM:SS")
+    add_field(preview, Excerpt, "seconds", "--seconds", metavar="S")
+    add_field(preview, Excerpt, "models", "--models", metavar="A,B,...", action="store", type=_names)
+    add_field(preview, Excerpt, "part", "--part", metavar="WxH")
     preview.add_argument("--page", metavar="FILE", default="", help="to write (default: TITLE.preview.html, here)")
     preview.add_argument("--profile", metavar="TOML", help="file of settings, or a built-in profile")
-    preview.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
+    _add_scale(preview)
     preview.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="any setting")
 
     rerun = add_command(commands, "rerun", _rerun, "do a run again: only what is missing or failed is worked on")
-    rerun.add_argument("run", metavar="RUN", nargs="?", default="", help=words(Rerun, "run"))
+    add_field(rerun, Rerun, "run", metavar="RUN", nargs="?")
     add_store(rerun, f"{words(Rerun, 'store')} (default: where this user's run of that id was)")
-    _add_workers(rerun)
-    rerun.add_argument("--title", metavar="GLOB", default="", help=words(Rerun, "title"))
-    rerun.add_argument(
-        "--shard", metavar="N", type=int, action="append", default=[], help=f"{words(Rerun, 'shards')}; may be repeated"
-    )
-    rerun.add_argument("--reason", metavar="TEXT", default="", help=words(Rerun, "reason"))
-    rerun.add_argument(
-        "--with", metavar="NAME=VALUE", action="append", default=[], dest="settings", help=words(Rerun, "settings")
-    )
+    add_field(rerun, Rerun, "workers", "--workers", metavar="N")
+    add_field(rerun, Rerun, "ray_address", "--ray-address", metavar="ADDRESS")
+    add_field(rerun, Rerun, "title", "--title", metavar="GLOB")
+    add_field(rerun, Rerun, "shards", "--shard", metavar="N", type=int)
+    add_field(rerun, Rerun, "reason", "--reason", metavar="TEXT")
+    add_field(rerun, Rerun, "settings", "--with", metavar="NAME=VALUE")
 
     decide.add_commands(commands, _settings)
     operate.add_commands(commands, _add_request, _asked)
@@ -114,19 +103,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_request(command: argparse.ArgumentParser, settle: float = 0.0) -> None:
     """What every command that runs a library takes."""
-    command.add_argument("library", metavar="LIBRARY", help=words(Request, "library"))
-    command.add_argument("output", metavar="OUTPUT", help=words(Request, "output"))
-    add_store(command, words(Request, "store"))
+    add_field(command, Request, "library", metavar="LIBRARY")
+    add_field(command, Request, "output", metavar="OUTPUT")
+    add_field(command, Request, "store", "--store", metavar="URI")
     _add_profile(command)
-    _add_workers(command)
-    command.add_argument("--only", metavar="GLOB", default="", help=words(Request, "only"))
-    command.add_argument(
-        "--settle",
-        metavar="SECONDS",
-        type=float,
-        default=settle,
-        help=f"{words(Request, 'settle')} (default: {settle:g})",
-    )
+    add_field(command, Request, "workers", "--workers", metavar="N")
+    add_field(command, Request, "ray_address", "--ray-address", metavar="ADDRESS")
+    add_field(command, Request, "only", "--only", metavar="GLOB")
+    add_field(command, Request, "settle", "--settle", metavar="SECONDS", default=settle)
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:
@@ -138,7 +122,7 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", metavar="NAME", help="a network by name, or the path of a weights file (`remaster models`)"
     )
-    command.add_argument("--scale", metavar="N", type=int, help="factor on width and height: 1 to 4")
+    _add_scale(command)
     command.add_argument(
         "--video-stream",
         metavar="N",
@@ -160,14 +144,8 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_workers(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--workers", metavar="N", type=int, default=0, help=words(Request, "workers"))
-    command.add_argument(
-        "--ray-address",
-        metavar="ADDRESS",
-        default=os.environ.get("RAY_ADDRESS", ""),
-        help=words(Request, "ray_address"),
-    )
+def _add_scale(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scale", metavar="N", type=int, help="factor on width and height (1 to 4)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -178,17 +156,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> Any:
     """The run that a command line asks for, without an id."""
-    from pydantic import ValidationError
-
     from flows.run import Run
-    from tasks.errors import UsageError
 
-    asked = {name: getattr(options, name) for name in Request.model_fields if hasattr(options, name)}
-    profile = _profile(options)
-    try:
-        return Run(profile=profile, **asked)
-    except ValidationError as error:
-        raise UsageError(in_a_sentence(error)) from error
+    return requested(Run, options, profile=_profile(options))
 
 
 def _rerun(options: argparse.Namespace) -> int:
@@ -196,17 +166,11 @@ def _rerun(options: argparse.Namespace) -> int:
     from flows.run import new_run_id
     from tasks.profile import with_settings
 
-    files = run_files(options.run, options.store)
-    settings = _settings("--with", options.settings)
-    run = again(files, new_run_id(), options.title, options.shard, options.reason, settings)
+    asked = requested(Rerun, options, settings=_settings("--with", options.settings))
+    run = again(run_files(asked.run, asked.store), new_run_id(), asked)
     for revision in run.revisions:
         require_usable(with_settings(run.profile, dict(revision.settings)))
-    changes: dict[str, Any] = {}
-    if options.workers:
-        changes["workers"] = _worker_count(options)
-    if options.ray_address:
-        changes["ray_address"] = options.ray_address
-    return _execute(run.model_copy(update=changes))
+    return _execute(run)
 
 
 def _execute(run: Any) -> int:
@@ -232,13 +196,13 @@ def _plan(options: argparse.Namespace) -> int:
     from flows.run import new_run_id
     from tasks.store import Store
 
-    profile, workers = _profile(options), _worker_count(options)
+    asked, profile = requested(Planning, options), _profile(options)
     with tempfile.TemporaryDirectory() as scratch:
-        output = place(options.output or scratch)
-        lasting = options.store or (f"{output}/.remaster" if options.output else "")
+        output = place(asked.output or scratch)
+        lasting = asked.store or (f"{output}/.remaster" if asked.output else "")
         store = Store(place(lasting or scratch))
         store.check_writable()
-        rows, refused = show_plan(place(options.library), Store(output), store, profile, workers, options.json)
+        rows, refused = show_plan(place(asked.library), Store(output), store, profile, asked.workers, options.json)
         kept = keep(rows, store, new_run_id()) if lasting else ""
         if kept and not options.json:
             print(f"kept: {kept}")
@@ -249,10 +213,10 @@ def _preview(options: argparse.Namespace) -> int:
     from flows.preview import write_preview
     from tasks.profile import read_profile
 
+    asked = requested(Excerpt, options)
+    asked = asked.model_copy(update={"models": [_lasting(model) for model in asked.models]})
     profile = read_profile(options.profile, {"scale": options.scale} | _settings("--set", options.set))
-    models = [_lasting(model.strip()) for model in options.models.split(",") if model.strip()]
-    uri = file_uri(options.title)
-    _, whole = write_preview(uri, profile, models, options.at, options.seconds, options.part, options.page)
+    _, whole = write_preview(asked, profile, options.page)
     return GOOD if whole else EXCEPTIONS
 
 
@@ -312,12 +276,8 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _worker_count(options: argparse.Namespace) -> int:
-    from tasks.errors import UsageError
-
-    if options.workers < 0:
-        raise UsageError(f"--workers {options.workers}: ask for at least one, or leave it out.")
-    return int(options.workers)
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import GOOD, add_command, add_store, place, require_usable
-from flows.request import Answer, in_a_sentence, words
+from flows.arguments import GOOD, add_command, add_field, add_store, place, requested, require_usable
+from flows.described import words
+from flows.request import Answer
 
 if TYPE_CHECKING:
     from flows.run import Run
@@ -41,14 +42,10 @@ def add_commands(commands: Any, settings: Settings) -> None:
         command.add_argument("what", metavar="TITLE|RUN", help="name of a title, a glob, or all that a run held back")
         add_store(command, "the run's store (default: where this user's run of that id, or the latest, was)")
         command.add_argument("--by", metavar="NAME", default="", help=f"{words(Answer, 'by')} (default: USER@HOST)")
-        command.add_argument(note, metavar="TEXT", default="", dest="note", help=words(Answer, "note"))
-    reject.add_argument("--shots", metavar="N,N,...", default="", help=words(Answer, "shots"))
-    reject.add_argument(
-        "--shard", metavar="N", type=int, action="append", default=[], dest="shards", help=words(Answer, "shards")
-    )
-    reject.add_argument(
-        "--with", metavar="NAME=VALUE", action="append", default=[], dest="settings", help=words(Answer, "settings")
-    )
+        add_field(command, Answer, "note", note, metavar="TEXT")
+    add_field(reject, Answer, "shots", "--shots", metavar="N,N,...", action="store", default="")
+    add_field(reject, Answer, "shards", "--shard", metavar="N", type=int)
+    add_field(reject, Answer, "settings", "--with", metavar="NAME=VALUE")
 
 
 def _approve(given: argparse.Namespace) -> int:
@@ -61,22 +58,14 @@ def _reject(given: argparse.Namespace, settings: Settings) -> int:
     shots = [text.strip() for text in given.shots.split(",") if text.strip()]
     if not all(text.isdecimal() for text in shots):
         raise UsageError(f"--shots {given.shots}: write numbers, from 0 on, with commas between them.")
-    return _decide(
-        given, decision="reject", shots=list(map(int, shots)), shards=given.shards,
-        settings=settings("--with", given.settings),
-    )  # fmt: skip
+    return _decide(given, decision="reject", shots=list(map(int, shots)), settings=settings("--with", given.settings))
 
 
 def _decide(given: argparse.Namespace, **said: Any) -> int:
-    from pydantic import ValidationError
-
     from tasks.errors import UsageError
 
     by = given.by or f"{getpass.getuser()}@{socket.gethostname()}"
-    try:
-        answer = Answer(by=by, note=given.note, **said)
-    except ValidationError as error:
-        raise UsageError(in_a_sentence(error)) from error
+    answer = requested(Answer, given, by=by, **said)
     store, holds = _meant(given.what, given.store)
     if len(holds) > 1 and (answer.shots or answer.shards):
         names = ", ".join(hold.title.name for hold in holds[:5])

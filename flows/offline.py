@@ -11,12 +11,14 @@ from flows.arguments import (
     FAILED,
     GOOD,
     add_command,
+    add_field,
     add_store,
     file_uri,
     place,
+    requested,
     run_files,
 )
-from flows.request import Cleaning, words
+from flows.request import Cleaning
 
 
 def add_commands(commands: Any) -> None:
@@ -69,9 +71,9 @@ def add_commands(commands: Any) -> None:
     verify.add_argument("--json", action="store_true", help="every finding as a line of JSON")
 
     clean = add_command(commands, "clean", _clean, "show what a store holds that no run speaks of any more")
-    clean.add_argument("store", metavar="STORE", help=words(Cleaning, "store"))
-    clean.add_argument("--yes", action="store_true", help=words(Cleaning, "yes"))
-    clean.add_argument("--cut-off", metavar="RUN", action="append", default=[], help=words(Cleaning, "cut_off"))
+    add_field(clean, Cleaning, "store", metavar="STORE")
+    add_field(clean, Cleaning, "yes", "--yes")
+    add_field(clean, Cleaning, "cut_off", "--cut-off", metavar="RUN")
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -259,8 +261,9 @@ def _clean(options: argparse.Namespace) -> int:
     from tasks.clean import find_waste, remove_waste
     from tasks.store import Store
 
-    store = Store(place(options.store))
-    waste = find_waste(store, needed_shards(store, options.cut_off))
+    asked = requested(Cleaning, options)
+    store = Store(place(asked.store))
+    waste = find_waste(store, needed_shards(store, asked.cut_off))
     for name in (*waste.shards, *waste.replaced, *waste.temporaries):
         print(f"{waste.sizes[name]:>14,}  {store.uri(name)}")
     files = len(waste.sizes)
@@ -268,8 +271,8 @@ def _clean(options: argparse.Namespace) -> int:
     print(f"; {len(waste.unknown)} are of no known kind and stay" if waste.unknown else "")
     if not files:
         return GOOD
-    if not options.yes:
+    if not asked.yes:
         print("nothing was removed: --yes removes them")
         return GOOD
-    print(f"removed {remove_waste(store, waste, lambda: needed_shards(store, options.cut_off)):,} bytes")
+    print(f"removed {remove_waste(store, waste, lambda: needed_shards(store, asked.cut_off)):,} bytes")
     return GOOD

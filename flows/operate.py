@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flows.arguments import GOOD, add_command, require_ready
+from flows.arguments import GOOD, add_command, add_field, requested, require_ready
+from flows.request import Watching
 
 # Programs that copy write at least every few seconds, and networks pause.
 SETTLE = 60.0
-_EVERY = 30.0
 
 AddRequest = Callable[[argparse.ArgumentParser, float], None]
 Asked = Callable[[argparse.Namespace], Any]
@@ -62,7 +62,7 @@ def add_commands(commands: Any, add_request: AddRequest, asked: Asked) -> None:
         "remaster what comes into a library once it lies still",
     )
     add_request(watch, SETTLE)
-    watch.add_argument("--every", metavar="SECONDS", type=float, default=_EVERY, help=f"how often to look ({_EVERY:g})")
+    add_field(watch, Watching, "every", "--every", metavar="SECONDS")
     watch.set_defaults(new_only=True)
 
 
@@ -117,10 +117,7 @@ def _deployments(run: Any, given: argparse.Namespace) -> list[Any]:
 
 
 def _watch(run: Any, given: argparse.Namespace) -> int:
-    from tasks.errors import UsageError
-
-    if given.every <= 0:
-        raise UsageError(f"--every {given.every:g}: must be more than 0 seconds.")
+    every = requested(Watching, given).every
     require_ready(run)
     from flows.server import prefect_server
     from flows.watching import Watched
@@ -131,7 +128,7 @@ def _watch(run: Any, given: argparse.Namespace) -> int:
         with prefect_server():
             print(f"watching {run.library}: Ctrl-C ends it", file=sys.stderr, flush=True)
             while _look(run, watched):
-                time.sleep(given.every)
+                time.sleep(every)
     except KeyboardInterrupt:
         pass
     return GOOD

@@ -42,7 +42,7 @@ def remaster_rerun(rerun: Rerun) -> State[Any]:
     if wanted not in runs:
         known = f"It knows {', '.join(runs[-5:])}." if runs else "It knows none."
         raise UsageError(f"run {wanted or 'latest'}: store {store.root} does not know it. {known}")
-    run = again(RunFiles(store, wanted), new_run_id(), rerun.title, rerun.shards, rerun.reason, rerun.settings)
+    run = again(RunFiles(store, wanted), new_run_id(), rerun)
     get_run_logger().info("run %s does run %s again", run.id, wanted)
     state: State[Any] = remaster_library(run, return_state=True)
     # A state that is merely handed on loses its words.
@@ -62,9 +62,8 @@ def remaster_preview(preview: Preview, profile: Profile) -> State[Any]:
     """
     store = Store(place(preview.store))
     store.check_writable()
-    uri = file_uri(preview.title)
-    found = compare(uri, profile, preview.models, preview.at, preview.seconds, preview.part)
-    key = f"previews/{datetime.now(UTC):%Y%m%d-%H%M%S}-{posixpath.basename(uri)}.html"
+    found = compare(preview, profile)
+    key = f"previews/{datetime.now(UTC):%Y%m%d-%H%M%S}-{posixpath.basename(file_uri(preview.title))}.html"
     store.write(key, sealed_page(comparison_page(found)))
     with board():
         show_preview(found, strip(found), store.uri(key))

@@ -6,6 +6,8 @@ import re
 import time
 from pathlib import Path, PurePosixPath
 
+from flows.arguments import file_uri
+from flows.request import Excerpt
 from tasks.comparison import Comparison, compare_networks
 from tasks.comparison_page import comparison_page
 from tasks.errors import UsageError
@@ -16,13 +18,11 @@ from tasks.scan import examine
 _SHOWN = 8
 
 
-def write_preview(
-    uri: str, profile: Profile, models: list[str], at: str, seconds: float, part: str, page: str
-) -> tuple[Path, bool]:
+def write_preview(asked: Excerpt, profile: Profile, page: str) -> tuple[Path, bool]:
     """Write the page, and say in the terminal what was found.
 
     Args:
-        uri, profile, models, at, seconds, part: see `compare`.
+        asked, profile: see `compare`.
         page: file to write; empty: a name beside nothing, in the current folder.
 
     Returns:
@@ -32,8 +32,8 @@ def write_preview(
         UsageError: an option is not what it has to be, or there is nothing to show.
     """
     began = time.perf_counter()
-    found = compare(uri, profile, models, at, seconds, part)
-    path = Path(page or f"{PurePosixPath(uri).stem}.preview.html")
+    found = compare(asked, profile)
+    path = Path(page or f"{PurePosixPath(asked.title).stem}.preview.html")
     try:
         path.write_text(comparison_page(found), encoding="utf-8")
     except OSError as error:
@@ -47,25 +47,20 @@ def write_preview(
     return path, not found.left_out
 
 
-def compare(uri: str, profile: Profile, models: list[str], at: str, seconds: float, part: str) -> Comparison:
+def compare(asked: Excerpt, profile: Profile) -> Comparison:
     """Have the networks make the part.
 
     Args:
-        uri: of the title's file.
+        asked: which part of which title, by which networks.
         profile: of all networks.
-        models: names or weights files.
-        at: moment as a player shows it; empty: the middle.
-        seconds: length of the stretch.
-        part: as `256x144`, columns and rows of the source; `whole`.
 
     Raises:
         UsageError: one of these is not what it has to be, or there is nothing to show.
     """
-    if seconds <= 0:
-        raise UsageError(f"--seconds {seconds:g}: show at least a part of a second.")
+    uri = file_uri(asked.title)
     title = examine(PurePosixPath(uri).name, uri, profile)
-    moment = _seconds(at) if at else (title.probe.duration / 2 if title.probe else 0.0)
-    return compare_networks(title, profile, models, moment, seconds, _size(part), _SHOWN)
+    moment = _seconds(asked.at) if asked.at else (title.probe.duration / 2 if title.probe else 0.0)
+    return compare_networks(title, profile, asked.models, moment, asked.seconds, _size(asked.part), _SHOWN)
 
 
 def _seconds(text: str) -> float:

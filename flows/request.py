@@ -1,7 +1,7 @@
-"""What may be asked of a run, a preview, running again and cleaning up: one model each, for command and Prefect's form.
+"""What may be asked of a run, a preview, running again and so on: one model each, for command and Prefect's form.
 
-Words, ranges and defaults are here only: the command's help and the parameters of a deployment are made from them.
-Imports little, as the command's help does.
+Words, ranges and defaults are here only: a command's options (`flows.arguments.add_field`) and the parameters of a
+deployment are made from them. Imports little, as the command's help does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 STORE = "OUTPUT/.remaster"
+_LIBRARY = "File, folder (recursive) or s3://bucket/prefix."
 
 
 class Request(BaseModel):
@@ -19,16 +20,17 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    library: str = Field(description="File, folder (recursive) or s3://bucket/prefix.")
+    library: str = Field(description=_LIBRARY)
     output: str = Field(description="Folder or s3://bucket/prefix for the masters.")
     store: str = Field(
         default_factory=lambda: os.environ.get("REMASTER_STORE", ""),
         validate_default=True,
         description=f"Where segments and records are kept (default: {STORE}).",
     )
-    workers: int = Field(0, ge=0, description="Actors (default: one a GPU, or one).")
+    workers: int = Field(0, ge=0, description="Actors; 0: one a GPU, or one.")
     ray_address: str = Field(
-        default_factory=lambda: os.environ.get("RAY_ADDRESS", ""), description="Of a Ray cluster to join."
+        default_factory=lambda: os.environ.get("RAY_ADDRESS", ""),
+        description="Of a Ray cluster to join (default: what RAY_ADDRESS names, or none).",
     )
     only: str = Field("", description="Only titles whose names match, e.g. 'season1/*.mkv'.")
     force: bool = Field(False, description="Redo shards that are done already.")
@@ -55,16 +57,35 @@ class Request(BaseModel):
         return place(value or f"{info.data.get('output', '')}/.remaster")
 
 
-class Preview(BaseModel):
-    """What a person asks of a preview, but for the profile: what networks make of a part of a title."""
+class Planning(BaseModel):
+    """What a person asks of a plan, but for the profile. A command only: it is read before a run is asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    library: str = Field(description=_LIBRARY)
+    output: str = Field("", description="As for run; what is there already costs nothing.")
+    store: str = Field(
+        default_factory=lambda: os.environ.get("REMASTER_STORE", ""),
+        description=f"As for run (default: {STORE}, or a folder for the time of the command).",
+    )
+    workers: int = Field(0, ge=0, description="That would work; 0: as for run.")
+
+
+class Excerpt(BaseModel):
+    """A part of a title, and the networks that are to make it."""
 
     model_config = ConfigDict(frozen=True)
 
     title: str = Field(description="A file or s3:// object.")
     at: str = Field("", description="Where to look, as 90, 1:30 or 0:01:30.5 (default: the middle).")
-    seconds: float = Field(3.0, gt=0, le=60, description="How much of it.")
+    seconds: float = Field(3.0, gt=0, le=60, description="How much of it, in seconds.")
     models: list[str] = Field(default_factory=lambda: ["lanczos", "swift"], description="Networks or weights files.")
     part: str = Field("256x144", description="Of the source's picture, columns and rows; or whole.")
+
+
+class Preview(Excerpt):
+    """What a person asks of a preview in Prefect, but for the profile."""
+
     store: str = Field(description="Where the page is kept: folder or s3://bucket/prefix.")
 
 
@@ -75,6 +96,11 @@ class Rerun(BaseModel):
 
     store: str = Field(description="The run's store.")
     run: str = Field("", description="Id of the run (default: the latest).")
+    workers: int = Field(0, ge=0, description="Actors; 0: as that run was asked for.")
+    ray_address: str = Field(
+        default_factory=lambda: os.environ.get("RAY_ADDRESS", ""),
+        description="Of a Ray cluster to join (default: what RAY_ADDRESS names, or as that run did).",
+    )
     title: str = Field("", description="Only titles of the run whose names match.")
     shards: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=list,
@@ -120,6 +146,14 @@ class Answer(BaseModel):
     )
 
 
+class Watching(BaseModel):
+    """What a person asks of watching a library, beside what a run of it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    every: float = Field(30.0, gt=0, le=86_400, description="How often to look, in seconds.")
+
+
 class Cleaning(BaseModel):
     """What a person asks of cleaning up a store."""
 
@@ -128,12 +162,6 @@ class Cleaning(BaseModel):
     store: str = Field(description="Folder or s3://bucket/prefix.")
     yes: bool = Field(False, description="Remove it; else it is only shown.")
     cut_off: list[str] = Field(default_factory=list, description="Runs that have no verdict and are surely over.")
-
-
-def words(model: type[BaseModel], name: str) -> str:
-    """What a field means, as the help of a command has it."""
-    text = model.model_fields[name].description or ""
-    return (text[0].lower() + text[1:]).removesuffix(".")
 
 
 def in_a_sentence(error: ValidationError) -> str:

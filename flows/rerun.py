@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from flows.request import Rerun
 from flows.run import Outcome, Run, RunFiles
 from tasks.errors import UsageError
 from tasks.hold import Hold, read_hold
@@ -15,31 +16,32 @@ from tasks.scan import matching
 from tasks.store import Store
 
 
-def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: str, settings: dict[str, Any]) -> Run:
+def again(files: RunFiles, run_id: str, asked: Rerun) -> Run:
     """The run that does another one again.
 
-    Without `shards` it works on what is missing or failed; with other `settings`, on what these change. With them it
-    makes these shards of one title anew: by the `settings`, or, without any, as they were. Their neighbours stay as
-    they are, and so does what earlier repetitions asked to be otherwise.
+    If no shards are rejected it works on what is missing or failed; with other settings, on what these change. Else it
+    makes these shards of one title anew: by the settings, or, without any, as they were. Their neighbours stay as they
+    are, and so does what earlier repetitions asked to be otherwise.
 
     Args:
         files: of the run.
         run_id: of the new one.
-        titles: glob of names; empty: all.
-        shards: rejected ones, by number.
-        reason: why they are rejected.
-        settings: dotted names and values.
+        asked: what is to be done of it, and otherwise; its store and run are those of `files`.
 
     Raises:
         UsageError: there are no such titles or shards, or the settings are none for them.
     """
     before = files.read_run()
+    titles, shards, settings = asked.title, asked.shards, asked.settings
     kept = _kept(before)
-    changes: dict[str, Any] = {"id": run_id, "rerun_of": before.id, "force": False, "titles": titles or before.titles}
+    changes: dict[str, Any] = {
+        "id": run_id, "rerun_of": before.id, "force": False, "titles": titles or before.titles,
+        "workers": asked.workers or before.workers, "ray_address": asked.ray_address or before.ray_address,
+    }  # fmt: skip
     if titles and not matching(files.read_titles(), titles):
         raise UsageError(f"--title {titles}: run {before.id} has no title of such a name.")
     if not shards:
-        if reason:
+        if asked.reason:
             raise UsageError("--reason says why shards are rejected: name them with --shard.")
         profile = with_settings(before.profile, settings)
         return before.model_copy(update={**changes, "profile": profile, "revisions": kept})
@@ -52,7 +54,7 @@ def again(files: RunFiles, run_id: str, titles: str, shards: list[int], reason: 
     known: tuple[Revision, ...] = (*decided, *kept)
     if hold := _hold(files, before, title, there):
         known = replace(hold, revisions=tuple(r for r in hold.revisions if (r.start, r.stop) in ranges)).overlay(known)
-    revisions = rejecting(before, name, ranges, reason, settings, known)
+    revisions = rejecting(before, name, ranges, asked.reason, settings, known)
     return before.model_copy(update={**changes, "titles": name, "revisions": revisions})
 
 

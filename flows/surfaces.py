@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Literal
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.utilities.context import get_task_and_flow_run_ids
 
+from flows.links import link
 from flows.progress import Progress, Share
 from flows.run import Outcome, Run, Verdict
 from tasks.comparison import Comparison
@@ -244,13 +244,6 @@ def shortened(text: str, most: int = _MESSAGE) -> str:
 
 def _more(rows: int) -> str:
     return f"\n\n{rows - _ROWS:,} more are in the run's `outcomes`." if rows > _ROWS else ""
-
-
-def link(words: str, uri: str) -> str:
-    """A Markdown link to a file or object, whatever is in its name."""
-    place = uri if "://" in uri else PurePosixPath(uri).as_uri()
-    escaped = "".join(f"\\{c}" if c in "\\[]|`*_<>" else c for c in " ".join(words.split()))
-    return f"[{escaped}](<{place.replace('<', '%3C').replace('>', '%3E').replace('|', '%7C')}>)"
 
 
 def cell(text: str) -> str:

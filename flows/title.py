@@ -45,6 +45,7 @@ from tasks.review import settle, still_approved
 from tasks.scan import examine, list_library, naming
 from tasks.signing import signer
 from tasks.store import Store
+from tasks.verdict import has_to_wait
 from vsr_model.errors import ModelError
 
 
@@ -144,7 +145,7 @@ def _publish(job: Job, block: StoreResults, base: Outcome) -> Outcome:
     accepted = job.hold is not None and job.hold.accepts(master, result)
     if job.hold is not None and accepted:
         job.hold = still_approved(job.hold, job.asked, job.store)
-    if result.faults and run.profile.check.picture == "hold" and not accepted:
+    if has_to_wait(result.faults, run.profile) and not accepted:
         hold = hold_back.with_options(task_run_name=called(f"hold {title.name}"), **retrying(run))
         held: Outcome = hold(job, master, result, base)
         return held

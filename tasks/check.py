@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from tasks.grades import Grades
-from tasks.judge import faults
 from tasks.media.captions import CAPTIONED
 from tasks.media.contract import labels, shown, side_data, streams, times
 from tasks.media.encode import STILLS
@@ -29,6 +28,7 @@ from tasks.profile import Profile
 from tasks.records import CheckResult, Fault, MasterRecord, Record
 from tasks.sources import open_source
 from tasks.trust import doubts
+from tasks.verdict import FIDELITY, GRADE, found, policy
 
 Line = tuple[str, bool, str]
 # So much brighter a master may be than its source, at its brightest.
@@ -62,7 +62,7 @@ def check_master(
         said = list(_side_data(plan, source, made, master.picture))
         captions = list(_captions(plan, profile, source, made, master.picture))
         carried = list(_carried(master, had, held, profile.master.codec, source, made))
-    found = faults(likeness, plan.shards, plan.cuts) if likeness is not None else []
+    seen = found(plan, profile, records, likeness, grades)
     lines = (
         *_damage(plan),
         *_picture(plan, profile, held),
@@ -70,14 +70,13 @@ def check_master(
         *_times(plan, held),
         *carried,
         *captions,
-        *_fidelity(plan, profile, records),
+        *_faults(plan, profile, seen),
+        *_measured(profile, records, likeness, grades, {fault.name for fault in seen}),
         *_light(plan, records),
-        *(_grades(plan, profile, grades) if grades is not None else ()),
-        *(_faults(plan, profile, likeness, found) if likeness is not None else ()),
         *_rungs(plan, records),
         *_revisions(plan),
     )
-    return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines, faults=tuple(found))
+    return CheckResult(passed=all(ok for _, ok, _ in lines), lines=lines, faults=tuple(seen))
 
 
 def _damage(plan: Plan) -> Iterator[Line]:
@@ -159,17 +158,6 @@ def _captions(plan: Plan, profile: Profile, source: Source, made: Source, pictur
                 yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}{why}"
 
 
-def _fidelity(plan: Plan, profile: Profile, records: list[Record]) -> Iterator[Line]:
-    floor = profile.check.fidelity
-    low = [(s, r) for s, r in zip(plan.shards, records, strict=True) if not r.fidelity >= floor]
-    for shard, record in low:
-        seen = f"{record.fidelity:.1f} dB at frame {record.least_alike}, at least {floor:.1f} dB wanted"
-        yield f"shard {shard.name}", False, f"does not look like its source: {seen}"
-    if not low:
-        lowest = min(record.fidelity for record in records)
-        yield "fidelity", True, f"lowest {lowest:.1f} dB against the source, at least {floor:.1f} dB wanted"
-
-
 def _light(plan: Plan, records: list[Record]) -> Iterator[Line]:
     """How bright an HDR master is: as MaxCLL and MaxFALL count it, before it is encoded; shards that outshine."""
     known = [(shard, record.light) for shard, record in zip(plan.shards, records, strict=True) if record.light]
@@ -183,34 +171,32 @@ def _light(plan: Plan, records: list[Record]) -> Iterator[Line]:
         yield "light", most <= had * _BRIGHTER, seen
 
 
-def _grades(plan: Plan, profile: Profile, grades: Grades) -> Iterator[Line]:
-    if not grades.shards:
-        yield "VMAF-NEG", True, "not measured: the picture is too small"
-        return
-    floor = profile.check.vmaf
-    low = [(shard, one) for shard, one in zip(plan.shards, grades.shards, strict=True) if not one.vmaf_neg >= floor]
-    for shard, one in low:
-        yield (
-            f"shard {shard.name}",
-            False,
-            f"VMAF-NEG {one.vmaf_neg:.1f} against the source, at least {floor:.1f} wanted",
-        )
-    worst = min(one.vmaf_neg for one in grades.shards)
-    yield "VMAF-NEG", not low, f"lowest {worst:.1f} of a shard, at least {floor:.1f} wanted"
-    banding = [one.cambi for one in grades.shards if one.cambi is not None]
-    yield "banding", True, f"CAMBI {max(banding):.1f}" if banding else "not measured: the picture is too small"
-
-
-def _faults(plan: Plan, profile: Profile, likeness: Likeness, found: list[Fault]) -> Iterator[Line]:
+def _faults(plan: Plan, profile: Profile, seen: list[Fault]) -> Iterator[Line]:
     """What is wrong with the picture, each with the shard to make again."""
-    kept = profile.check.picture == "report"
-    for fault in found:
+    for fault in seen:
         shard = next(shard for shard in plan.shards if shard.start <= fault.start < shard.stop)
         frames = f"frames [{fault.start},{fault.stop})"
-        yield f"shard {shard.name}", kept, f"{fault.name}, {frames}: {fault.seen}"
-    if not found:
-        seen = np.nanmedian(likeness.flicker) if len(likeness) > 1 else 0.0
-        yield "picture", True, f"{len(likeness)} frames like the source's; flicker {seen:.2f} of 255"
+        yield f"shard {shard.name}", policy(fault, profile) == "report", f"{fault.name}, {frames}: {fault.seen}"
+
+
+def _measured(
+    profile: Profile, records: list[Record], likeness: Likeness | None, grades: Grades | None, faulty: set[str]
+) -> Iterator[Line]:
+    """What was measured and found good; banding judges nothing."""
+    if FIDELITY not in faulty:
+        lowest, floor = min(record.fidelity for record in records), profile.check.fidelity
+        yield "fidelity", True, f"lowest {lowest:.1f} dB against the source, at least {floor:.1f} dB wanted"
+    if grades is not None and not grades.shards:
+        yield "VMAF-NEG", True, "not measured: the picture is too small"
+    elif grades is not None:
+        worst, floor = min(one.vmaf_neg for one in grades.shards), profile.check.vmaf
+        kept = GRADE not in faulty or profile.check.below == "report"
+        yield "VMAF-NEG", kept, f"lowest {worst:.1f} of a shard, at least {floor:.1f} wanted"
+        banding = [one.cambi for one in grades.shards if one.cambi is not None]
+        yield "banding", True, f"CAMBI {max(banding):.1f}" if banding else "not measured: the picture is too small"
+    if likeness is not None and not faulty - {FIDELITY, GRADE}:
+        flicker = np.nanmedian(likeness.flicker) if len(likeness) > 1 else 0.0
+        yield "picture", True, f"{len(likeness)} frames like the source's; flicker {flicker:.2f} of 255"
 
 
 def _rungs(plan: Plan, records: list[Record]) -> Iterator[Line]:

@@ -1,6 +1,6 @@
 """Stage 4: join a title's segments in order, encode, add everything else the source carries, and publish atomically.
 
-A master with faults that a person is to judge first (`check.picture = "hold"`) waits in a hidden folder of the output,
+A master with faults that a person is to judge first (`tasks.verdict`) waits in a hidden folder of the output,
 whole and under a name of its own, until it is released.
 """
 
@@ -18,27 +18,29 @@ from typing import BinaryIO
 import av
 
 from tasks.errors import SourceError, StoreDamaged
+from tasks.grades import grades_of
 from tasks.hold import read_hold
-from tasks.judge import faults
 from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, STILLS, Container
 from tasks.media.hdr import is_hdr
-from tasks.media.master import MASTER_VERSION, Picture, write_master
+from tasks.media.likeness import Likeness
+from tasks.media.master import MASTER_VERSION, Contents, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.pixels import Layout
 from tasks.media.segment import read_passing_segment
 from tasks.media.sound import BY_SAMPLES, SOUND_VERSION
 from tasks.media.words import BY_WORDS, WORDS_VERSION
 from tasks.numbered import first_number, frame_rate, write_numbered
-from tasks.pictures import keep_likeness, keep_pictures, watch_master
+from tasks.pictures import keep_likeness, keep_pictures, likeness_of, watch_master
 from tasks.plan import Plan
 from tasks.profile import Profile
-from tasks.records import Fault, MasterRecord, Record, Shard, Title, content_key, from_sealed, to_sealed
+from tasks.records import MasterRecord, Record, Shard, Title, content_key, from_sealed, to_sealed
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Digest, Passing, Store, is_remote, lease
 from tasks.store.sequence import with_fps
+from tasks.verdict import found, has_to_wait, may_wait
 
 MASTER_VERSIONS = (ENCODE_VERSION, MASTER_VERSION)
 # A hidden folder of the output, and the default place of the store.
@@ -121,7 +123,9 @@ def publish_title(
     if published := published_master(key, plan, store, output):
         return published
     if held := held_master(key, plan, store, output):
-        waits = _waits(key, held.sha256, (), plan, profile, store, output)
+        off = profile.check.picture == "off" or not may_wait(profile)
+        likeness = None if off else likeness_of(held, plan, profile.scale, store)
+        waits = _waits(held, likeness, plan, profile, records, store, output)
         return held if waits else release_master(held, plan.title, store, output, commit)
     return finish_title(plan, profile, records, store, output, progress, commit)
 
@@ -176,13 +180,24 @@ def _lost(uri: str, title: Title) -> str:
 
 
 def _waits(
-    key: str, sha256: str, seen: list[Fault] | tuple[()], plan: Plan, profile: Profile, store: Store, output: Store
+    master: MasterRecord,
+    likeness: Likeness | None,
+    plan: Plan,
+    profile: Profile,
+    records: list[Record],
+    store: Store,
+    output: Store,
 ) -> bool:
-    """True if a person has to judge the picture of a master, and has not approved these bytes and all that is seen."""
-    if profile.check.picture != "hold":
+    """True if a person has to judge a master, and has not approved these bytes and all that is found."""
+    if not may_wait(profile):
+        return False
+    graded = profile.check.vmaf and profile.check.below == "hold"
+    grades = grades_of(master, plan, profile.scale, store) if graded else None
+    seen = found(plan, profile, records, likeness, grades)
+    if not has_to_wait(seen, profile):
         return False
     hold = read_hold(output.uri(plan.title.master), store)
-    return hold is None or not hold.is_approved(key, sha256, seen)
+    return hold is None or not hold.is_approved(master.key, master.sha256, seen)
 
 
 @contextmanager
@@ -264,17 +279,24 @@ def finish_title(
         else:
             sums, likeness = watch_master(made, contents.picture, plan, profile.scale)
         place, digest = title.master, None
-        if seen := faults(likeness, plan.shards, plan.cuts) if likeness is not None else []:
+        if may_wait(profile):
             digest = Store(str(folder)).digest(posixpath.basename(path))
-            if _waits(key, digest.sha256, seen, plan, profile, store, output):
+            waiting = _record(key, path, digest, plan, contents, began)
+            if _waits(waiting, likeness, plan, profile, records, store, output):
                 place = held_place(key, title)
         digest = output.put_file(path, place, move=True, digest=digest, commit=commit)
     keep_pictures(digest.sha256, sums, store)
     if likeness is not None:
         keep_likeness(digest.sha256, likeness, store)
-    record = MasterRecord(
+    record = _record(key, with_fps(output.uri(place), rate), digest, plan, contents, began)
+    store.write(_record_place(key), to_sealed(record))
+    return record
+
+
+def _record(key: str, uri: str, digest: Digest, plan: Plan, contents: Contents, began: float) -> MasterRecord:
+    return MasterRecord(
         key=key,
-        uri=with_fps(output.uri(place), rate),
+        uri=uri,
         sha256=digest.sha256,
         size=digest.size,
         frames=len(plan.shown),
@@ -283,8 +305,6 @@ def finish_title(
         seconds=round(time.perf_counter() - began, 3),
         software=software_versions(),
     )
-    store.write(_record_place(key), to_sealed(record))
-    return record
 
 
 def _frames(

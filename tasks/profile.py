@@ -100,6 +100,11 @@ class CheckSettings(_Section):
         description="Lowest VMAF-NEG of a shard of the master, reduced to the source's size, against the source; 0: it"
         " is not measured, which saves decoding both once more.",
     )
+    below: Literal["fail", "hold", "report"] = Field(
+        "fail",
+        description="What to do when a shard is below check.fidelity or check.vmaf: end the title with exceptions, hold"
+        " its master back for a person, or only say so.",
+    )
 
 
 class LimitSettings(_Section):
@@ -251,8 +256,11 @@ class Profile(_Section):
 
     @model_validator(mode="after")
     def _what_is_held_is_one_file(self) -> Self:
-        if self.check.picture == "hold" and self.master.codec in STILLS:
-            raise ValueError(f"check.picture = hold: masters of {self.master.codec} are many files; use report or fail")
+        holding = next((name for name in ("picture", "below") if getattr(self.check, name) == "hold"), "")
+        if holding and self.master.codec in STILLS:
+            raise ValueError(
+                f"check.{holding} = hold: masters of {self.master.codec} are many files; use report or fail"
+            )
         return self
 
     def model_settings(self, section: str) -> tuple[tuple[str, str | int | float | bool], ...]:

@@ -42,7 +42,8 @@ def free_port() -> int:
 def prefect_server_at(home: Path, **settings: str) -> Iterator[str]:
     """URL of a Prefect server in a process of its own, with its files in a folder, for as long as the block lasts."""
     port = free_port()
-    env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR", **settings}
+    own = {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+    env = {**os.environ, "PREFECT_SERVER_LOGGING_LEVEL": "ERROR", **own, **settings}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -131,7 +132,7 @@ def shared_clips() -> Path:
     return SHARED_CLIPS
 
 
-def _await(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
+def _await(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text(errors="replace")

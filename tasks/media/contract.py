@@ -163,7 +163,7 @@ def shown(before: Shown, after: Shown) -> Iterator[Row]:
         yield _row("closed captions", before.captions_sha256 == after.captions_sha256, *seen, "not the same bytes")
 
 
-def side_data(before: SideData, after: SideData, made_sdr: bool) -> Iterator[Row]:
+def side_data(before: SideData, after: SideData, made_sdr: bool = False) -> Iterator[Row]:
     """What is said of the whole picture, besides its colour; `made_sdr` if the source was HDR and the master is not."""
     for key, name in NAMES.items():
         wanted, held = before.standing.get(key), after.standing.get(key)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
+
+from tests.browser import chromium as browsers
+from tests.needs import lacking
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
     """Playwright's handle of a headless Chromium."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine's PATH")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    if find_spec("playwright") is None:
+        lacking("playwright is not installed: pip install playwright")
+    program = browsers.installed()
+    if program is None:
+        lacking("no Chromium on this machine's PATH; on Debian: apt-get install chromium")
+    with browsers.chromium(program) as browser:
         yield browser
-        browser.close()

@@ -2,28 +2,25 @@
 
     python -m tests.browser.report_page PAGE
 
-Chromium is the one that REMASTER_CHROMIUM names, or Playwright's own.
+Chromium is the one that REMASTER_CHROMIUM names, this machine's, or Playwright's own.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from tests.browser.chromium import chromium, installed
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "report.jpg"
 
 
 def take(page_file: Path, picture: Path = PICTURE) -> None:
     """Take the picture of a title's page, as far as its curves and workers."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("REMASTER_CHROMIUM"), args=["--no-sandbox"])
+    with chromium(installed()) as browser:
         page = browser.new_page(viewport={"width": 1060, "height": 1480})
         page.goto(page_file.resolve().as_uri())
         page.screenshot(path=picture, type="jpeg", quality=66)
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Faults:
     def happen(self, kind: str, *frames: int) -> None:
         """From now on shards that begin at these frames, and no others, have something happen to them.
 
-        They `fail`, `kill` their worker, `hang-once`, or come out with a fault of `tests.mutations`.
+        They `fail`, `fail-once`, `kill` their worker, `hang-once`, or come out with a fault of `tests.mutations`.
         """
         (self.folder / kind).write_text(" ".join(map(str, frames)))
 

@@ -27,6 +27,9 @@ class _Faulty:
             log.write(f"{first_frame}\n")
         if _happens("fail", first_frame):
             raise RuntimeError(f"the network was told to fail at frame {first_frame}")
+        if _happens("fail-once", first_frame):
+            (_FOLDER / "fail-once").unlink()
+            raise RuntimeError(f"the network was told to fail once, at frame {first_frame}")
         if _happens("kill", first_frame):
             os.kill(os.getpid(), signal.SIGKILL)
         if _happens("hang-once", first_frame):

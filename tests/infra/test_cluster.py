@@ -23,12 +23,9 @@ import pytest
 from tests.clips import Clip, make
 from tests.conftest import REPOSITORY
 from tests.infra.machines import HUB, Machines
+from tests.needs import lacking
 
-pytestmark = [
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make network namespaces"),
-    pytest.mark.skipif(not shutil.which("initdb") and not shutil.which("pg_ctl"), reason="no PostgreSQL is installed"),
-]
+pytestmark = pytest.mark.timeout(1500)
 
 TITLES, FRAMES, LENGTH = 20, 10, 240
 BUCKETS = ("library", "out", "out-work", "by-1", "by-1-work", "by-2", "by-2-work")
@@ -90,6 +87,9 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if os.geteuid():
+        lacking("only root may make network namespaces")
+    _postgresql()
     folder = tmp_path_factory.mktemp("cluster")
     folder.chmod(0o755)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_", "AWS_"))}
@@ -127,14 +127,20 @@ def _database(machines: Machines, folder: Path, env: dict[str, str]) -> tuple[su
     for path in [data, *data.parents][:4]:  # pytest's folders are for their owner only
         path.chmod(path.stat().st_mode | 0o055)
     become = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    found = shutil.which("pg_ctl")
-    programs = Path(os.path.realpath(found)).parent if found else Path("/usr/lib/postgresql/15/bin")
+    programs = _postgresql()
     made = [*become, programs / "initdb", "--pgdata", data / "db", "--username=prefect", "--auth=trust", "--no-sync"]
     machines.until("hub", made, env, 60)
     command = [*become, programs / "postgres", "-D", data / "db", "-k", data, "-h", "127.0.0.1", "-c", "fsync=off"]
     process = machines.start("hub", "postgres", command, env)
     machines.until("hub", [programs / "createdb", "-h", "127.0.0.1", "-U", "prefect", "prefect"], env)
     return process, "postgresql+asyncpg://prefect@127.0.0.1:5432/prefect"
+
+
+def _postgresql() -> Path:
+    """Where its programs are, which Debian keeps off the PATH."""
+    found = shutil.which("pg_ctl")
+    places = [Path(os.path.realpath(found)).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return places[-1] if places else lacking("no PostgreSQL is installed")
 
 
 def test_two_machines_share_the_work_that_one_would_do(cluster: Cluster) -> None:
@@ -181,6 +187,8 @@ def test_a_library_ends_right_though_one_worker_is_cut_off_and_the_other_killed(
     assert {f"out/film{n:02}.mkv" for n in range(TITLES)} == {p for p in cluster.listing("out") if p.endswith(".mkv")}
     cluster.machines.until("hub", [sys.executable, "-m", "flows.cli", "verify", "s3://out"], cluster.env, 60)
     ledger = cluster.ledger("out-work")
-    assert sum(row["outcome"] == "done" for row in ledger) == TITLES * 60 // FRAMES
+    ended = Counter(row["outcome"] for row in ledger)
+    assert ended["done"] + ended["cached"] == TITLES * 60 // FRAMES
+    assert ended["cached"] <= 2, "the one shard in hand of each may have been done, and no word of it come through"
     assert {row["error"] for row in ledger if row["outcome"] == "failed"} == {"WorkerLost"}
     print(Counter(row["error"] or row["outcome"] for row in ledger), len({row["worker"] for row in ledger}), "workers")

@@ -133,7 +133,7 @@ def test_progress_table_check_and_picture_are_artifacts(server: Server, runs: tu
     assert total["flow_run_id"] == server.library_run(runs[0])["id"]
     links = artifacts[f"run-{runs[0]}-links"]
     assert links["type"] == "markdown"
-    for shown in (f"/runs/{runs[0]}/report.html>)", f"[dog.mp4](<{Path(row['master']).as_uri()}>)"):
+    for shown in (f"/runs/{runs[0]}/report.html`", f"dog.mp4: `{row['master']}`"):
         assert shown in links["data"]
     kinds = {key.split("-")[0]: a for key, a in artifacts.items() if a["description"] and "dog.mp4" in a["description"]}
     assert kinds["progress"]["type"] == "progress"

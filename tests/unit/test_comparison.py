@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from flows.preview import _seconds, _size, write_preview
+from flows.request import Excerpt
 from tasks.comparison import SOURCE, Comparison, _pictures, compare_networks
 from tasks.comparison_page import MOST_BYTES, comparison_page
 from tasks.errors import UnsupportedSource, UsageError
@@ -164,8 +165,6 @@ def test_options_that_are_none_are_named(film: Path, tmp_path: Path) -> None:
     for text in ("320", "8x8", "axb"):
         with pytest.raises(UsageError, match="--part"):
             _size(text)
-    with pytest.raises(UsageError, match="--seconds"):
-        write_preview(str(film), PROFILE, ["lanczos"], "", 0.0, "whole", "")
     page = str(tmp_path / "none" / "page.html")
     with pytest.raises(UsageError, match="--page"):
-        write_preview(str(film), PROFILE, ["lanczos"], "", 0.1, "32x32", page)
+        write_preview(Excerpt(title=str(film), models=["lanczos"], seconds=0.1, part="32x32"), PROFILE, page)

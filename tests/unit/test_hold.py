@@ -17,12 +17,12 @@ from flows.assets import asset, describe, nothing_made
 from flows.budget import why_not
 from flows.decide import _meant, decide
 from flows.planning import show_plan
-from flows.request import Answer
+from flows.request import Answer, Rerun
 from flows.rerun import again as rerun
 from flows.run import Outcome, Run, RunFiles
 from flows.standing import Standings
 from flows.title import _publish
-from tasks import judge
+from tasks import judge, verdict
 from tasks.check import check_master
 from tasks.decided import Decided, plan_decided
 from tasks.errors import LeaseLost, StoreDamaged, UsageError
@@ -55,8 +55,7 @@ class Held:
         self.output, self.store = Store(f"{root or folder}/out"), Store(f"{root or folder}/store")
         self.profile = read_profile(None, SETTINGS)
         self.found = [FAULT]
-        for module in ("tasks.check", "tasks.finish"):
-            monkeypatch.setattr(f"{module}.{judge.faults.__name__}", lambda *_: self.found)
+        monkeypatch.setattr(f"{verdict.__name__}.{judge.faults.__name__}", lambda *_: self.found)
         (self.title,) = scan(str(self.source), self.output.root, self.profile)
         self.plan = plan_title(self.title, self.profile, self.store)
         self.worker = ShardWorker(WorkerSettings(self.profile.model, threads=1))
@@ -240,15 +239,15 @@ def test_what_a_person_rejected_is_not_brought_back_by_a_run_that_carries_it_ove
     files = RunFiles(held.store, RUN)
     files.write_titles([held.title])
     files.write_shards(held.title, held.plan.shards)
-    asked = rerun(files, RUN, "", [1], "dark", {"model": "swift"})
+    asked = rerun(files, RUN, Rerun(store="", shards=[1], reason="dark", settings={"model": "swift"}))
     files.write_run(asked)
     hold = held.hold(held.publish(), held.planned(asked).asked, asked.revisions)
     held.say(hold, decision="reject", settings=settings)
-    for run in (rerun(files, "next", "", [], "", {}), asked):  # and the same run, taken up again
+    for run in (rerun(files, "next", Rerun(store="")), asked):  # and the same run, taken up again
         (revised,) = held.planned(run).plan.revised
         assert revised.revision.settings == (("model", settings.get("model", "swift")),)
         assert revised.revision.again == (not settings)
-    other = rerun(files, "next", "", [1], "as black", {"seed": 3})
+    other = rerun(files, "next", Rerun(store="", shards=[1], reason="as black", settings={"seed": 3}))
     (revised,) = held.planned(other).plan.revised
     assert revised.revision.settings == (("seed", 3),)  # who asks anew, after that, has it so
 
@@ -261,9 +260,9 @@ def test_a_shard_that_is_made_again_as_it_was_is_as_a_person_decided(held: Held)
     rejected = held.kept
     assert rejected is not None
     settle(rejected, PLAN, "the key of a clean master", held.store)
-    (again,) = rerun(files, "next", "", [1], "torn", {}).revisions
+    (again,) = rerun(files, "next", Rerun(store="", shards=[1], reason="torn")).revisions
     assert (again.settings, again.again) == ((("model", "bicubic"),), True)
-    (other,) = rerun(files, "next", "", [0], "torn", {}).revisions
+    (other,) = rerun(files, "next", Rerun(store="", shards=[0], reason="torn")).revisions
     assert (other.start, other.settings) == (0, ())  # of the rejected one its own run reads what was decided
     run = files.read_run()
     files.write_run(run.model_copy(update={"profile": Profile(seed=1)}))  # decided of other pictures
@@ -271,7 +270,7 @@ def test_a_shard_that_is_made_again_as_it_was_is_as_a_person_decided(held: Held)
     night.write_run(run.model_copy(update={"id": "20260102-000000-bbbb", "profile": held.profile}))
     night.write_titles([held.title])
     night.write_shards(held.title, held.plan.shards)
-    (void,) = rerun(night, "next", "", [1], "torn", {}).revisions
+    (void,) = rerun(night, "next", Rerun(store="", shards=[1], reason="torn")).revisions
     assert (void.settings, void.again) == ((), True)
 
 
@@ -286,7 +285,7 @@ def test_a_shard_of_an_approved_title_that_only_stands_can_be_rejected(held: Hel
     night.write_titles([held.title])
     for state in ("done", "held"):
         night.write_outcome(held.title, outcome.model_copy(update={"state": state}))
-        (again,) = rerun(night, "next", "", [1], "torn", {}).revisions
+        (again,) = rerun(night, "next", Rerun(store="", shards=[1], reason="torn")).revisions
         assert (again.start, again.again) == (held.plan.shards[1].start, True)
 
 

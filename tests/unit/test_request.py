@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.utilities.callables import parameter_schema
+from pydantic import BaseModel
 
 from flows import environment
+from flows.arguments import REPEATED
 from flows.cli import main, parser
 from flows.deployments import deployments, for_pool, library_name, parameters
+from flows.described import span, told, words
 from flows.library import remaster_library
-from flows.request import Cleaning, Preview, Request, Rerun, words
+from flows.request import Answer, Cleaning, Excerpt, Planning, Preview, Request, Rerun, Watching
 from flows.run import Run
-from tasks.profile import Profile, read_profile
+from tasks.profile import Profile, SequenceSettings, read_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,36 +28,67 @@ def arguments(command: str) -> dict[str, argparse.Action]:
     return {action.dest: action for action in commands.choices[command]._actions}
 
 
-@pytest.mark.parametrize(
-    ("command", "model"), [("run", Request), ("rerun", Rerun), ("clean", Cleaning), ("preview", Preview)]
-)
-def test_the_command_says_what_the_form_says(command: str, model: type[Request]) -> None:
+COMMANDS = [
+    ("run", Request), ("plan", Planning), ("preview", Excerpt), ("rerun", Rerun), ("clean", Cleaning),
+    ("approve", Answer), ("reject", Answer), ("watch", Watching),
+]  # fmt: skip
+# What a command takes from where it is: whoever types it, the store that this user's run was in.
+ITS_OWN = {("rerun", "store"), ("approve", "by"), ("reject", "by")}
+# The answer is the command itself; what is to be made otherwise is said of what is rejected.
+UNSAID = {"reject": {"decision"}, "approve": {"decision", "shots", "shards", "settings"}}
+
+
+@pytest.mark.parametrize(("command", "model"), COMMANDS)
+def test_the_command_says_what_the_form_says(command: str, model: type[BaseModel]) -> None:
+    """Every field is an argument of the same name, with its words, its range and its default."""
     known = arguments(command)
-    names = {"shards": "shard"}
-    for name in set(model.model_fields) - ({"store"} if model is Preview else set()):
-        action = known[names.get(name, name)]
-        assert action.help is not None and action.help.startswith(words(model, name)), name
+    assert set(model.model_fields) - set(known) == UNSAID.get(command, set())
+    for name in set(model.model_fields) & set(known):
+        said = str(known[name].help).removesuffix(REPEATED)
+        assert said.startswith(words(model, name)) if (command, name) in ITS_OWN else said == told(model, name), name
+
+
+@pytest.mark.parametrize(("command", "model"), COMMANDS)
+def test_the_defaults_of_the_command_are_those_of_the_form(
+    command: str, model: type[BaseModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("REMASTER_STORE", "RAY_ADDRESS"):
+        monkeypatch.delenv(variable, raising=False)
+    for name, action in arguments(command).items():
+        if name in model.model_fields and not model.model_fields[name].is_required():
+            usual = model.model_fields[name].get_default(call_default_factory=True)
+            assert (action.default or type(usual)()) == usual, name  # nothing said is an empty list or table
+
+
+def test_a_preview_in_prefect_asks_what_the_command_asks_and_where_the_page_goes() -> None:
+    assert set(Preview.model_fields) - set(Excerpt.model_fields) == {"store"}
 
 
 def test_the_profile_s_own_options_say_what_its_settings_say() -> None:
-    known = arguments("run")
-    for name in ("model", "scale", "video_stream"):
-        assert str(known[name].help).startswith(words(Profile, name)), name
-
-
-def test_the_defaults_of_the_command_are_those_of_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("REMASTER_STORE", "RAY_ADDRESS"):
-        monkeypatch.delenv(variable, raising=False)
-    given = parser().parse_args(["run", "/in", "/out"])
-    for name, field in Request.model_fields.items():
-        if not field.is_required():
-            assert getattr(given, name) == field.get_default(call_default_factory=True), name
+    for command, names in (("run", ("model", "scale", "video_stream")), ("preview", ("scale",))):
+        known = arguments(command)
+        for name in names:
+            said = str(known[name].help)
+            assert said.startswith(words(Profile, name)) and span(Profile, name) in said, name
+    assert str(arguments("run")["fps"].help).startswith(words(SequenceSettings, "fps").split(",")[0])
 
 
 def test_what_is_out_of_range_is_refused_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for option, value in (("--workers", "-1"), ("--settle", "-1"), ("--settle", "86401")):
-        assert main(["run", str(tmp_path), str(tmp_path / "out"), option, value]) == 2
-        assert f"{option[2:]} = {float(value):g}" in capsys.readouterr().err.replace(".0", "")
+    here, out = str(tmp_path), str(tmp_path / "out")
+    for *command, option, value in (
+        ("run", here, out, "--workers", "-1"),
+        ("run", here, out, "--settle", "-1"),
+        ("watch", here, out, "--settle", "86401"),
+        ("watch", here, out, "--every", "0"),
+        ("plan", here, "--workers", "-1"),
+        ("preview", here, "--seconds", "600"),
+        ("preview", here, "--seconds", "0"),
+        ("rerun", "--workers", "-1"),
+        ("rerun", "--shard", "-1"),
+        ("reject", "film.mkv", "--shard", "-1"),
+    ):
+        assert main([*command, option, value]) == 2, command
+        assert f"{option[2:]}" in (said := capsys.readouterr().err) and "should" in said, said
 
 
 def test_the_form_has_what_a_person_may_ask_and_nothing_else() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.request import Rerun
 from flows.rerun import again
 from flows.run import Outcome, Run, RunFiles
 from tasks.check import check_master
@@ -150,7 +151,9 @@ class Before:
 
     def again(self, titles: str = "", shards: list[int] | None = None, reason: str = "", **settings: object) -> Run:
         changes = {name.replace("__", "."): value for name, value in settings.items()}
-        return again(self.files, "next", titles, shards or [], reason, changes)
+        return again(
+            self.files, "next", Rerun(store="", title=titles, shards=shards or [], reason=reason, settings=changes)
+        )
 
 
 @pytest.fixture
@@ -206,21 +209,21 @@ def test_a_shard_is_rejected_in_a_run_in_which_its_title_only_stood(before: Befo
     night.write_run(made.model_copy(update={"id": "20260102-000000-bbbb", "revisions": ()}))
     night.write_titles([plan.title])
     with pytest.raises(UsageError, match="did not come to cut it into shards"):
-        again(night, "next", "film.mkv", [1], "", {})  # cut off: nothing stood
+        again(night, "next", Rerun(store="", title="film.mkv", shards=[1]))  # cut off: nothing stood
     night.write_outcome(plan.title, Outcome(title="film.mkv", state="done", shards=3))
-    asked = again(night, "next", "film.mkv", [1], "torn", {})
+    asked = again(night, "next", Rerun(store="", title="film.mkv", shards=[1], reason="torn"))
     assert asked.rerun_of == "20260102-000000-bbbb"
     assert [(r.start, r.stop, r.settings, r.again) for r in asked.revisions] == [
         (0, 10, (("seed", 1),), False), (10, 20, (), True),
     ]  # fmt: skip
     with pytest.raises(UsageError, match=r"film\.mkv has shards 0 to 2 in run 20260101"):
-        again(night, "next", "film.mkv", [3], "", {})
+        again(night, "next", Rerun(store="", title="film.mkv", shards=[3]))
     first = RunFiles(Store(made.store), "20250101-000000-cccc")
     first.write_run(made.model_copy(update={"id": "20250101-000000-cccc"}))
     first.write_titles([plan.title])
     first.write_outcome(plan.title, Outcome(title="film.mkv", state="done", shards=3))
     with pytest.raises(UsageError, match="the run that made it is not in the store any more"):
-        again(first, "next", "film.mkv", [1], "", {})
+        again(first, "next", Rerun(store="", title="film.mkv", shards=[1]))
 
 
 @pytest.mark.parametrize(

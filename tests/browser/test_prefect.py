@@ -1,0 +1,150 @@
+"""Prefect's own pages on a real server show a library's runs as a person needs them; and the pictures of that in docs.
+
+`REMASTER_PICTURES=docs make test-browser` takes those pictures anew, for a person to look at before they are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.request import Answer, Request
+from tasks.profile import CheckSettings, MasterSettings
+from tests.browser.prefect_site import FAILS, GOOD, HELD, LIBRARY, Site, prefect_site
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+WIDTH, PATIENCE_MS = 1180, 60_000
+
+
+class Ui:
+    """Prefect's pages, in a browser."""
+
+    def __init__(self, page: Any, url: str, pictures: Path) -> None:
+        self._page, self._url, self._pictures = page, url, pictures
+
+    def open(self, place: str, *tabs: str) -> None:
+        """Go to a page, and to one of its tabs."""
+        self._page.goto(f"{self._url}/{place}")
+        for tab in tabs:
+            self._page.get_by_text(tab, exact=True).locator("visible=true").last.click()
+
+    def search(self, words: str) -> None:
+        """Type into the field that narrows a list down."""
+        self._page.get_by_placeholder("Search by run name").locator("visible=true").fill(words)
+
+    def press(self, button: str) -> None:
+        self._page.get_by_role("button", name=button).locator("visible=true").first.click()
+
+    def shows(self, *texts: str) -> None:
+        """Wait until the page shows all of these."""
+        for text in texts:
+            self._page.get_by_text(text).locator("visible=true").first.wait_for()
+
+    def follow(self, link: str) -> int:
+        """Go where a link out of Prefect leads; the answer's status. A film is asked for and not watched."""
+        url = str(self._page.locator("a[href^='http:']", has_text=link).first.get_attribute("href"))
+        status = int(self._page.request.head(url).status)
+        if url.endswith(".html"):
+            self._page.goto(url)
+        return status
+
+    def count(self, text: str) -> int:
+        return int(self._page.get_by_text(text, exact=True).locator("visible=true").count())
+
+    def shoot(self, name: str, height: int) -> None:
+        """Take a picture of the page, so high."""
+        self._page.set_viewport_size({"width": WIDTH, "height": height})
+        self._page.wait_for_timeout(1500)  # what slides or fades in
+        kind: dict[str, Any] = {"type": "png"} if name.endswith("png") else {"type": "jpeg", "quality": 72}
+        self._page.screenshot(path=self._pictures / name, **kind)
+        assert (self._pictures / name).stat().st_size > 10_000
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    # Its name is on the pictures: a short one.
+    with tempfile.TemporaryDirectory(prefix="site-") as folder, prefect_site(Path(folder)) as found:
+        yield found
+
+
+@pytest.fixture
+def ui(chromium: Any, site: Site, tmp_path: Path) -> Iterator[Ui]:
+    page = chromium.new_page(viewport={"width": WIDTH, "height": 900}, timezone_id="Europe/Berlin")
+    page.set_default_timeout(PATIENCE_MS)
+    yield Ui(page, site.url, Path(os.environ.get("REMASTER_PICTURES") or tmp_path))
+    page.close()
+
+
+def test_the_form_asks_in_our_words(ui: Ui, site: Site) -> None:
+    title = site.server.deployment(f"remaster library/{LIBRARY}-title")
+    ui.open(f"deployments/deployment/{title['id']}/run")
+    for model in (Request, MasterSettings, CheckSettings):
+        ui.shows(*(str(field.description) for field in model.model_fields.values()))
+    ui.shoot("prefect-form.jpg", 900)
+
+
+def test_the_next_nights_are_upcoming(ui: Ui, site: Site) -> None:
+    nightly = site.server.deployment(f"remaster library/{LIBRARY}-nightly")
+    ui.open(f"deployments/deployment/{nightly['id']}?tab=Upcoming", "Upcoming")
+    ui.shows("Scheduled", "02:00:00 AM")
+    ui.shoot("prefect-nightly.png", 620)
+
+
+def test_a_run_shows_its_titles_and_how_far_it_came(ui: Ui, site: Site) -> None:
+    ui.open(f"runs/flow-run/{site.night['id']}", "Subflow Runs")
+    ui.shows(GOOD, HELD, "Held", "Completed")
+    ui.open(f"runs/flow-run/{site.night['id']}", "Artifacts")
+    ui.shows("2/2 titles")
+    ui.shoot("prefect-run.jpg", 1080)
+
+
+def test_shards_are_called_by_their_frames_and_those_that_were_there_are_cached(ui: Ui, site: Site) -> None:
+    ui.open(f"runs/flow-run/{site.again['id']}", "Task Runs")
+    ui.search("shard")
+    ui.shows(f"shard {GOOD} [0,11)", f"shard {GOOD} [22,33)", "Cached")
+    assert (ui.count("Cached"), ui.count("Completed")) == (7, 2 + 1)  # the title itself is, too
+    ui.shoot("prefect-title.jpg", 1150)
+
+
+def test_a_shard_that_was_tried_again_says_why_and_what_its_worker_did(ui: Ui, site: Site) -> None:
+    tasks = site.server.find("task_runs", flow_runs={"id": {"any_": [site.good["id"]]}}, limit=200)
+    (retried,) = [task for task in tasks if task["run_count"] > 1]
+    assert retried["name"] == f"shard {GOOD} [{FAILS},{FAILS + 11})"
+    ui.open(f"runs/task-run/{retried['id']}")
+    ui.shows("told to fail once", "Retry 1/", "11 pictures, 0 before and 0 after them", "11 frames in")
+    ui.shoot("prefect-shard.jpg", 900)
+
+
+def test_the_report_and_the_masters_are_a_click_away_where_they_are_served(ui: Ui, site: Site) -> None:
+    for key, leads_to in (("links", GOOD.rsplit("/", 1)[-1]), ("report", "Report")):
+        (found,) = [
+            artifact
+            for artifact in site.server.find("artifacts", artifacts={"type": {"any_": ["markdown"]}})
+            if artifact["flow_run_id"] in (site.night["id"], site.good["id"]) and key in artifact["key"]
+        ]
+        ui.open(f"artifacts/artifact/{found['id']}")
+        assert ui.follow(leads_to) == 200
+    ui.shows("flower.mp4", "fidelity")
+
+
+def test_a_title_has_a_picture_of_itself(ui: Ui, site: Site) -> None:
+    (image,) = site.server.find(
+        "artifacts", artifacts={"type": {"any_": ["image"]}, "flow_run_id": {"any_": [site.good["id"]]}}
+    )
+    ui.open(f"artifacts/artifact/{image['id']}")
+    ui.shows("enlarged by")
+    ui.shoot("prefect-picture.jpg", 540)
+
+
+def test_a_person_is_asked_by_a_form(ui: Ui, site: Site) -> None:
+    ui.open(f"runs/flow-run/{site.review['id']}")
+    ui.shows("Suspended")
+    ui.press("Resume")
+    ui.shows(f"May the master of {HELD} be published?", *(str(f.description) for f in Answer.model_fields.values()))
+    ui.shoot("prefect-review.jpg", 1080)
