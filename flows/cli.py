@@ -227,7 +227,7 @@ def _profile(options: argparse.Namespace) -> Any:
         "model": options.model,
         "scale": options.scale,
         "sequence.fps": options.fps,
-        "hdr.mode": getattr(options, "hdr", None),
+        "hdr.mode": options.hdr,
     }
     if options.video_stream:
         overrides["video_stream"] = _literal(options.video_stream)
