@@ -20,6 +20,7 @@ import av
 from tasks.errors import SourceError, StoreDamaged
 from tasks.grades import grades_of
 from tasks.hold import read_hold
+from tasks.media.bitstream import Said
 from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, STILLS, Container
@@ -58,6 +59,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         "place": output.uri(title.master),
         "versions": MASTER_VERSIONS,
     }
+    if title.probe and title.probe.active_format is not None:
+        parts["active format"] = title.probe.active_format
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
     if any(BY_SAMPLES in remark for remark in title.remarks):
@@ -252,7 +255,7 @@ def finish_title(
     key = master_key(plan, profile, records, output)
     picture = Picture(
         *plan.master_size(profile.scale), plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
-        plan.rate, probe.mastering if is_hdr(plan.colour) else None,
+        plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format),
     )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
     stills = profile.master.codec in STILLS

@@ -15,10 +15,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
+from tasks.media.bitstream import unsaid
 from tasks.media.encode import containers_for
 from tasks.media.hdr import is_hdr
 from tasks.media.master import choose_container
-from tasks.media.mastering import unsaid
 from tasks.media.probe import Probe, probe
 from tasks.media.source import Source
 from tasks.profile import Profile

@@ -24,11 +24,11 @@ from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory,
 from tasks.media.mastering import OF_HDR, said_alike
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.probe import Choice, Probe, probe
+from tasks.media.rows import Row
+from tasks.media.rows import kept_or_lost as _row
 from tasks.media.side_data import NAMES, SideData, turns_alike
 from tasks.media.sound import hear
 from tasks.media.source import Source
-from tasks.media.verdict import Row
-from tasks.media.verdict import kept_or_lost as _row
 
 _UNSPECIFIED = 2
 # Written by muxers and encoders of themselves, or true only of the file they were in.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from tasks.media.inventory import Track
+from tasks.media.rows import Row, kept_or_lost
 from tasks.media.sound import Heard
-from tasks.media.verdict import Row, kept_or_lost
 
 Hearing = Callable[[int, int], tuple[Heard, Heard]]
 _COARSEST = Fraction(1, 1000)  # of a container's ticks, in seconds

@@ -6,7 +6,7 @@ Timestamps of the picture come from the title's frame table, so a master shows e
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from av.packet import Packet
 
 from tasks.errors import UnsupportedSource
+from tasks.media.bitstream import Said, Sayer
 from tasks.media.carry import (
     Carried,
     Copied,
@@ -38,7 +39,6 @@ from tasks.media.encode import (
     containers_for,
     movie_timescale,
 )
-from tasks.media.mastering import SAYING, Mastering, Sayer
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.side_data import not_held
@@ -72,7 +72,7 @@ class Picture:
         timeline: the table of its frames.
         time_base: seconds a tick of that; unset: the source's.
         frame_rate: average; unset: the source's.
-        mastering: what it says of the display it was graded on.
+        said: what it says of itself.
     """
 
     height: int
@@ -82,7 +82,7 @@ class Picture:
     timeline: Timeline
     time_base: Fraction | None = None
     frame_rate: Fraction | None = None
-    mastering: Mastering | None = None
+    said: Said = field(default_factory=Said)
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ def choose_container(
         others = [
             f"stream {s.index} ({s.type}) is not carried: {ALONE}" for s in probe.streams if s.index != probe.stream
         ]
-        return possible[0], [*others, *_unsaid(possible[0], probe)]
+        return possible[0], [*others, *_unsaid(possible[0], settings.codec, probe)]
     if wanted != "auto":
         order: list[Container] = [c for c in possible if c == wanted]
     else:
         native = _native_container(probe, source)
         order = sorted(possible, key=lambda c: c != native)
-    verdicts = [(container, _cannot_hold(container, probe, source)) for container in order]
+    verdicts = [(container, _cannot_hold(container, settings.codec, probe, source)) for container in order]
     best, remarks = min(verdicts, key=lambda v: (sum("not carried" in remark for remark in v[1]), len(v[1])))
     return best, remarks
 
@@ -154,8 +154,7 @@ def write_master(
             below = max(0, -int(picture.timeline.pts[0]))
             copies = copy_packets(original, source, targets, carried, below * (picture.time_base or probe.time_base))
             encoded = _encode(video, encoder, picture, frames, below)
-            if picture.mastering and settings.codec in SAYING:
-                encoded = map(Sayer(picture.mastering, settings.codec).said, encoded)
+            encoded = map(Sayer(picture.said, settings.codec).said, encoded)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
@@ -197,7 +196,7 @@ def _lay_out(
             video, encoder = add_picture(
                 output, settings, picture.height, picture.width, picture.layout, picture.colour,
                 picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
-                picture.mastering,
+                picture.said.mastering,
             )  # fmt: skip
             if probe.display_matrix is not None:
                 video.set_display_matrix(probe.display_matrix)
@@ -281,8 +280,8 @@ def _native_container(probe: Probe, source: Source) -> Container:
     return "mkv" if "matroska" in probe.container else "mp4"
 
 
-def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str]:
-    """What of a source a container cannot hold, in words."""
+def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source) -> list[str]:
+    """What of a source a container with a picture of this codec cannot hold, in words."""
     remarks = []
     if container == "mkv" and (probe.time_base * 1000).denominator != 1:
         remarks.append(f"mkv rounds times of 1/{probe.time_base.denominator} s to milliseconds")
@@ -296,9 +295,9 @@ def _cannot_hold(container: Container, probe: Probe, source: Source) -> list[str
                     remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {how}: {why}")
                 elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
-    return [*remarks, *_unsaid(container, probe)]
+    return [*remarks, *_unsaid(container, codec, probe)]
 
 
-def _unsaid(container: Container, probe: Probe) -> Iterator[str]:
+def _unsaid(container: Container, codec: str, probe: Probe) -> Iterator[str]:
     (tags,) = (stream.metadata for stream in probe.streams if stream.index == probe.stream)
-    return not_held(container, probe.side_data, probe.codec, tags)
+    return not_held(container, codec, probe.side_data, probe.codec, tags)

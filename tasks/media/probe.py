@@ -70,6 +70,7 @@ class Probe:
         dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
         side_data: PyAV's names of what is said of the whole picture stream.
         hdr10_plus: carries HDR10+'s.
+        active_format: code of what part of the picture is meant to be seen, if it is said (AFD).
         mastering: what an HDR picture says of the display it was graded on.
     """
 
@@ -94,6 +95,7 @@ class Probe:
     dolby_vision: bool = False
     side_data: tuple[str, ...] = ()
     hdr10_plus: bool = False
+    active_format: int | None = None
     mastering: Mastering | None = None
 
 
@@ -148,6 +150,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             dolby_vision=carried.dolby_vision,
             side_data=tuple(carried.standing),
             hdr10_plus=carried.hdr10_plus,
+            active_format=carried.standing["AFD"][0] if "AFD" in carried.standing else None,
             mastering=read_mastering(carried.standing),
         )
 

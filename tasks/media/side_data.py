@@ -17,6 +17,7 @@ import av
 import av.dictionary
 import av.sidedata.sidedata
 
+from tasks.media.bitstream import SAYING_ALL
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
 # By PyAV's names, what a person calls it.
@@ -105,16 +106,17 @@ def turns_alike(one: bytes, other: bytes) -> bool:
     return one[: moved.start] + one[moved.stop :] == other[: moved.start] + other[moved.stop :]
 
 
-def not_held(container: str, said: Iterable[str], codec: str, tags: Iterable[str]) -> Iterator[str]:
+def not_held(container: str, encoded: str, said: Iterable[str], codec: str, tags: Iterable[str]) -> Iterator[str]:
     """What of the standing side data of a source a master will not hold, each in words.
 
     Args:
         container: of the master.
+        encoded: codec of the master.
         said: PyAV's names of the source's.
         codec: of the source's picture: the headers of TIFF files are carried into others.
         tags: names of the picture stream's tags: Matroska's word for two eyes is one, and is carried as one.
     """
-    held: set[str] = set()
+    held = {"AFD"} if encoded in SAYING_ALL else set()
     if container in {"mp4", "mov", "mkv"}:
         held.add("DISPLAYMATRIX")
     if container == "mkv" and "stereo_mode" in {tag.lower() for tag in tags}:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tasks.media.contract import compare
+from tasks.media.rows import Row
 from tasks.media.source import Source
-from tasks.media.verdict import Row
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.torture import TORTURE, write

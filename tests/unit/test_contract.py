@@ -14,8 +14,8 @@ import pytest
 from flows.cli import main
 from tasks.media.contract import compare
 from tasks.media.inventory import watch
+from tasks.media.rows import Row
 from tasks.media.source import Source
-from tasks.media.verdict import Row
 from tests.clips import Clip, make
 from tests.remux import Change, remux
 from tests.torture import captioned

@@ -9,9 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from tasks.media.bitstream import Said, Sayer
 from tasks.media.colour import Colour
 from tasks.media.encode import MUXER, Codec, Container, EncodeSettings, add_picture, containers_for
-from tasks.media.mastering import SAYING, Mastering, MasteringDisplay, Sayer, read_mastering, said_alike
+from tasks.media.mastering import Mastering, MasteringDisplay, read_mastering, said_alike
 from tasks.media.pixels import Layout
 from tasks.media.side_data import first_side_data
 from tasks.media.source import Source
@@ -40,7 +41,7 @@ def write(path: Path, codec: Codec, container: Container, said: Mastering, frame
     with av.open(str(path), "w", format=MUXER[container]) as output:
         rate = Fraction(24)
         stream, encoder = add_picture(output, settings, 128, 256, layout, COLOUR, 1 / rate, rate, Fraction(1), said)
-        say = Sayer(said, codec).said if codec in SAYING else lambda packet: packet
+        say = Sayer(Said(said), codec).said
         for number in (*range(frames), None):
             frame = None
             if number is not None:

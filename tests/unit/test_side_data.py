@@ -46,7 +46,7 @@ CASES = [
     Case("eyes.mp4", in_mp4, "stereo 3D", False),
     Case("eyes.mkv", stereo, "stereo 3D", True),
     Case("profile.mov", profiled, "ICC profile", False),
-    Case("framed.mp4", framed, "active format", False),
+    Case("framed.mp4", framed, "active format", True),
     Case("mirrored.mp4", mirrored, "rotation", True),
     Case("turned.mkv", lambda path: make(path, Clip(frames=6, rotation=90)), "rotation", True),
 ]
@@ -68,6 +68,13 @@ def test_what_is_lost_fails_the_check_and_is_said_by_the_scan(case: Case, tmp_pa
     assert all(verdicts.values()), check.lines
     said = [remark for remark in remarks if f"{case.row} data is not carried" in remark]
     assert len(said) == (not case.kept)
+
+
+def test_codecs_without_a_word_for_the_active_format_are_said_to_have_none(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    framed(tmp_path / "films" / "framed.mp4")
+    (title,) = scan(str(tmp_path / "films"), str(tmp_path / "out"), read_profile(None, {"master.codec": "ffv1"}))
+    assert any("active format data is not carried" in remark for remark in title.remarks)
 
 
 def test_numbered_files_cannot_be_turned_which_is_said(tmp_path: Path) -> None:
