@@ -134,9 +134,11 @@ def _weights(options: argparse.Namespace) -> int:
 
 def _probe(options: argparse.Namespace) -> int:
     from tasks.errors import UsageError
+    from tasks.media.hdr import is_hdr
     from tasks.media.probe import probe
     from tasks.records import to_json
     from tasks.sources import open_source
+    from vsr_model.nits import TRANSFERS
 
     if options.compare:
         return _compare(options)
@@ -159,6 +161,10 @@ def _probe(options: argparse.Namespace) -> int:
     swing = "full" if colour.full_range else "limited"
     tags = f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}"
     print(f"  colour  {tags}, {swing} range, {found.layout.depth} bits{guessed}")
+    if is_hdr(colour):
+        dynamic = ["HDR10+"] * found.hdr10_plus + ["Dolby Vision"] * found.dolby_vision
+        said = [found.mastering.words] if found.mastering else []
+        print(f"  hdr     {', '.join([TRANSFERS[colour.transfer], *said, *dynamic])}")
     if found.unsupported:
         print(f"  not handled: {found.unsupported}")
         return FAILED

@@ -46,6 +46,20 @@ class Mastering:
     light: tuple[int, int] | None = None
     ambient: tuple[Fraction, ...] | None = None
 
+    @property
+    def words(self) -> str:
+        """For a person, e.g. `graded on a display of 0.005 to 1000 nits, MaxCLL 1000, MaxFALL 400`."""
+        said = []
+        if self.display:
+            said.append(
+                f"graded on a display of {float(self.display.dimmest):g} to {float(self.display.brightest):g} nits"
+            )
+        if self.light:
+            said.append("MaxCLL {}, MaxFALL {}".format(*self.light))
+        if self.ambient:
+            said.append(f"in surroundings of {float(self.ambient[0]):g} lux")
+        return ", ".join(said)
+
 
 def read_mastering(side: Mapping[str, bytes]) -> Mastering | None:
     """What a decoded frame says in its side data, by PyAV's names (`side_data`); None if it says nothing of it."""
