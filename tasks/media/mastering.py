@@ -51,9 +51,8 @@ class Mastering:
         """For a person, e.g. `graded on a display of 0.005 to 1000 nits, MaxCLL 1000, MaxFALL 400`."""
         said = []
         if self.display:
-            said.append(
-                f"graded on a display of {float(self.display.dimmest):g} to {float(self.display.brightest):g} nits"
-            )
+            dimmest, brightest = float(self.display.dimmest), float(self.display.brightest)
+            said.append(f"graded on a display of {dimmest:g} to {brightest:g} nits")
         if self.light:
             said.append("MaxCLL {}, MaxFALL {}".format(*self.light))
         if self.ambient:

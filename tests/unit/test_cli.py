@@ -12,8 +12,9 @@ import pytest
 
 from flows.cli import main, parser
 from tests.clips import Clip, make
+from tests.hdr import make_hdr
 
-PROFILE = {"--profile", "--model", "--scale", "--set", "--video-stream", "--encoder-option", "--fps"}
+PROFILE = {"--profile", "--model", "--scale", "--set", "--video-stream", "--encoder-option", "--fps", "--hdr"}
 LIBRARY = {*PROFILE, "--store", "--workers", "--ray-address", "--only", "--settle"}
 OPTIONS = {
     "run": {*LIBRARY, "--force", "--new-only"},
@@ -58,6 +59,12 @@ def test_probe_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     for word in ("64x48", "h264", "aac", "mov_text", "<- the picture", "limited range"):
         assert word in out
+
+
+def test_probe_says_how_hdr_was_graded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", str(make_hdr(tmp_path / "film.mp4", frames=2))]) == 0
+    line = "  hdr     PQ, graded on a display of 0.005 to 1000 nits, MaxCLL 1000, MaxFALL 300\n"
+    assert line in capsys.readouterr().out
 
 
 def test_plan_shows_shards_and_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
