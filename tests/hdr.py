@@ -60,7 +60,7 @@ def make_hdr(
     """Write a 10-bit clip in BT.2020; `tagged` with a mastering display and light levels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     said = f":hdr10=1:master-display={DISPLAY}:max-cll={LEVELS[0]},{LEVELS[1]}" if tagged else ""
-    options = {"crf": "4", "preset": "veryfast", "x265-params": f"log-level=error:info=0{said}"}
+    options = {"crf": "4", "preset": "veryfast", "x265-params": f"log-level=error:info=0:bframes=0{said}"}
     height, width = size
     with av.open(str(path), "w") as output:
         stream = output.add_stream(encoder, rate=24, options=options if encoder == "libx265" else {})

@@ -35,14 +35,14 @@ def said_by(path: Path) -> Mastering | None:
     return read_mastering(first_side_data(Source(str(path), path.name), 0).standing)
 
 
-def write(path: Path, codec: Codec, container: Container, said: Mastering, frames: int = 7) -> None:
+def write(path: Path, codec: Codec, container: Container, said: Mastering) -> None:
     layout = Layout("yuv", 10, 1, 0 if codec in {"prores", "dnxhr"} else 1)
     settings = EncodeSettings(codec, options=(("g", "3"),) if codec in {"h264", "h265"} else ())
     with av.open(str(path), "w", format=MUXER[container]) as output:
         rate = Fraction(24)
         stream, encoder = add_picture(output, settings, 128, 256, layout, COLOUR, 1 / rate, rate, Fraction(1), said)
         say = Sayer(Said(said), codec).said
-        for number in (*range(frames), None):
+        for number in (*range(7), None):
             frame = None
             if number is not None:
                 frame = av.VideoFrame(256, 128, layout.pix_fmt)
@@ -97,13 +97,13 @@ def test_a_part_of_it_is_said_without_the_rest(tmp_path: Path) -> None:
     for number, said in enumerate(
         (Mastering(light=(1, 0)), Mastering(display=DISPLAY), Mastering(ambient=SAID.ambient))
     ):
-        write(tmp_path / f"{number}.mkv", "h265", "mkv", said, 2)
+        write(tmp_path / f"{number}.mkv", "h265", "mkv", said)
         assert said_by(tmp_path / f"{number}.mkv") == said
 
 
 def test_values_that_look_like_the_beginning_of_a_unit_arrive(tmp_path: Path) -> None:
     said = Mastering(MasteringDisplay((Fraction(0),) * 8, Fraction(1, 10_000), Fraction(0)), (0, 1))
-    write(tmp_path / "film.mkv", "h265", "mkv", said, 2)
+    write(tmp_path / "film.mkv", "h265", "mkv", said)
     assert said_by(tmp_path / "film.mkv") == said
 
 
