@@ -18,13 +18,17 @@ from tasks.media.fields import FIELDS_VERSION
 from tasks.media.likeness import LIKENESS_VERSION
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.recipe import RECIPE_VERSION
+from tasks.media.sound import SOUND_VERSION
+from tasks.media.words import WORDS_VERSION
 from tasks.plan import SHARD_VERSIONS, model_reference
 from tasks.receipt import RECEIPT_VERSION
 from tasks.records import Revision, Title, content_key, from_sealed, to_sealed
 from tasks.signing import signer
 from tasks.store import Store, stat
 from tasks.store.sequence import with_fps
+from vsr_model.hdr import HDR_VERSION
 from vsr_model.registry import find
+from vsr_model.tone import TONE_VERSION
 
 _LOG = logging.getLogger("remaster.standing")
 
@@ -118,7 +122,7 @@ def _asked(run: Run) -> str:
             "signed": key.public_key if key else "",
             "versions": [
                 SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
-                NUMBERED_VERSION, RECEIPT_VERSION,
+                NUMBERED_VERSION, RECEIPT_VERSION, SOUND_VERSION, WORDS_VERSION, HDR_VERSION, TONE_VERSION,
             ],
         }
     )  # fmt: skip

@@ -257,7 +257,7 @@ def test_settings_that_no_shard_can_have_alone(before: Before) -> None:
 def test_a_network_that_would_be_given_longer_shards_makes_the_ones_there_are(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.plan._LONGEST", 10)
+    monkeypatch.setattr("tasks.cuts._LONGEST", 10)
     profile = read_profile(None, {"scale": 2})  # lengths are left to the network
     store = Store(str(tmp_path / "store"))
     plan = plan_title(scan(str(films), str(tmp_path / "out"), profile)[0], profile, store)

@@ -102,7 +102,7 @@ def test_what_a_person_had_made_otherwise_stands_for_a_run_that_says_nothing_of_
 
 def test_every_version_of_the_code_is_asked_for() -> None:
     root = Path(__file__).resolve().parents[2]
-    code = [path.read_text() for path in (root / "tasks").rglob("*.py")]
+    code = [path.read_text() for path in (*(root / "tasks").rglob("*.py"), *(root / "vsr_model").glob("*.py"))]
     there = {name for text in code for name in re.findall(r"^([A-Z]+_VERSION) = ", text, re.MULTILINE)}
     assert len(there) >= 9
     asked = (root / "flows/standing.py").read_text() + "".join(
