@@ -28,6 +28,7 @@ from vsr_model.nits import levels
 TITLES = {"pq.mp4": PQ, "hlg.mkv": HLG}
 FAST = ("--scale", "2", "--set", "shards.frames=8", "--set", "shards.shortest=3")
 LAYOUT = Layout("yuv", 10, 1, 1)
+LUMA = torch.tensor([0.2627, 0.6780, 0.0593])
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ def test_light_stays_where_it_was_graded(name: str, kept: Run) -> None:
     assert made_T3HW.shape == (len(source_T3HW), 3, 2 * height, 2 * width)
     plain_T3HW = resize(source_T3HW, 2 * height, 2 * width, "lanczos")
     if TITLES[name] == PQ:
-        assert float(blur(made_T3HW - plain_T3HW, WAVELET_LEVELS).abs().max()) < 1 / 1023
+        # Of luma: a step of chroma is two of blue, and at a picture's corner one sample counts for many.
+        luma_T1HW = torch.einsum("c,tchw->thw", LUMA, made_T3HW - plain_T3HW).unsqueeze(1)
+        assert float(blur(luma_T1HW.expand(-1, 3, -1, -1), WAVELET_LEVELS).abs().max()) < 1 / 1023
     had, has = levels(source_T3HW, TITLES[name]), levels(made_T3HW, TITLES[name])
     assert (has[:, 0] <= 1.02 * had[:, 0]).all()
     assert float((made_T3HW - plain_T3HW).abs().max()) > 10 / 1023, "the network's detail did not arrive"
