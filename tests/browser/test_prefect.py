@@ -54,8 +54,13 @@ class Ui:
             self._page.goto(url)
         return status
 
-    def count(self, text: str) -> int:
-        return int(self._page.get_by_text(text, exact=True).locator("visible=true").count())
+    def comes_to_show(self, **counts: int) -> None:
+        """Wait until the page shows each of these texts exactly so often: a list narrows down in its own time."""
+        from playwright.sync_api import expect
+
+        for text, count in counts.items():
+            found = self._page.get_by_text(text, exact=True).locator("visible=true")
+            expect(found).to_have_count(count, timeout=PATIENCE_MS)
 
     def shoot(self, name: str, height: int) -> None:
         """Take a picture of the page, so high."""
@@ -108,7 +113,7 @@ def test_shards_are_called_by_their_frames_and_those_that_were_there_are_cached(
     ui.open(f"runs/flow-run/{site.again['id']}", "Task Runs")
     ui.search("shard")
     ui.shows(f"shard {GOOD} [0,11)", f"shard {GOOD} [22,33)", "Cached")
-    assert (ui.count("Cached"), ui.count("Completed")) == (7, 2 + 1)  # the title itself is, too
+    ui.comes_to_show(Cached=7, Completed=2 + 1)  # the title itself is, too
     ui.shoot("prefect-title.jpg", 1150)
 
 
