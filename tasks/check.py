@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from tasks.grades import Grades
+from tasks.media.bitstream import SAYING_ALL
 from tasks.media.captions import CAPTIONED
 from tasks.media.contract import labels, shown, side_data, streams, times
 from tasks.media.encode import STILLS
@@ -59,7 +60,7 @@ def check_master(
         open_source(master.uri, f"master of {plan.title.name}") as made,
     ):
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
-        said = list(_side_data(plan, source, made, master.picture))
+        said = list(_side_data(plan, profile.master.codec, source, made, master.picture))
         captions = list(_captions(plan, profile, source, made, master.picture))
         carried = list(_carried(master, had, held, profile.master.codec, source, made))
     seen = found(plan, profile, records, likeness, grades)
@@ -131,14 +132,15 @@ def _carried(
         yield row.name, row.verdict != "lost", "; ".join(part for part in (seen, row.note, reason) if part)
 
 
-def _side_data(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:
+def _side_data(plan: Plan, codec: str, source: Source, made: Source, picture: int) -> Iterator[Line]:
     """What is said of the whole picture stands in the first frame: no more is decoded for it."""
     assert plan.title.probe is not None
     had, has = first_side_data(source, plan.title.probe.stream), first_side_data(made, picture)
     for row in side_data(had, has, bool(plan.hdr and plan.hdr.tone)):
         seen = f"{row.master}, source {row.source}"
-        # As a remark said before any work was done: encoders have no way to say these.
-        kept = row.verdict != "lost" or row.name in {"HDR10+", "ambient viewing environment"}
+        # A remark said before any work was done that nothing can say the one, and some codecs not the other.
+        unsaid = row.name == "HDR10+" or (row.name == "ambient viewing environment" and codec not in SAYING_ALL)
+        kept = row.verdict != "lost" or unsaid
         yield row.name, kept, f"{seen}; {row.note}" if row.note else row.master
 
 

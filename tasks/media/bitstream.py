@@ -23,8 +23,7 @@ _SEI_UNITS = (50_000, 10_000, 10_000)
 _AV1_UNITS = (1 << 16, 1 << 8, 1 << 14)
 _SEI_OF = {"h264": "h264", "h264_nvenc": "h264", "h265": "h265", "h265_nvenc": "h265"}
 _AV1 = ("av1", "av1_nvenc")
-# Codecs whose streams say some of it, and those whose streams say all of it.
-SAYING = frozenset({*_SEI_OF, *_AV1})
+# Codecs whose streams say all of it; AV1 says some.
 SAYING_ALL = frozenset(_SEI_OF)
 _START = re.compile(rb"\x00\x00\x01")
 # Country and provider, whose message it is, and that a format follows.
@@ -56,7 +55,7 @@ class Sayer:
     """Adds it to the packets of a stream, in its key frames."""
 
     def __init__(self, said: Said, codec: str) -> None:
-        """`codec` is a master's; of one that is not in `SAYING` the packets stay as they are."""
+        """`codec` is a master's; of one that says nothing of it the packets stay as they are."""
         self._codec = codec
         units: Iterable[bytes] = ()
         if codec in _AV1 and said.mastering:
