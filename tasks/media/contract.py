@@ -203,7 +203,8 @@ def streams(had: Inventory, has: Inventory, heard: converted.Hearing) -> Iterato
         if twin is None:
             yield Row(name, "lost", _packets(track), "-", "the master has no such stream")
             continue
-        if track.type == "audio" and track.codec != twin.codec:
+        # MP4 calls all MPEG audio one thing: the same packets are the same sound, whatever the codec is called.
+        if track.type == "audio" and track.codec != twin.codec and track.sha256 != twin.sha256:
             yield from converted.sound(name, (track.codec, twin.codec), later, *heard(track.index, twin.index))
             yield from _track_labels(name, track, twin)
             continue

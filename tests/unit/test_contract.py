@@ -168,3 +168,11 @@ def test_captions_are_held_against_the_pictures_that_carry_them(tmp_path: Path) 
     doubled = watch(source, 0, {number: 2 * number for number in range(100)})
     assert doubled.captions_sha256 != plain.captions_sha256
     assert doubled.captions_sha256 != watch(source, 0, {}).captions_sha256
+
+
+@pytest.mark.parametrize("audio", ["mp2", "mp3"])
+def test_the_same_packets_are_the_same_sound_whatever_a_container_calls_them(audio: str, tmp_path: Path) -> None:
+    film = make(tmp_path / "film.ts", Clip(frames=12, b_frames=0, audio=audio))
+    rows = held_against(film, remux(film, tmp_path / "copy.mp4", Change()))
+    assert [row.verdict for name, row in rows.items() if "audio" in name and "packets" in name] == ["kept"]
+    assert not any("samples" in name for name in rows)
