@@ -29,11 +29,11 @@ class ShardActor:
             self._broken = error
 
     @ray.method(concurrency_group="watch")
-    def ready(self) -> str:
-        """The worker's name, once its network is loaded; raises what kept it from loading."""
+    def ready(self) -> tuple[str, str]:
+        """The worker's name and its node's id, once its network is loaded; raises what kept it from loading."""
         if self._worker is None:
             raise self._broken
-        return self._worker.name
+        return self._worker.name, str(ray.get_runtime_context().get_node_id())
 
     @ray.method(concurrency_group="watch")
     def news(self, heard: int) -> tuple[int, list[tuple[int, int, str]]]:

@@ -2,7 +2,8 @@
 
 Ray restarts a dead actor; whether its shard is tried again is decided above (Prefect's retries), after this pool has
 counted the death: a shard that takes down three actors is quarantined, an actor that dies four times without finishing
-anything is not leased again (the last one left: twelve times).
+anything is not leased again (the last one left: twelve times). What went down with its whole node says nothing of its
+shard: machines are taken back, and lose their power.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class _Slot:
     actor: Any
     number: int
     name: str = ""
+    node: str = ""  # that it was last known to be on
     deaths: int = 0
     suspect: bool = False
     patience: float = 0.0  # until when a suspect may come back
@@ -94,7 +96,7 @@ class WorkerPool:
             ModelError: the network cannot be loaded.
         """
         self._idle: queue.Queue[_Slot] = queue.Queue()
-        self._deaths: Counter[str] = Counter()  # by shard key
+        self._deaths: dict[str, list[str]] = defaultdict(list)  # nodes of the actors that died, by shard key
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._stall = settings.stall
@@ -239,8 +241,11 @@ class WorkerPool:
         # Where its node went, another has to come first.
         slot.patience = time.monotonic() + (_START_SECONDS if self._grows else _RESTART_SECONDS)
         with self._lock:
-            self._deaths[work.shard.key] += 1
-            deaths = self._deaths[work.shard.key]
+            nodes = self._deaths[work.shard.key]
+            nodes.append(slot.node)
+            # All are looked at anew: the cluster hears of a node that is gone later than of its actors.
+            standing = _standing_nodes()
+            deaths = sum(node in standing for node in nodes)
         what = f"shard {work.shard.name}: worker {slot.number} died under it ({why})"
         _LOG.warning("%s; death %d of this shard", what, deaths)
         if deaths >= _DEATHS_PER_SHARD:
@@ -264,10 +269,11 @@ class WorkerPool:
     def _is_back(self, slot: _Slot) -> bool:
         """True once a restarted actor answers. Until then others are asked first; at last it is retired."""
         try:
-            slot.name = ray.get(slot.actor.ready.remote(), timeout=_PROBE_SECONDS)
+            slot.name, slot.node = ray.get(slot.actor.ready.remote(), timeout=_PROBE_SECONDS)
             slot.heard = 0  # another process, which counts its own
-        except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
-            if time.monotonic() < slot.patience:  # Ray is still restarting it
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            # Ray is still restarting it; what was asked of the one before may yet be answered with its death.
+            if time.monotonic() < slot.patience:
                 time.sleep(_POLL_SECONDS)
                 self._idle.put(slot)
                 return False
@@ -312,11 +318,15 @@ class WorkerPool:
         with self._lock:
             self._pending -= 1
         try:
-            slot.name = ray.get(answer, timeout=_FETCH_SECONDS)
+            slot.name, slot.node = ray.get(answer, timeout=_FETCH_SECONDS)
             self._idle.put(slot)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
             raise (cause if isinstance(cause, Exception) else UsageError(f"a worker cannot start: {error}")) from error
+
+
+def _standing_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
 def _gpus_to_come() -> int:

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,14 @@ _SCRATCH = Path(tempfile.gettempdir())
 
 @dataclass
 class Stage:
-    """All that runs, and what an undisturbed run makes."""
+    """All that runs, and what an undisturbed run makes.
+
+    Attributes:
+        wanted: its masters, by name.
+        seconds: that it takes.
+        working: that its workers live.
+        hit: whether one lived at the moment of each round that was to kill one.
+    """
 
     objects: ObjectStore
     s3: S3Server
@@ -53,7 +60,9 @@ class Stage:
     cluster: Cluster
     wanted: dict[str, bytes]
     seconds: float
+    working: float
     home: Path
+    hit: list[bool] = field(default_factory=list)
 
     def env(self) -> dict[str, str]:
         """Of the command."""
@@ -92,15 +101,20 @@ class Disturbed:
         """What the command said."""
         return self.log.read_text(errors="replace")
 
-    def until(self, moment: float) -> None:
-        """Let a share of the time pass that an undisturbed run takes."""
-        deadline = time.monotonic() + moment * self.stage.seconds
+    def until(self, moment: float, of: float | None = None) -> None:
+        """Let a share of the time pass that an undisturbed run takes, or of so many seconds."""
+        deadline = time.monotonic() + moment * (of or self.stage.seconds)
         while time.monotonic() < deadline and self.process.poll() is None:
             time.sleep(0.01)
 
     def done(self) -> set[str]:
         """Keys of shards that have a record."""
         return {place.rsplit("/", 1)[1].removesuffix(".json") for place in self.store.list("records")}
+
+    def errors(self) -> set[str]:
+        """Classes of what went wrong in the attempts of the first run, which has ended."""
+        ledger = RunFiles(self.store, list_runs(self.store)[-1]).read_ledger()
+        return {row.error for row in ledger if row.outcome == "failed"}
 
     def require_nothing_lost(self, done: set[str]) -> None:
         """Run again and hold everything against an undisturbed run; `done` is what was done at the kill."""
@@ -145,14 +159,20 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             cluster = Cluster(folders["ray"], dict(os.environ))
             prefect.start()
             cluster.start(nodes=WORKERS)
-            stage = Stage(objects, s3, prefect, cluster, {}, 0.0, folders["home"])
+            stage = Stage(objects, s3, prefect, cluster, {}, 0.0, 0.0, folders["home"])
             began = time.monotonic()
             undisturbed = stage.begin("undisturbed")
+            await_true(cluster.actors, "a worker lives")
+            working = time.monotonic()
+            await_true(lambda: not cluster.actors(), "the workers have done their work")
+            stage.working = time.monotonic() - working
             assert undisturbed.wait() == 0, undisturbed.words()
             stage.seconds = time.monotonic() - began
             stage.wanted = mastered.masters_of(films, folders["home"] / "alone", SETTINGS)
             undisturbed.require_nothing_lost(undisturbed.done())
             yield stage
+            hit = f"{sum(stage.hit)} of {len(stage.hit)} kills of a worker hit one"
+            print(f"an undisturbed run takes {stage.seconds:.0f} s; {hit}")
             _no_run_is_stuck(prefect)
         finally:
             for end in (cluster.stop, prefect.kill, objects.stop):
@@ -210,11 +230,12 @@ def test_the_driver(stage: Stage, number: int) -> None:
 def test_an_actor(stage: Stage, number: int) -> None:
     chance = moment("actor", number)
     run = stage.begin(f"actor-{number}")
-    run.until(chance.random())
+    await_true(stage.cluster.actors, "a worker lives")
+    run.until(chance.random(), stage.working)
     victims = sorted(stage.cluster.actors())
-    if victims:
-        kills.kill_if_alive(chance.choice(victims))
+    stage.hit.append(bool(victims) and kills.kill_if_alive(chance.choice(victims)))
     assert run.wait() == 0, run.words()
+    assert run.errors() <= {"WorkerLost"}
     run.require_nothing_lost(run.done())
 
 
@@ -226,6 +247,7 @@ def test_a_node(stage: Stage, number: int) -> None:
     stage.cluster.kill_node()
     stage.cluster.add_node(f"node-{number}")
     assert run.wait() == 0, run.words()
+    assert run.errors() <= {"WorkerLost"}
     run.require_nothing_lost(run.done())
 
 
