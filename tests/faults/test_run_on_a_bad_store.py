@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.run import RunFiles, list_runs
 from tasks.store import Store
 from tests import mastered
 from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.faults import proxy as wire
-from tests.faults.proxy import Fault, Proxy, every, in_front_of, refuse
+from tests.faults.proxy import Fault, Proxy, Rule, every, in_front_of, refuse
 from tests.faults.test_bad_stores import MIXED
 from tests.s3 import S3Place
 
@@ -85,4 +86,22 @@ def test_records_cannot_be_written(
     proxy.rule = lambda exchange: None
     again = run()
     assert again.returncode == 0, again.stderr
+    require_undisturbed(s3, films, tmp_path / "alone")
+
+
+@pytest.mark.parametrize("rule", [wire.LaggingList(4), every(wire.slow(0.2))], ids=["a list that lags", "slow"])
+def test_late_answers_cost_time_and_nothing_else(
+    s3: S3Place, proxy: Proxy, run: Run, films: Path, remaster: Remaster, tmp_path: Path, rule: Rule
+) -> None:
+    proxy.rule = rule
+    ended = run()
+    assert ended.returncode == 0, ended.stderr
+    cleaned = remaster("clean", f"{s3.root}/work", "--yes", env={**s3.server.env, "AWS_ENDPOINT_URL": proxy.endpoint})
+    assert cleaned.returncode == 0 or "no run here speaks of any shard" in cleaned.stderr, cleaned.stderr
+    again = run()
+    assert again.returncode == 0, again.stderr
+    proxy.rule = lambda exchange: None
+    store = Store(f"{s3.root}/work")
+    ends = [[row.outcome for row in RunFiles(store, name).read_ledger()] for name in list_runs(store)]
+    assert ends == [["done"] * 3, ["cached"] * 3], "nothing that is needed is cleaned away, and nothing is made twice"
     require_undisturbed(s3, films, tmp_path / "alone")
