@@ -81,6 +81,7 @@ class Outcome(BaseModel):
         report: store key of the page that shows all of it; empty if it was not in hand.
         size: of the master, in bytes.
         cadence: what was seen of it and done about it, once it is planned.
+        doubts: what of its source is damaged, or does not say when it is shown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,6 +100,7 @@ class Outcome(BaseModel):
     report: str = ""
     size: int = 0
     cadence: CadenceNote | None = None
+    doubts: tuple[str, ...] = ()
 
 
 class Spent(BaseModel):
@@ -169,9 +171,11 @@ class RunFiles:
         return self._read(_opened(Run), place(self._id, "run.json"), _RUN_AGAIN)
 
     def write_titles(self, titles: list[Title], outcomes: Iterable[Outcome] = ()) -> None:
-        """Note what the library holds and, of titles that have ended, what was seen of their cadences."""
-        notes = {outcome.title: outcome.cadence for outcome in outcomes if outcome.cadence is not None}
-        self._write("titles.parquet", data=titles_table(titles, notes))
+        """Note what the library holds and, of titles that have ended, what was seen when they were planned."""
+        planned = {outcome.title: outcome for outcome in outcomes if outcome.cadence is not None}
+        notes = {name: outcome.cadence for name, outcome in planned.items() if outcome.cadence is not None}
+        doubts = {name: outcome.doubts for name, outcome in planned.items()}
+        self._write("titles.parquet", data=titles_table(titles, notes, doubts))
 
     def read_titles(self, name: str = "") -> list[Title]:
         """What the library holds, or of it only the title called `name`; empty before the scan has ended."""

@@ -45,6 +45,7 @@ from tasks.review import settle, still_approved
 from tasks.scan import examine, list_library, naming
 from tasks.signing import signer
 from tasks.store import Store
+from tasks.trust import doubts
 from tasks.verdict import has_to_wait
 from vsr_model.errors import ModelError
 
@@ -106,7 +107,7 @@ def _remaster(job: Job) -> Outcome:
     plan = job.planned
     base = Outcome(
         title=title.name, state="failed", frames=len(plan.shown), shards=len(plan.shards), cached=len(job.cached),
-        remarks=title.remarks + remarks(plan), cadence=plan.reading.note(),
+        remarks=title.remarks + remarks(plan), cadence=plan.reading.note(), doubts=tuple(doubts(title, plan.timeline)),
     )  # fmt: skip
     job.records = [end for end in ends if isinstance(end, Record)]
     failed = what_failed(job, ends)

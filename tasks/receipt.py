@@ -22,6 +22,7 @@ from tasks.records import CheckResult, MasterRecord, Record, Shard, content_key
 from tasks.seal import is_sealed, opened, sealed
 from tasks.signing import Signer, is_signed
 from tasks.store import Store
+from tasks.trust import doubts
 
 if TYPE_CHECKING:
     from tasks.plan import Plan
@@ -36,13 +37,17 @@ class _Part(BaseModel):
 
 
 class SourceLine(_Part):
-    """The source: its name in the library, BLAKE2b-256 and size of its bytes, its cadence and what was done with it."""
+    """The source: its name in the library, BLAKE2b-256 and size of its bytes, its cadence and what was done with it.
+
+    `doubts`: what of it is damaged, or does not say when it is shown.
+    """
 
     name: str
     blake2b: str
     size: int
     cadence: Cadence = "progressive"
     treatment: str = "pass"
+    doubts: list[str] = Field(default_factory=list)
 
 
 class ModelLine(_Part):
@@ -156,6 +161,7 @@ def make_receipt(
             size=plan.title.size,
             cadence=plan.reading.cadence,
             treatment=plan.reading.treatment,
+            doubts=list(doubts(plan.title, plan.timeline)),
         ),
         model=ModelLine(
             name=_leaf(model.name),

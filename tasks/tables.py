@@ -55,6 +55,7 @@ TITLES = pa.schema(
         ("parts", pa.list_(pa.string())),
         ("pictures", pa.int64()),
         ("evidence", pa.map_(pa.string(), pa.int64())),
+        ("doubts", pa.list_(pa.string())),
     ]
 )
 SHARDS = pa.schema(
@@ -170,8 +171,12 @@ class LedgerRow:
     fidelity: float = float("nan")
 
 
-def titles_table(titles: Iterable[Title], notes: Mapping[str, CadenceNote] = MappingProxyType({})) -> bytes:
-    """Titles as Parquet, with what is known of their cadences, by name."""
+def titles_table(
+    titles: Iterable[Title],
+    notes: Mapping[str, CadenceNote] = MappingProxyType({}),
+    doubts: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> bytes:
+    """Titles as Parquet, with what is known of their cadences and of how far they can be trusted, by name."""
     rows = []
     for title in titles:
         probe, note = title.probe, notes.get(title.name)
@@ -198,6 +203,7 @@ def titles_table(titles: Iterable[Title], notes: Mapping[str, CadenceNote] = Map
                 "parts": list(note.parts) if note else [],
                 "pictures": note.pictures if note else 0,
                 "evidence": list(note.evidence.items()) if note else [],
+                "doubts": list(doubts.get(title.name, ())),
             }
         )
     return _parquet(pa.Table.from_pylist(rows, TITLES))

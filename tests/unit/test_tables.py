@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from flows.run import Outcome, RunFiles
 from tasks import tables
 from tasks.media.source import Source
 from tasks.media.timeline import Timeline, read_timeline
 from tasks.plan import plan_title
 from tasks.profile import Profile, read_profile
-from tasks.records import MasterRecord, Record, Shard, Title, Work, content_key, from_json, to_json
+from tasks.records import CadenceNote, MasterRecord, Record, Shard, Title, Work, content_key, from_json, to_json
 from tasks.scan import scan
 from tasks.store import Store
 from tests.clips import Clip, make
@@ -40,6 +41,15 @@ def test_titles(titles: list[Title]) -> None:
     assert tables.read_titles_table(data) == titles
     rows = pq.read_table(io.BytesIO(data)).to_pylist()
     assert [(row["codec"], row["width"], row["master"]) for row in rows] == [("h264", 64, "a title.mp4"), ("", 0, "")]
+
+
+def test_titles_that_were_planned_say_what_of_them_is_doubtful(titles: list[Title], tmp_path: Path) -> None:
+    files = RunFiles(Store(str(tmp_path)), "20260101-000000-aaaa")
+    note = CadenceNote(cadence="progressive", treatment="pass", parts=(), pictures=8, evidence={})
+    files.write_titles(titles, [Outcome(title=titles[0].name, state="done", cadence=note, doubts=("frame 3 is gone",))])
+    (place,) = tmp_path.rglob("titles.parquet")
+    assert [row["doubts"] for row in pq.read_table(place).to_pylist()] == [["frame 3 is gone"], []]
+    assert files.read_titles() == titles
 
 
 def test_shards() -> None:

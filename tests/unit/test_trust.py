@@ -97,6 +97,7 @@ def test_how_much_is_taken_is_for_a_person_to_say(case: Case, tmp_path: Path) ->
     (said,) = [words for name, _, words in check.lines if name == "source"]
     assert f"{case.concealed} frames are made up in part, and {case.missing} are missing" in said
     assert check.passed, check.lines
+    assert done.receipt.source.doubts == [said]
 
 
 def test_a_whole_title_is_read_as_ever(tmp_path: Path) -> None:
