@@ -72,23 +72,24 @@ class Stage:
             "PREFECT_HOME": str(self.home / "prefect"), "XDG_DATA_HOME": str(self.home / "data"),
         }  # fmt: skip
 
-    def begin(self, name: str, **env: str) -> Disturbed:
-        """Start a run on a store of its own."""
-        return Disturbed(self, f"s3://{self.s3.bucket}/{name}", self.home / f"{name}.log", env)
+    def begin(self, name: str, which: str = "", workers: int = WORKERS, **env: str) -> Disturbed:
+        """Start a run on a store of its own, or of those that are called so."""
+        log = self.home / f"{name}{which}.log"
+        return Disturbed(self, f"s3://{self.s3.bucket}/{name}", log, workers, env)
 
 
 class Disturbed:
     """A run that something happens to, and the same run again."""
 
-    def __init__(self, stage: Stage, root: str, log: Path, env: dict[str, str]) -> None:
-        self.stage, self.log, self._env = stage, log, env
+    def __init__(self, stage: Stage, root: str, log: Path, workers: int, env: dict[str, str]) -> None:
+        self.stage, self.log, self._workers, self._env = stage, log, workers, env
         self.output, self.store = f"{root}/masters", Store(f"{root}/work")
         self.process = self._start(log)
 
     def _start(self, log: Path) -> subprocess.Popen[bytes]:
         settings = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
         arguments = ["run", f"s3://{self.stage.s3.bucket}/films", self.output, "--store", self.store.root]
-        return kills.start([*arguments, "--workers", WORKERS, *settings], {**self.stage.env(), **self._env}, log)
+        return kills.start([*arguments, "--workers", self._workers, *settings], {**self.stage.env(), **self._env}, log)
 
     def wait(self, seconds: float = 400) -> int:
         """Exit code."""
@@ -224,6 +225,18 @@ def test_the_driver(stage: Stage, number: int) -> None:
     kills.kill_if_alive(run.process.pid)
     run.process.wait()
     run.require_nothing_lost(run.done())
+
+
+@pytest.mark.parametrize("number", ROUNDS)
+def test_one_of_two_drivers(stage: Stage, number: int) -> None:
+    """They share the store, and the shards; the other one goes on alone."""
+    chance = moment("two", number)
+    one, other = (stage.begin(f"two-{number}", which, workers=1) for which in ("-one", "-other"))
+    one.until(chance.random())
+    kills.kill_if_alive(one.process.pid)
+    one.process.wait()
+    assert other.wait() == 0, other.words()
+    other.require_nothing_lost(other.done())
 
 
 @pytest.mark.parametrize("number", ROUNDS)
