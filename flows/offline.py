@@ -161,6 +161,8 @@ def _probe(options: argparse.Namespace) -> int:
     swing = "full" if colour.full_range else "limited"
     tags = f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}"
     print(f"  colour  {tags}, {swing} range, {found.layout.depth} bits{guessed}")
+    if found.layout.chroma_x or found.layout.chroma_y:
+        print(f"  chroma  {found.layout.pix_fmt}, siting {colour.siting}")
     if is_hdr(colour):
         dynamic = ["HDR10+"] * found.hdr10_plus + ["Dolby Vision"] * found.dolby_vision
         said = [found.mastering.words] if found.mastering else []

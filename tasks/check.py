@@ -14,6 +14,7 @@ import numpy as np
 from tasks.grades import Grades
 from tasks.media.bitstream import SAYING_ALL
 from tasks.media.captions import CAPTIONED
+from tasks.media.colour import sited_alike, usual_siting
 from tasks.media.contract import labels, shown, side_data, streams, times
 from tasks.media.encode import STILLS
 from tasks.media.inventory import Inventory, take_inventory, watch
@@ -104,6 +105,11 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
         unsaid and all(a in (b, c) for a, b, c in zip(held.colour, tags, unsaid, strict=True))
     )
     yield "colour", bool(same), f"matrix, primaries, transfer, range {held.colour}, wanted {tags}{guessed}"
+    layout = plan.layout
+    if layout.chroma_x or layout.chroma_y:
+        siting = held.siting or usual_siting(colour.matrix)
+        said = held.siting or f"unsaid, so {siting}"
+        yield "chroma siting", sited_alike(siting, colour.siting, layout), f"{said}, wanted {colour.siting}"
     aspect = probe.sample_aspect
     yield "pixel aspect", held.sample_aspect == aspect, f"{held.sample_aspect}, wanted {aspect}"
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.media import converted
+from tasks.media.colour import sited_alike, usual_siting
 from tasks.media.hdr import HDR_TRANSFERS
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.mastering import OF_HDR, said_alike
@@ -67,6 +68,7 @@ def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Ro
         *_repaired(before, times(before.times, after.times, had.picture.time_base, has.picture.time_base)),
         *picture(had, has),
         *colour(had, has, layout_of(had.pix_fmt, source.label)),
+        *siting(had, has),
         *shown(before, after),
         *side_data(before.side_data, after.side_data, made_sdr(had, has)),
         *streams(had, has, lambda index, other: hear(source, index, master, other)),
@@ -149,6 +151,24 @@ def colour(had: Inventory, has: Inventory, layout: Layout) -> Iterator[Row]:
         yield Row("colour range", "changed", *seen, "RGB is kept as YUV of limited range")
     else:
         yield _row("colour range", seen[0] == seen[1], *seen, "black and white are elsewhere now")
+
+
+def siting(had: Inventory, has: Inventory) -> Iterator[Row]:
+    """Where chroma sits, along what it is reduced in both; where nothing is said, the usual place is meant."""
+    before, after = layout_of(had.pix_fmt, "source"), layout_of(has.pix_fmt, "master")
+    reduced = replace(
+        after, chroma_x=min(before.chroma_x, after.chroma_x), chroma_y=min(before.chroma_y, after.chroma_y)
+    )
+    if not (reduced.chroma_x or reduced.chroma_y):
+        return
+    wanted, held = (found.siting or usual_siting(found.colour[0]) for found in (had, has))
+    seen = (had.siting or f"unsaid, so {wanted}", has.siting or f"unsaid, so {held}")
+    if sited_alike(wanted, held, reduced):
+        yield Row("chroma siting", "kept", *seen)
+    elif made_sdr(had, has) or not after.chroma_y or has.picture.codec == "mjpeg":
+        yield Row("chroma siting", "changed", *seen, "chroma is resampled to the one place that it has there")
+    else:
+        yield Row("chroma siting", "lost", *seen, "colours are shifted against the picture")
 
 
 def shown(before: Shown, after: Shown) -> Iterator[Row]:

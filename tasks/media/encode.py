@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import av.error
 import av.video.stream
 
 from tasks.errors import UnsupportedSource
-from tasks.media.colour import Colour
+from tasks.media.colour import Colour, Siting, sited_alike, usual_siting
 from tasks.media.mastering import Mastering
 from tasks.media.pixels import Layout
 from tasks.media.template import TEMPLATED, film_that_says
@@ -44,7 +44,7 @@ Still = Literal["dpx", "exr", "jpg", "png", "tif"]
 Container = Literal["mp4", "mov", "mkv"] | Still
 STILLS: dict[str, Still] = {"dpx": "dpx", "exr": "exr", "jpeg": "jpg", "png": "png", "tiff": "tif"}
 # Bumped when the same frames and settings give another picture stream.
-ENCODE_VERSION = 2
+ENCODE_VERSION = 3
 # SVT-AV1 would write a banner to the terminal; 1: errors only.
 os.environ.setdefault("SVT_LOG", "1")
 # Still pictures are put into one file only to learn what they weigh.
@@ -193,7 +193,25 @@ def master_colour(source: Colour, layout: Layout, codec: str = "") -> Colour:
         return Colour(0, source.primaries, source.transfer, True, "centre", source.assumed)
     if source.matrix == 0 and layout.family not in {"rgb", "light"}:
         return Colour(1, source.primaries, source.transfer, False, "left", source.assumed)
-    return source
+    return replace(source, siting=_siting_kept(source, layout, codec))
+
+
+def _siting_kept(source: Colour, layout: Layout, codec: str) -> Siting:
+    """Where a master's chroma sits: as in the source, if a master can say so."""
+    if codec in {"h264_nvenc", "h265_nvenc"}:
+        return "left"  # NVENC does not say it, and H.264 and H.265 mean this by it
+    usual = usual_siting(source.matrix)
+    # Of anything but 4:2:0 most say nothing, whatever they are told.
+    told = layout.chroma_y or sited_alike(source.siting, usual, layout)
+    return source.siting if told else usual
+
+
+def unsaid_siting(container: Container, codec: Codec, layout: Layout, colour: Colour) -> bool:
+    """True if masters of this container and codec do not say where chroma of 4:2:0 sits, and it is no usual place."""
+    if container == "mkv" or codec in STILLS or not layout.chroma_y:
+        return False
+    saying = {"h264", "h265", "h264_nvenc", "h265_nvenc"} | ({"av1"} if colour.siting in {"left", "topleft"} else set())
+    return codec not in saying and colour.siting != usual_siting(colour.matrix)
 
 
 def add_picture(
@@ -225,7 +243,8 @@ def add_picture(
     encoder = _ENCODERS[settings.codec]
     stream: Any
     if mastering and settings.codec in TEMPLATED:
-        with film_that_says(mastering, settings.codec) as film:
+        siting = colour.siting if layout.chroma_x or layout.chroma_y else None
+        with film_that_says(mastering, siting, settings.codec) as film:
             stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
         context: Any = av.CodecContext.create(encoder.name, "w")
         if container.format.name == "matroska":
@@ -239,7 +258,7 @@ def add_picture(
         _tag(each, colour)
     stream.time_base = context.time_base = time_base
     context.framerate = frame_rate or 25
-    context.options = _options(settings, height, width, layout)
+    context.options = _saying(colour.siting, layout) | _options(settings, height, width, layout)
     _pin(context, settings)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
         context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
@@ -349,6 +368,13 @@ def _options(settings: EncodeSettings, height: int, width: int, layout: Layout) 
     if settings.preset is not None and encoder.preset_option:
         options.setdefault(encoder.preset_option, settings.preset)
     return options
+
+
+def _saying(siting: Siting, layout: Layout) -> dict[str, str]:
+    """The option by which encoder and muxer learn where chroma sits; PyAV has no word for it."""
+    if not (layout.chroma_x or layout.chroma_y):
+        return {}
+    return {"chroma_sample_location": "center" if siting == "centre" else siting}
 
 
 def coded_format(settings: EncodeSettings, layout: Layout) -> str:

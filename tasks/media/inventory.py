@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.media.carry import is_gap, is_helper, payload
+from tasks.media.colour import Siting
 from tasks.media.side_data import SideData, attached, side_data_of
+from tasks.media.siting import said_siting
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 from tasks.media.stamps import NEVER, DoubtfulTimes, Ticks, times_of
 from tasks.media.words import Script
@@ -70,6 +72,7 @@ class Inventory:
         height, width: of the picture, in samples.
         pix_fmt: of the picture.
         colour: H.273 matrix, primaries and transfer, and FFmpeg's range number.
+        siting: where its chroma sits, if that is said.
         sample_aspect: pixel width over height.
         picture: the picture's track.
         tracks: every other one, in the file's order.
@@ -82,6 +85,7 @@ class Inventory:
     width: int
     pix_fmt: str
     colour: tuple[int, int, int, int]
+    siting: Siting | None
     sample_aspect: Fraction
     picture: Track
     tracks: tuple[Track, ...]
@@ -145,7 +149,8 @@ def take_inventory(source: Source, picture: int) -> Inventory:
                 _count(tallies[packet.stream_index], packet, packet.stream_index == picture)
         tracks = {stream.index: _track(stream, tallies[stream.index], container) for stream in container.streams}
         main = tracks.pop(picture)
-        video: Any = container.streams[picture].codec_context
+        shown: Any = container.streams[picture]
+        video = shown.codec_context
         said = [*(stream.metadata for stream in container.streams), container.metadata]
         codes = [value for tags in said for name, value in tags.items() if name.lower() == "timecode"]
         return Inventory(
@@ -153,6 +158,7 @@ def take_inventory(source: Source, picture: int) -> Inventory:
             width=video.width,
             pix_fmt=str(video.pix_fmt),
             colour=(int(video.colorspace), int(video.color_primaries), int(video.color_trc), int(video.color_range)),
+            siting=said_siting(shown),
             sample_aspect=video.sample_aspect_ratio or Fraction(1),
             picture=main,
             tracks=tuple(tracks.values()),

@@ -33,11 +33,13 @@ from tasks.media.colour import Colour
 from tasks.media.encode import (
     MUXER,
     STILLS,
+    Codec,
     Container,
     EncodeSettings,
     add_picture,
     containers_for,
     movie_timescale,
+    unsaid_siting,
 )
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
@@ -280,7 +282,7 @@ def _native_container(probe: Probe, source: Source) -> Container:
     return "mkv" if "matroska" in probe.container else "mp4"
 
 
-def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source) -> list[str]:
+def _cannot_hold(container: Container, codec: Codec, probe: Probe, source: Source) -> list[str]:
     """What of a source a container with a picture of this codec cannot hold, in words."""
     remarks = []
     if container == "mkv" and (probe.time_base * 1000).denominator != 1:
@@ -295,6 +297,9 @@ def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source)
                     remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {how}: {why}")
                 elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
+    siting = probe.colour.siting
+    if unsaid_siting(container, codec, probe.layout, probe.colour):
+        remarks.append(f"where chroma sits ({siting}) is not carried: {container} with {codec} has no place for it")
     return [*remarks, *_unsaid(container, codec, probe)]
 
 
