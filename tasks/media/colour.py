@@ -112,7 +112,8 @@ def to_rgb(batch: list[Planes], layout: Layout, colour: Colour, device: torch.de
     Returns:
         [T, 3, H, W] float32, nominally 0..1.
     """
-    return _rgb_of([_upload([frame[i] for frame in batch], device) for i in range(len(batch[0]))], layout, colour)
+    colours = min(len(batch[0]), 3)  # alpha is none (`alpha`)
+    return _rgb_of([_upload([frame[i] for frame in batch], device) for i in range(colours)], layout, colour)
 
 
 def _rgb_of(stacked: list[torch.Tensor], layout: Layout, colour: Colour) -> torch.Tensor:

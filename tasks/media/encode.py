@@ -17,9 +17,10 @@ import av.error
 import av.video.stream
 
 from tasks.errors import UnsupportedSource
-from tasks.media.colour import Colour, Siting, sited_alike, usual_siting
+from tasks.media.colour import Colour
 from tasks.media.mastering import Mastering
 from tasks.media.pixels import Layout
+from tasks.media.siting import option_for, siting_kept
 from tasks.media.template import TEMPLATED, film_that_says
 
 Codec = Literal[
@@ -88,8 +89,14 @@ class _Encoder:
     smallest: tuple[int, int] = (1, 1)  # width and height below which the encoder writes past its own memory
     preset_option: str = "preset"
     memory: tuple[tuple[str, str], ...] = ()  # by planar format: how it wants the same samples laid out
+    alpha: tuple[str, ...] = ()  # layouts with alpha that it takes
 
 
+_FFV1_ALPHA = (
+    "yuva420p", "yuva422p", "yuva444p", "yuva420p9le", "yuva422p9le", "yuva444p9le", "yuva420p10le", "yuva422p10le",
+    "yuva444p10le", "yuva422p12le", "yuva444p12le", "yuva420p16le", "yuva422p16le", "yuva444p16le", "gbrap10le",
+    "gbrap12le", "gbrap14le", "gbrap16le",
+)  # fmt: skip
 _NVENC = (("rc", "vbr"), ("b", "0"))
 _DNXHR_8_BIT = ("dnxhr_lb", "dnxhr_sq", "dnxhr_hq")
 _ENCODERS: dict[str, _Encoder] = {
@@ -108,11 +115,11 @@ _ENCODERS: dict[str, _Encoder] = {
         preset_option="cpu-used",
     ),
     "prores": _Encoder("prores_ks", ("mov", "mkv"), (10,), ("422", "444"), False, "profile", 3, (), 0,
-                       preset_option=""),
+                       preset_option="", alpha=("yuva444p10le",)),
     "dnxhr": _Encoder("dnxhd", ("mov",), (8, 10), ("422", "444"), False, "", None, (), 0, (256, 120), ""),
     "ffv1": _Encoder(
         "ffv1", ("mkv", "mp4"), (8, 9, 10, 12, 14, 16), ("420", "422", "444"), True, "", None,
-        (("level", "3"), ("slicecrc", "1"), ("g", "1")), 0, preset_option="",
+        (("level", "3"), ("slicecrc", "1"), ("g", "1")), 0, preset_option="", alpha=_FFV1_ALPHA,
     ),
     "h264_nvenc": _Encoder("h264_nvenc", ("mp4", "mov", "mkv"), (8,), ("420",), False, "cq", 16, _NVENC, 0, (160, 64)),
     "h265_nvenc": _Encoder("hevc_nvenc", ("mp4", "mov", "mkv"), (8, 10), ("420",), False, "cq", 16, _NVENC, 0,
@@ -126,9 +133,11 @@ _ENCODERS: dict[str, _Encoder] = {
                     memory=(("gbrp16le", "gbrpf32le"),)),
     "jpeg": _Encoder("mjpeg", ("jpg",), (8,), ("420", "422", "444"), False, "qmin", 2, (), 1, preset_option=""),
     "png": _Encoder("png", ("png",), (8, 16), (), True, "", None, (), 0, preset_option="",
-                    memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"))),
+                    memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"),
+                            ("gbrap", "rgba"), ("gbrap16le", "rgba64be")), alpha=("gbrap", "gbrap16le")),
     "tiff": _Encoder("tiff", ("tif",), (8, 16), (), True, "", None, (), 0, preset_option="",
-                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"))),
+                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"), ("gbrap", "rgba"), ("gbrap16le", "rgba64le")),
+                     alpha=("gbrap", "gbrap16le")),
 }  # fmt: skip
 _ORDINARY = (720, 1280)  # rows and columns that every encoder takes
 _CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
@@ -139,14 +148,47 @@ def containers_for(codec: Codec) -> tuple[Container, ...]:
     return _ENCODERS[codec].containers
 
 
+def require_place_for_alpha(settings: EncodeSettings, source: Layout, label: str) -> None:
+    """See that nothing that can be seen through becomes a master that cannot.
+
+    Raises:
+        UnsupportedSource: the source has alpha, and masters of this codec have no place for it.
+    """
+    if source.alpha and not _ENCODERS[settings.codec].alpha:
+        holding = ", ".join(codec for codec, encoder in _ENCODERS.items() if encoder.alpha)
+        raise UnsupportedSource(
+            f"{label}: has an alpha channel, for which {settings.codec} masters have no place. Choose another"
+            f" master.codec ({holding}), export it without alpha, or key and fill as two files."
+        )
+
+
 def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layout:
     """The layout of a master: the source's family and subsampling as far as the codec can, never less depth.
 
-    RGB becomes 4:4:4 (only FFV1 keeps it RGB); 4:1:1, 4:4:0 and 4:1:0 become 4:2:2, 4:4:4 and 4:2:0.
+    RGB becomes 4:4:4 (only FFV1 keeps it RGB); 4:1:1, 4:4:0 and 4:1:0 become 4:2:2, 4:4:4 and 4:2:0. Beside alpha all
+    depths and subsamplings that the codec has not become the next that hold as much.
 
     Raises:
-        UnsupportedSource: the codec cannot hold the source's depth.
+        UnsupportedSource: the codec cannot hold the source's depth, or its alpha.
     """
+    require_place_for_alpha(settings, source, label)
+    found = _opaque_layout(settings, source, label)
+    if not source.alpha:
+        return found
+    deep = [depth for depth in _ENCODERS[settings.codec].depths if depth >= found.depth]
+    finer = ((found.chroma_x, found.chroma_y), (0, 0))
+    possible = (replace(found, depth=depth, chroma_x=x, chroma_y=y, alpha=True) for x, y in finer for depth in deep)
+    fitting = next((layout for layout in possible if layout.pix_fmt in _ENCODERS[settings.codec].alpha), None)
+    if fitting is None:
+        raise UnsupportedSource(
+            f"{label}: has an alpha channel, for which {settings.codec} masters have no place beside {found.pix_fmt}."
+            ' Choose master.codec = "ffv1".'
+        )
+    return fitting
+
+
+def _opaque_layout(settings: EncodeSettings, source: Layout, label: str) -> Layout:
+    """The same, of colours alone."""
     encoder = _ENCODERS[settings.codec]
     if source.family == "light" or settings.codec == "exr":
         if source.family == "light" and settings.codec == "exr":
@@ -161,10 +203,10 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
     wanted = settings.bit_depth or max(min(10, max(encoder.depths)), source.depth)
     depth = next((d for d in encoder.depths if d >= wanted), 0)
     if depth < source.depth:
+        others = "ffv1 holds 16" if source.alpha else "h265 holds 12, ffv1 16"
         raise UnsupportedSource(
             f"{label}: has {source.depth} bits a sample and {settings.codec} masters would hold"
-            f" {depth or max(encoder.depths)}; choose another master.codec (h265 holds 12, ffv1 16) or raise"
-            " master.bit_depth."
+            f" {depth or max(encoder.depths)}; choose another master.codec ({others}) or raise master.bit_depth."
         )
     if source.family == "gray" and encoder.gray and settings.chroma == "source":
         return Layout("gray", depth)
@@ -193,25 +235,7 @@ def master_colour(source: Colour, layout: Layout, codec: str = "") -> Colour:
         return Colour(0, source.primaries, source.transfer, True, "centre", source.assumed)
     if source.matrix == 0 and layout.family not in {"rgb", "light"}:
         return Colour(1, source.primaries, source.transfer, False, "left", source.assumed)
-    return replace(source, siting=_siting_kept(source, layout, codec))
-
-
-def _siting_kept(source: Colour, layout: Layout, codec: str) -> Siting:
-    """Where a master's chroma sits: as in the source, if a master can say so."""
-    if codec in {"h264_nvenc", "h265_nvenc"}:
-        return "left"  # NVENC does not say it, and H.264 and H.265 mean this by it
-    usual = usual_siting(source.matrix)
-    # Of anything but 4:2:0 most say nothing, whatever they are told.
-    told = layout.chroma_y or sited_alike(source.siting, usual, layout)
-    return source.siting if told else usual
-
-
-def unsaid_siting(container: Container, codec: Codec, layout: Layout, colour: Colour) -> bool:
-    """True if masters of this container and codec do not say where chroma of 4:2:0 sits, and it is no usual place."""
-    if container == "mkv" or codec in STILLS or not layout.chroma_y:
-        return False
-    saying = {"h264", "h265", "h264_nvenc", "h265_nvenc"} | ({"av1"} if colour.siting in {"left", "topleft"} else set())
-    return codec not in saying and colour.siting != usual_siting(colour.matrix)
+    return replace(source, siting=siting_kept(source, layout, codec))
 
 
 def add_picture(
@@ -258,7 +282,7 @@ def add_picture(
         _tag(each, colour)
     stream.time_base = context.time_base = time_base
     context.framerate = frame_rate or 25
-    context.options = _saying(colour.siting, layout) | _options(settings, height, width, layout)
+    context.options = option_for(colour.siting, layout) | _options(settings, height, width, layout)
     _pin(context, settings)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
         context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
@@ -368,13 +392,6 @@ def _options(settings: EncodeSettings, height: int, width: int, layout: Layout) 
     if settings.preset is not None and encoder.preset_option:
         options.setdefault(encoder.preset_option, settings.preset)
     return options
-
-
-def _saying(siting: Siting, layout: Layout) -> dict[str, str]:
-    """The option by which encoder and muxer learn where chroma sits; PyAV has no word for it."""
-    if not (layout.chroma_x or layout.chroma_y):
-        return {}
-    return {"chroma_sample_location": "center" if siting == "centre" else siting}
 
 
 def coded_format(settings: EncodeSettings, layout: Layout) -> str:

@@ -33,17 +33,16 @@ from tasks.media.colour import Colour
 from tasks.media.encode import (
     MUXER,
     STILLS,
-    Codec,
     Container,
     EncodeSettings,
     add_picture,
     containers_for,
     movie_timescale,
-    unsaid_siting,
 )
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.side_data import not_held
+from tasks.media.siting import unsaid_siting
 from tasks.media.sound import BY_SAMPLES
 from tasks.media.source import Source, open_input
 from tasks.media.timeline import Timeline
@@ -282,7 +281,7 @@ def _native_container(probe: Probe, source: Source) -> Container:
     return "mkv" if "matroska" in probe.container else "mp4"
 
 
-def _cannot_hold(container: Container, codec: Codec, probe: Probe, source: Source) -> list[str]:
+def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source) -> list[str]:
     """What of a source a container with a picture of this codec cannot hold, in words."""
     remarks = []
     if container == "mkv" and (probe.time_base * 1000).denominator != 1:

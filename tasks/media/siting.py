@@ -1,4 +1,4 @@
-"""Where the chroma samples of a stream sit, as its bitstream or its container says.
+"""Where the chroma samples of a stream sit, as its bitstream or its container says; and what a master can say of it.
 
 PyAV has no word for it, but hands it on: a Matroska header made from the stream says it (RFC 9559, section
 5.1.4.1.28.16 and after). What H.264, H.265 and MPEG leave unsaid FFmpeg says as these standards infer it.
@@ -13,7 +13,8 @@ import av.container
 import av.error
 import av.video.stream
 
-from tasks.media.colour import Siting
+from tasks.media.colour import Colour, Siting, sited_alike, usual_siting
+from tasks.media.pixels import Layout
 from tasks.media.whole import element
 
 # Segment, tracks, track, picture, colour.
@@ -35,6 +36,31 @@ def said_siting(stream: av.video.stream.VideoStream) -> Siting | None:
     said = _numbers(header.getvalue())
     place = said.get(ACROSS), said.get(DOWN)
     return next((siting for siting, numbers in SITINGS.items() if numbers == place), None)
+
+
+def siting_kept(source: Colour, layout: Layout, codec: str) -> Siting:
+    """Where the chroma of a master with this layout and codec sits: as in the source, if a master can say so."""
+    if codec in {"h264_nvenc", "h265_nvenc"}:
+        return "left"  # NVENC does not say it, and H.264 and H.265 mean this by it
+    usual = usual_siting(source.matrix)
+    # Of anything but 4:2:0 most say nothing, whatever they are told.
+    told = layout.chroma_y or sited_alike(source.siting, usual, layout)
+    return source.siting if told else usual
+
+
+def unsaid_siting(container: str, codec: str, layout: Layout, colour: Colour) -> bool:
+    """True if masters of this container and codec do not say where chroma of 4:2:0 sits, and it is no usual place."""
+    if container not in {"mp4", "mov"} or not layout.chroma_y:
+        return False
+    saying = {"h264", "h265", "h264_nvenc", "h265_nvenc"} | ({"av1"} if colour.siting in {"left", "topleft"} else set())
+    return codec not in saying and colour.siting != usual_siting(colour.matrix)
+
+
+def option_for(siting: Siting, layout: Layout) -> dict[str, str]:
+    """The option by which FFmpeg's encoders and muxers learn of it, if chroma is of less resolution than luma."""
+    if not (layout.chroma_x or layout.chroma_y):
+        return {}
+    return {"chroma_sample_location": "center" if siting == "centre" else siting}
 
 
 def _numbers(film: bytes) -> dict[int, int]:
