@@ -38,7 +38,7 @@ HDR_CLIPS: dict[str, set[str]] = {
     "hlg_1080p_hevc10_vfr.mp4": set(),
 }
 # What a master may differ in, by the row's name: all of it follows from remastering, or from what MP4 is.
-LAWFUL = ("size", "pixel format", "colour", "times", "disposition", "interlaced", "Dolby Vision")
+LAWFUL = ("size", "pixel format", "colour", "chroma siting", "times", "disposition", "interlaced", "Dolby Vision")
 
 
 @dataclass(frozen=True)
