@@ -160,7 +160,10 @@ def _probe(options: argparse.Namespace) -> int:
     print(f"  frames  {count}, {float(found.frame_rate):.3f}/s, ticks {found.time_base} s")
     swing = "full" if colour.full_range else "limited"
     tags = f"matrix {colour.matrix}, primaries {colour.primaries}, transfer {colour.transfer}"
-    print(f"  colour  {tags}, {swing} range, {found.layout.depth} bits{guessed}")
+    alpha = ", alpha" * found.layout.alpha
+    print(f"  colour  {tags}, {swing} range, {found.layout.depth} bits{alpha}{guessed}")
+    if found.layout.chroma_x or found.layout.chroma_y:
+        print(f"  chroma  {found.layout.pix_fmt}, siting {colour.siting}")
     if is_hdr(colour):
         dynamic = ["HDR10+"] * found.hdr10_plus + ["Dolby Vision"] * found.dolby_vision
         said = [found.mastering.words] if found.mastering else []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from flows.run import Outcome, Run
 from tasks.errors import RemasterError
 from tasks.finish import MASTER_VERSIONS
+from tasks.media.alpha import ALPHA_VERSION
 from tasks.media.bars import BARS_VERSION
 from tasks.media.fields import FIELDS_VERSION
 from tasks.media.likeness import LIKENESS_VERSION
@@ -123,6 +124,7 @@ def _asked(run: Run) -> str:
             "versions": [
                 SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
                 NUMBERED_VERSION, RECEIPT_VERSION, SOUND_VERSION, WORDS_VERSION, HDR_VERSION, TONE_VERSION,
+                ALPHA_VERSION,
             ],
         }
     )  # fmt: skip

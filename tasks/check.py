@@ -14,12 +14,14 @@ import numpy as np
 from tasks.grades import Grades
 from tasks.media.bitstream import SAYING_ALL
 from tasks.media.captions import CAPTIONED
+from tasks.media.colour import sited_alike, usual_siting
 from tasks.media.contract import labels, shown, side_data, streams, times
 from tasks.media.encode import STILLS
 from tasks.media.inventory import Inventory, take_inventory, watch
 from tasks.media.likeness import Likeness
 from tasks.media.master import ALONE
 from tasks.media.pixels import layout_of
+from tasks.media.samples import alpha
 from tasks.media.side_data import first_side_data
 from tasks.media.sound import hear
 from tasks.media.source import Source
@@ -62,11 +64,13 @@ def check_master(
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
         said = list(_side_data(plan, profile.master.codec, source, made, master.picture))
         captions = list(_captions(plan, profile, source, made, master.picture))
+        seen_through = list(_alpha(plan, source, made, master.picture))
         carried = list(_carried(master, had, held, profile.master.codec, source, made))
     seen = found(plan, profile, records, likeness, grades)
     lines = (
         *_damage(plan),
         *_picture(plan, profile, held),
+        *seen_through,
         *said,
         *_times(plan, held),
         *carried,
@@ -104,8 +108,25 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
         unsaid and all(a in (b, c) for a, b, c in zip(held.colour, tags, unsaid, strict=True))
     )
     yield "colour", bool(same), f"matrix, primaries, transfer, range {held.colour}, wanted {tags}{guessed}"
+    layout = plan.layout
+    if layout.chroma_x or layout.chroma_y:
+        siting = held.siting or usual_siting(colour.matrix)
+        said = held.siting or f"unsaid, so {siting}"
+        yield "chroma siting", sited_alike(siting, colour.siting, layout), f"{said}, wanted {colour.siting}"
     aspect = probe.sample_aspect
     yield "pixel aspect", held.sample_aspect == aspect, f"{held.sample_aspect}, wanted {aspect}"
+
+
+def _alpha(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:
+    """How much of each picture can be seen through; both are decoded for it, if there is any alpha."""
+    assert plan.title.probe is not None
+    if plan.layout.alpha:
+        before, after = watch(source, plan.title.probe.stream), watch(made, picture)
+        assert before.alpha is not None
+        # As many pictures as frames, or fewer, or more: each is held against the frame that it was made of.
+        base = np.minimum(plan.reading.pictures.base, len(before.alpha) - 1)
+        for row in alpha(replace(before, alpha=before.alpha[base]), after):
+            yield row.name, row.verdict != "lost", row.note or f"{row.master}, source {row.source}"
 
 
 def _times(plan: Plan, held: Inventory) -> Iterator[Line]:

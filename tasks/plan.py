@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tasks.cuts import cut_spans, longest_shard, shot_cuts
 from tasks.errors import UnsupportedSource, UsageError
+from tasks.media.alpha import ALPHA_VERSION
 from tasks.media.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.colour import COLOUR_VERSION, Colour
 from tasks.media.encode import master_colour, master_layout, require_encodable
@@ -281,11 +282,12 @@ def shard_key(plan: Plan, profile: Profile, shard: Shard) -> str:
             "model": replace(model, name="") if "/" in model.name or "\\" in model.name else model,
             "scale": profile.scale,
             "seed": profile.seed,
-            "segment": [plan.layout, plan.colour],
+            "segment": [{name: value for name, value in vars(plan.layout).items() if name != "alpha"}, plan.colour],
             "versions": SHARD_VERSIONS,
         }
-        # Of what is not HDR the key says nothing of it.
+        # Of what is not HDR, or has no alpha, the key says nothing of it.
         | ({"hdr": [hdr, hdr.version]} if hdr else {})
+        | ({"alpha": ALPHA_VERSION} if plan.layout.alpha else {})
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
 from tasks.media.bitstream import unsaid
-from tasks.media.encode import containers_for
+from tasks.media.encode import containers_for, require_place_for_alpha
 from tasks.media.hdr import is_hdr
 from tasks.media.master import choose_container
 from tasks.media.probe import Probe, probe
@@ -211,6 +211,7 @@ def naming(name: str, text: str) -> str:
 def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) -> Title:
     if found.unsupported:
         return replace(title, probe=found, refused=found.unsupported)
+    require_place_for_alpha(profile.master.encoding(), found.layout, title.name)
     container, remarks = choose_container(found, source, profile.master.encoding(), profile.master.container)
     if found.dolby_vision:
         remarks.append("Dolby Vision's metadata is dropped: it describes the source's samples, not the master's")

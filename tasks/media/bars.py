@@ -44,8 +44,8 @@ class Bars:
 
 def black_lines(planes: Planes, layout: Layout, full_range: bool) -> tuple[int, int, int, int]:
     """How many lines are black at the top, bottom, left and right of a frame; all of them if it is black all over."""
-    if layout.family == "light":
-        return 0, 0, 0, 0  # of what is rendered, black is picture
+    if layout.family == "light" or layout.alpha:
+        return 0, 0, 0, 0  # of what is rendered or keyed, black is picture
     height, width = planes[0].shape
     rows = _black(planes, layout, full_range, 1)
     if rows.all():
@@ -127,4 +127,4 @@ def put_back(planes: Planes, layout: Layout, colour: Colour, bars: Bars) -> Plan
 
 def _shifts(number: int, layout: Layout) -> tuple[int, int]:
     """log2 of how much smaller a plane is, down and across."""
-    return (layout.chroma_y, layout.chroma_x) if number and layout.family == "yuv" else (0, 0)
+    return (layout.chroma_y, layout.chroma_x) if number in {1, 2} and layout.family == "yuv" else (0, 0)

@@ -29,7 +29,7 @@ UNSPECIFIED = 2
 _LINEAR = 8
 # Bumped when the same planes give other values, or the same values other planes.
 COLOUR_VERSION = 1
-Siting = Literal["left", "centre", "topleft"]
+Siting = Literal["left", "centre", "topleft", "top"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,20 @@ class Colour:
     assumed: bool = False
 
 
-def colour_of(matrix: int, primaries: int, transfer: int, range_tag: int, layout: Layout, height: int) -> Colour:
+def usual_siting(matrix: int) -> Siting:
+    """Where chroma sits if nothing is said of it: ITU-R BT.2020 has a place of its own, all others that of MPEG-2."""
+    return "topleft" if matrix == 9 else "left"
+
+
+def sited_alike(one: Siting, other: Siting, layout: Layout) -> bool:
+    """True if both are one place, as far as chroma of a layout is of less resolution at all."""
+    (x, y), (other_x, other_y) = _sited(one), _sited(other)
+    return (not layout.chroma_x or x == other_x) and (not layout.chroma_y or y == other_y)
+
+
+def colour_of(
+    matrix: int, primaries: int, transfer: int, range_tag: int, layout: Layout, height: int, said: Siting | None = None
+) -> Colour:
     """The colour of a stream from its tags; what is not tagged is guessed by size, as players do.
 
     Args:
@@ -61,6 +74,7 @@ def colour_of(matrix: int, primaries: int, transfer: int, range_tag: int, layout
         range_tag: FFmpeg's AVColorRange (0 unspecified, 1 limited, 2 full).
         layout: of the decoded planes.
         height: rows of a frame; up to 576 is standard definition.
+        said: where chroma sits, if that is said (`siting`).
     """
     if layout.family == "light":
         return Colour(0, _or(primaries, 1), _LINEAR, True, "centre", primaries == UNSPECIFIED)
@@ -71,12 +85,13 @@ def colour_of(matrix: int, primaries: int, transfer: int, range_tag: int, layout
     known = matrix in _LUMA_WEIGHTS
     used = matrix if known else guess
     transfer_guess = 6 if guess in {5, 6} else 1
+    usual = usual_siting(used)
     return Colour(
         matrix=used,
         primaries=_or(primaries, used if used in {1, 5, 6, 9} else guess),
         transfer=_or(transfer, transfer_guess),
         full_range=range_tag == 2,
-        siting="topleft" if used == 9 else "left",
+        siting=usual if said is None or sited_alike(said, usual, layout) else said,
         assumed=not known or primaries == UNSPECIFIED or transfer == UNSPECIFIED,
     )
 
@@ -97,7 +112,8 @@ def to_rgb(batch: list[Planes], layout: Layout, colour: Colour, device: torch.de
     Returns:
         [T, 3, H, W] float32, nominally 0..1.
     """
-    return _rgb_of([_upload([frame[i] for frame in batch], device) for i in range(len(batch[0]))], layout, colour)
+    colours = min(len(batch[0]), 3)  # alpha is none (`alpha`)
+    return _rgb_of([_upload([frame[i] for frame in batch], device) for i in range(colours)], layout, colour)
 
 
 def _rgb_of(stacked: list[torch.Tensor], layout: Layout, colour: Colour) -> torch.Tensor:
@@ -218,13 +234,13 @@ def swing(layout: Layout, colour: Colour) -> tuple[float, float, float, float]:
     return 219.0 * step, 224.0 * step, 16.0 * step, neutral
 
 
-def _sited(colour: Colour) -> tuple[bool, bool]:
+def _sited(siting: Siting) -> tuple[bool, bool]:
     """Whether chroma sits on a luma sample, (horizontally, vertically)."""
-    return colour.siting in {"left", "topleft"}, colour.siting == "topleft"
+    return siting in {"left", "topleft"}, siting in {"top", "topleft"}
 
 
 def _enlarge_chroma(plane_Thw: torch.Tensor, layout: Layout, colour: Colour, height: int, width: int) -> torch.Tensor:
-    on_x, on_y = _sited(colour)
+    on_x, on_y = _sited(colour.siting)
     for _ in range(layout.chroma_x):
         plane_Thw = _double(plane_Thw, 2, on_x)
     for _ in range(layout.chroma_y):
@@ -233,7 +249,7 @@ def _enlarge_chroma(plane_Thw: torch.Tensor, layout: Layout, colour: Colour, hei
 
 
 def _reduce_chroma(plane_THW: torch.Tensor, layout: Layout, colour: Colour) -> torch.Tensor:
-    on_x, on_y = _sited(colour)
+    on_x, on_y = _sited(colour.siting)
     # Rows first: they are the cheap direction, and leave half as much for the other.
     for _ in range(layout.chroma_y):
         plane_THW = _halve(plane_THW, 1, on_y)

@@ -19,18 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.media import converted
-from tasks.media.hdr import HDR_TRANSFERS
 from tasks.media.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.mastering import OF_HDR, said_alike
-from tasks.media.pixels import Layout, layout_of
+from tasks.media.pixels import layout_of
 from tasks.media.probe import Choice, Probe, probe
 from tasks.media.rows import Row
 from tasks.media.rows import kept_or_lost as _row
+from tasks.media.samples import alpha, colour, made_sdr, picture, siting
 from tasks.media.side_data import NAMES, SideData, turns_alike
 from tasks.media.sound import hear
 from tasks.media.source import Source
 
-_UNSPECIFIED = 2
 # Written by muxers and encoders of themselves, or true only of the file they were in.
 _OWN_TAGS = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id", "handler_name", "bps",
@@ -67,16 +66,13 @@ def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Ro
         *_repaired(before, times(before.times, after.times, had.picture.time_base, has.picture.time_base)),
         *picture(had, has),
         *colour(had, has, layout_of(had.pix_fmt, source.label)),
+        *siting(had, has),
         *shown(before, after),
+        *alpha(before, after),
         *side_data(before.side_data, after.side_data, made_sdr(had, has)),
         *streams(had, has, lambda index, other: hear(source, index, master, other)),
         *labels(had, has),
     )
-
-
-def made_sdr(had: Inventory, has: Inventory) -> bool:
-    """True if the source was HDR by its transfer, and the master says that it is SDR."""
-    return had.colour[2] in HDR_TRANSFERS and has.colour[2] not in {*HDR_TRANSFERS, _UNSPECIFIED}
 
 
 def _pictures(source: Probe, master: Probe) -> tuple[int, int]:
@@ -111,44 +107,6 @@ def _repaired(before: Shown, rows: Iterator[Row]) -> Iterator[Row]:
     for row in rows:
         changed = row.name == "times" and row.verdict == "kept" and before.repaired
         yield replace(row, verdict="changed", note=note) if changed else row
-
-
-def picture(had: Inventory, has: Inventory) -> Iterator[Row]:
-    """Size, shape and sampling of the picture."""
-    sizes = (f"{had.width}x{had.height}", f"{has.width}x{has.height}")
-    factor = Fraction(has.width, had.width)
-    whole = factor.denominator == 1 and factor == Fraction(has.height, had.height)
-    if had.width == has.width and whole:
-        yield Row("size", "kept", *sizes)
-    else:
-        note = f"upscaled x{factor}" if whole else "the sides do not grow by one whole factor"
-        yield Row("size", "changed" if whole else "lost", *sizes, note)
-    aspects = (f"{had.sample_aspect}", f"{has.sample_aspect}")
-    yield _row("pixel aspect", had.sample_aspect == has.sample_aspect, *aspects, "the picture is stretched")
-    yield _sampling(had.pix_fmt, has.pix_fmt)
-
-
-def colour(had: Inventory, has: Inventory, layout: Layout) -> Iterator[Row]:
-    """Colour tags: what the source says must be said; what it leaves unsaid may be."""
-    names = ("matrix", "primaries", "transfer")
-    for name, wanted, held in zip(names, had.colour, has.colour, strict=False):
-        seen = (_code(wanted), _code(held))
-        if wanted == held:
-            yield Row(f"colour {name}", "kept", *seen)
-        elif made_sdr(had, has) and held == 1:
-            yield Row(f"colour {name}", "changed", *seen, "tone-mapped to SDR, in the colours of BT.709")
-        elif name == "matrix" and layout.family == "rgb" and held != _UNSPECIFIED:
-            yield Row(f"colour {name}", "changed", *seen, "RGB is kept as YUV, which needs one")
-        else:
-            untagged = wanted in {0, _UNSPECIFIED, 3}
-            note = "the source does not say; guessed by its size" if untagged else "the tag was lost"
-            yield Row(f"colour {name}", "changed" if untagged else "lost", *seen, note)
-    full = had.colour[3] == 2 or had.pix_fmt.startswith("yuvj") or layout.family == "rgb"
-    seen = ("full" if full else "limited", "full" if has.colour[3] == 2 else "limited")
-    if layout.family == "rgb" and seen[0] != seen[1]:
-        yield Row("colour range", "changed", *seen, "RGB is kept as YUV of limited range")
-    else:
-        yield _row("colour range", seen[0] == seen[1], *seen, "black and white are elsewhere now")
 
 
 def shown(before: Shown, after: Shown) -> Iterator[Row]:
@@ -329,20 +287,6 @@ def _within(
     return Row(name, "lost", *seen, note)
 
 
-def _sampling(wanted: str, held: str) -> Row:
-    before, after = layout_of(wanted, "source"), layout_of(held, "master")
-    seen = (wanted, held)
-    if before == after:
-        return Row("pixel format", "kept", *seen)
-    if after.depth < before.depth:
-        return Row("pixel format", "lost", *seen, "has less depth")
-    coarser = after.family == "gray" or max(after.chroma_x, before.chroma_x) > before.chroma_x
-    coarser |= after.chroma_y > before.chroma_y
-    if before.family != "gray" and coarser:
-        return Row("pixel format", "lost", *seen, "has less colour resolution")
-    return Row("pixel format", "changed", *seen, "holds all that the source's does")
-
-
 def _twins(had: Sequence[Track], has: Sequence[Track]) -> dict[int, Track]:
     """For each of the source's tracks the master's: of the same bytes, or else the next of the same type."""
     free = [track for track in has if not track.helper]
@@ -361,10 +305,6 @@ def _twins(had: Sequence[Track], has: Sequence[Track]) -> dict[int, Track]:
 
 def _is_cover(track: Track) -> bool:
     return bool(track.disposition & av.stream.Disposition.attached_pic)
-
-
-def _code(value: int) -> str:
-    return "unsaid" if value == _UNSPECIFIED else str(value)
 
 
 def _bytes(data: bytes | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from tasks.errors import UnsupportedSource
 from tasks.media.colour import Colour
 from tasks.media.mastering import Mastering
 from tasks.media.pixels import Layout
+from tasks.media.siting import option_for, siting_kept
 from tasks.media.template import TEMPLATED, film_that_says
 
 Codec = Literal[
@@ -44,7 +45,7 @@ Still = Literal["dpx", "exr", "jpg", "png", "tif"]
 Container = Literal["mp4", "mov", "mkv"] | Still
 STILLS: dict[str, Still] = {"dpx": "dpx", "exr": "exr", "jpeg": "jpg", "png": "png", "tiff": "tif"}
 # Bumped when the same frames and settings give another picture stream.
-ENCODE_VERSION = 2
+ENCODE_VERSION = 3
 # SVT-AV1 would write a banner to the terminal; 1: errors only.
 os.environ.setdefault("SVT_LOG", "1")
 # Still pictures are put into one file only to learn what they weigh.
@@ -88,8 +89,14 @@ class _Encoder:
     smallest: tuple[int, int] = (1, 1)  # width and height below which the encoder writes past its own memory
     preset_option: str = "preset"
     memory: tuple[tuple[str, str], ...] = ()  # by planar format: how it wants the same samples laid out
+    alpha: tuple[str, ...] = ()  # layouts with alpha that it takes
 
 
+_FFV1_ALPHA = (
+    "yuva420p", "yuva422p", "yuva444p", "yuva420p9le", "yuva422p9le", "yuva444p9le", "yuva420p10le", "yuva422p10le",
+    "yuva444p10le", "yuva422p12le", "yuva444p12le", "yuva420p16le", "yuva422p16le", "yuva444p16le", "gbrap10le",
+    "gbrap12le", "gbrap14le", "gbrap16le",
+)  # fmt: skip
 _NVENC = (("rc", "vbr"), ("b", "0"))
 _DNXHR_8_BIT = ("dnxhr_lb", "dnxhr_sq", "dnxhr_hq")
 _ENCODERS: dict[str, _Encoder] = {
@@ -108,11 +115,11 @@ _ENCODERS: dict[str, _Encoder] = {
         preset_option="cpu-used",
     ),
     "prores": _Encoder("prores_ks", ("mov", "mkv"), (10,), ("422", "444"), False, "profile", 3, (), 0,
-                       preset_option=""),
+                       preset_option="", alpha=("yuva444p10le",)),
     "dnxhr": _Encoder("dnxhd", ("mov",), (8, 10), ("422", "444"), False, "", None, (), 0, (256, 120), ""),
     "ffv1": _Encoder(
         "ffv1", ("mkv", "mp4"), (8, 9, 10, 12, 14, 16), ("420", "422", "444"), True, "", None,
-        (("level", "3"), ("slicecrc", "1"), ("g", "1")), 0, preset_option="",
+        (("level", "3"), ("slicecrc", "1"), ("g", "1")), 0, preset_option="", alpha=_FFV1_ALPHA,
     ),
     "h264_nvenc": _Encoder("h264_nvenc", ("mp4", "mov", "mkv"), (8,), ("420",), False, "cq", 16, _NVENC, 0, (160, 64)),
     "h265_nvenc": _Encoder("hevc_nvenc", ("mp4", "mov", "mkv"), (8, 10), ("420",), False, "cq", 16, _NVENC, 0,
@@ -126,9 +133,11 @@ _ENCODERS: dict[str, _Encoder] = {
                     memory=(("gbrp16le", "gbrpf32le"),)),
     "jpeg": _Encoder("mjpeg", ("jpg",), (8,), ("420", "422", "444"), False, "qmin", 2, (), 1, preset_option=""),
     "png": _Encoder("png", ("png",), (8, 16), (), True, "", None, (), 0, preset_option="",
-                    memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"))),
+                    memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"),
+                            ("gbrap", "rgba"), ("gbrap16le", "rgba64be")), alpha=("gbrap", "gbrap16le")),
     "tiff": _Encoder("tiff", ("tif",), (8, 16), (), True, "", None, (), 0, preset_option="",
-                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"))),
+                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"), ("gbrap", "rgba"), ("gbrap16le", "rgba64le")),
+                     alpha=("gbrap", "gbrap16le")),
 }  # fmt: skip
 _ORDINARY = (720, 1280)  # rows and columns that every encoder takes
 _CHROMA = {"420": (1, 1), "422": (1, 0), "444": (0, 0), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
@@ -139,14 +148,47 @@ def containers_for(codec: Codec) -> tuple[Container, ...]:
     return _ENCODERS[codec].containers
 
 
+def require_place_for_alpha(settings: EncodeSettings, source: Layout, label: str) -> None:
+    """See that nothing that can be seen through becomes a master that cannot.
+
+    Raises:
+        UnsupportedSource: the source has alpha, and masters of this codec have no place for it.
+    """
+    if source.alpha and not _ENCODERS[settings.codec].alpha:
+        holding = ", ".join(codec for codec, encoder in _ENCODERS.items() if encoder.alpha)
+        raise UnsupportedSource(
+            f"{label}: has an alpha channel, for which {settings.codec} masters have no place. Choose another"
+            f" master.codec ({holding}), export it without alpha, or key and fill as two files."
+        )
+
+
 def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layout:
     """The layout of a master: the source's family and subsampling as far as the codec can, never less depth.
 
-    RGB becomes 4:4:4 (only FFV1 keeps it RGB); 4:1:1, 4:4:0 and 4:1:0 become 4:2:2, 4:4:4 and 4:2:0.
+    RGB becomes 4:4:4 (only FFV1 keeps it RGB); 4:1:1, 4:4:0 and 4:1:0 become 4:2:2, 4:4:4 and 4:2:0. Beside alpha all
+    depths and subsamplings that the codec has not become the next that hold as much.
 
     Raises:
-        UnsupportedSource: the codec cannot hold the source's depth.
+        UnsupportedSource: the codec cannot hold the source's depth, or its alpha.
     """
+    require_place_for_alpha(settings, source, label)
+    found = _opaque_layout(settings, source, label)
+    if not source.alpha:
+        return found
+    deep = [depth for depth in _ENCODERS[settings.codec].depths if depth >= found.depth]
+    finer = ((found.chroma_x, found.chroma_y), (0, 0))
+    possible = (replace(found, depth=depth, chroma_x=x, chroma_y=y, alpha=True) for x, y in finer for depth in deep)
+    fitting = next((layout for layout in possible if layout.pix_fmt in _ENCODERS[settings.codec].alpha), None)
+    if fitting is None:
+        raise UnsupportedSource(
+            f"{label}: has an alpha channel, for which {settings.codec} masters have no place beside {found.pix_fmt}."
+            ' Choose master.codec = "ffv1".'
+        )
+    return fitting
+
+
+def _opaque_layout(settings: EncodeSettings, source: Layout, label: str) -> Layout:
+    """The same, of colours alone."""
     encoder = _ENCODERS[settings.codec]
     if source.family == "light" or settings.codec == "exr":
         if source.family == "light" and settings.codec == "exr":
@@ -161,10 +203,10 @@ def master_layout(settings: EncodeSettings, source: Layout, label: str) -> Layou
     wanted = settings.bit_depth or max(min(10, max(encoder.depths)), source.depth)
     depth = next((d for d in encoder.depths if d >= wanted), 0)
     if depth < source.depth:
+        others = "ffv1 holds 16" if source.alpha else "h265 holds 12, ffv1 16"
         raise UnsupportedSource(
             f"{label}: has {source.depth} bits a sample and {settings.codec} masters would hold"
-            f" {depth or max(encoder.depths)}; choose another master.codec (h265 holds 12, ffv1 16) or raise"
-            " master.bit_depth."
+            f" {depth or max(encoder.depths)}; choose another master.codec ({others}) or raise master.bit_depth."
         )
     if source.family == "gray" and encoder.gray and settings.chroma == "source":
         return Layout("gray", depth)
@@ -193,7 +235,7 @@ def master_colour(source: Colour, layout: Layout, codec: str = "") -> Colour:
         return Colour(0, source.primaries, source.transfer, True, "centre", source.assumed)
     if source.matrix == 0 and layout.family not in {"rgb", "light"}:
         return Colour(1, source.primaries, source.transfer, False, "left", source.assumed)
-    return source
+    return replace(source, siting=siting_kept(source, layout, codec))
 
 
 def add_picture(
@@ -225,7 +267,8 @@ def add_picture(
     encoder = _ENCODERS[settings.codec]
     stream: Any
     if mastering and settings.codec in TEMPLATED:
-        with film_that_says(mastering, settings.codec) as film:
+        siting = colour.siting if layout.chroma_x or layout.chroma_y else None
+        with film_that_says(mastering, siting, settings.codec) as film:
             stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
         context: Any = av.CodecContext.create(encoder.name, "w")
         if container.format.name == "matroska":
@@ -239,7 +282,7 @@ def add_picture(
         _tag(each, colour)
     stream.time_base = context.time_base = time_base
     context.framerate = frame_rate or 25
-    context.options = _options(settings, height, width, layout)
+    context.options = option_for(colour.siting, layout) | _options(settings, height, width, layout)
     _pin(context, settings)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
         context.codec_tag = "hvc1"  # what QuickTime and Safari ask for

@@ -77,11 +77,11 @@ def brightest_code(planes: Planes, layout: Layout, colour: Colour) -> float:
     """The code, 0..1, of a frame's brightest channel; chroma is not interpolated, which is near enough for a curve."""
     luma_gain, chroma_gain, black, neutral = swing(layout, colour)
     if layout.family == "rgb":
-        return max(float(plane.max()) for plane in planes) / luma_gain
+        return max(float(plane.max()) for plane in planes[:3]) / luma_gain
     if layout.family == "gray":
         return (float(planes[0].max()) - black) / luma_gain
     luma = (_most_around(planes[0], layout).astype(np.float32) - black) / luma_gain
-    cb, cr = ((plane.astype(np.float32) - neutral) / chroma_gain for plane in planes[1:])
+    cb, cr = ((plane.astype(np.float32) - neutral) / chroma_gain for plane in planes[1:3])
     kr, kb = luma_weights(colour)
     red, blue = luma + 2.0 * (1.0 - kr) * cr, luma + 2.0 * (1.0 - kb) * cb
     green = (luma - kr * red - kb * blue) / (1.0 - kr - kb)

@@ -13,8 +13,12 @@ import av.video.stream
 import numpy as np
 import numpy.typing as npt
 
+from tasks.media.alpha import quarters
 from tasks.media.carry import is_gap, is_helper, payload
+from tasks.media.colour import Siting
+from tasks.media.pixels import layout_of, to_planes
 from tasks.media.side_data import SideData, attached, side_data_of
+from tasks.media.siting import said_siting
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 from tasks.media.stamps import NEVER, DoubtfulTimes, Ticks, times_of
 from tasks.media.words import Script
@@ -70,6 +74,7 @@ class Inventory:
         height, width: of the picture, in samples.
         pix_fmt: of the picture.
         colour: H.273 matrix, primaries and transfer, and FFmpeg's range number.
+        siting: where its chroma sits, if that is said.
         sample_aspect: pixel width over height.
         picture: the picture's track.
         tracks: every other one, in the file's order.
@@ -82,6 +87,7 @@ class Inventory:
     width: int
     pix_fmt: str
     colour: tuple[int, int, int, int]
+    siting: Siting | None
     sample_aspect: Fraction
     picture: Track
     tracks: tuple[Track, ...]
@@ -106,6 +112,7 @@ class Shown:
         captions: how many carry closed captions (A53).
         captions_sha256: over their frame numbers and bytes.
         side_data: what the first frame says of the whole, and whether any has dynamic metadata.
+        alpha: mean alpha, 0..1, of each quarter of each frame, [N, 4]; None if the picture has no alpha.
     """
 
     times: tuple[Fraction, ...]
@@ -114,6 +121,7 @@ class Shown:
     captions: int
     captions_sha256: str
     side_data: SideData
+    alpha: npt.NDArray[np.float64] | None = None
 
 
 @dataclass
@@ -145,7 +153,8 @@ def take_inventory(source: Source, picture: int) -> Inventory:
                 _count(tallies[packet.stream_index], packet, packet.stream_index == picture)
         tracks = {stream.index: _track(stream, tallies[stream.index], container) for stream in container.streams}
         main = tracks.pop(picture)
-        video: Any = container.streams[picture].codec_context
+        shown: Any = container.streams[picture]
+        video = shown.codec_context
         said = [*(stream.metadata for stream in container.streams), container.metadata]
         codes = [value for tags in said for name, value in tags.items() if name.lower() == "timecode"]
         return Inventory(
@@ -153,6 +162,7 @@ def take_inventory(source: Source, picture: int) -> Inventory:
             width=video.width,
             pix_fmt=str(video.pix_fmt),
             colour=(int(video.colorspace), int(video.color_primaries), int(video.color_trc), int(video.color_range)),
+            siting=said_siting(shown),
             sample_aspect=video.sample_aspect_ratio or Fraction(1),
             picture=main,
             tracks=tuple(tracks.values()),
@@ -172,12 +182,14 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
 
     Raises:
         SourceError: it cannot be decoded.
+        UnsupportedSource: its pixel format is not handled.
     """
     stamps: list[int] = []
     interlaced = captions = 0
     digest = hashlib.sha256()
     standing: dict[str, bytes] = {}
     dolby_vision = hdr10_plus = False
+    alpha: list[tuple[float, ...]] = []
     with open_input(source) as container, source_errors(source, "decoding it"):
         stream = video_stream(container, picture)
         for number, frame in enumerate(container.decode(stream)):
@@ -192,9 +204,13 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
             dolby_vision |= held.dolby_vision
             hdr10_plus |= held.hdr10_plus
             standing = standing if number else held.standing
+            layout = layout_of(frame.format.name, source.label)
+            if layout.alpha:
+                alpha.append(quarters(to_planes(frame, layout), layout))
         times, repaired = _times(np.array(stamps, np.int64), stream)
     side_data = SideData(standing, dolby_vision, hdr10_plus)
-    return Shown(times, repaired, interlaced, captions, digest.hexdigest(), side_data)
+    seen = np.array(alpha) if alpha else None
+    return Shown(times, repaired, interlaced, captions, digest.hexdigest(), side_data, seen)
 
 
 def _times(said: Ticks, stream: av.video.stream.VideoStream) -> tuple[tuple[Fraction, ...], int]:

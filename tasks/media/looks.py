@@ -44,13 +44,13 @@ def look(planes: Planes, layout: Layout, colour: Colour, cell: int) -> Look:
     planes, layout = _shown(planes, layout)
     luma_gain, chroma_gain, black, neutral = swing(layout, colour)
     if layout.family == "rgb":
-        red, green, blue = (_means(plane, cell, cell, rows, columns) / luma_gain for plane in planes)
+        red, green, blue = (_means(plane, cell, cell, rows, columns) / luma_gain for plane in planes[:3])
         return _ycbcr(red, green, blue)
     luma = (_means(planes[0], cell, cell, rows, columns) - black) / luma_gain
     if layout.family == "gray":
         return _ycbcr(luma, luma, luma)
     down, across = cell >> layout.chroma_y, cell >> layout.chroma_x
-    cb, cr = ((_means(plane, down, across, rows, columns) - neutral) / chroma_gain for plane in planes[1:])
+    cb, cr = ((_means(plane, down, across, rows, columns) - neutral) / chroma_gain for plane in planes[1:3])
     kr, kb = luma_weights(colour)
     red, blue = luma + 2.0 * (1.0 - kr) * cr, luma + 2.0 * (1.0 - kb) * cb
     return _ycbcr(red, (luma - kr * red - kb * blue) / (1.0 - kr - kb), blue)

@@ -42,6 +42,7 @@ from tasks.media.encode import (
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.side_data import not_held
+from tasks.media.siting import unsaid_siting
 from tasks.media.sound import BY_SAMPLES
 from tasks.media.source import Source, open_input
 from tasks.media.timeline import Timeline
@@ -295,6 +296,9 @@ def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source)
                     remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {how}: {why}")
                 elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
+    siting = probe.colour.siting
+    if unsaid_siting(container, codec, probe.layout, probe.colour):
+        remarks.append(f"where chroma sits ({siting}) is not carried: {container} with {codec} has no place for it")
     return [*remarks, *_unsaid(container, codec, probe)]
 
 

@@ -109,7 +109,7 @@ def write_files(
     before = _unless_said(settings, colour)
 
     def write(number: int, pixels: npt.NDArray[Any], header: Header) -> None:
-        after = _time_and_shape(settings, sample_aspect, fps, header)
+        after = (*_time_and_shape(settings, sample_aspect, fps, header), *_of_alpha(layout, header))
         _write(place(number), pixels, layout, (*before, *header, *after), options)
 
     library()
@@ -148,6 +148,14 @@ def _time_and_shape(settings: EncodeSettings, sample_aspect: Fraction, fps: Frac
     if settings.codec == "dpx":
         return (aspect, (name, oiio.TypeFloat, float(fps)))
     return (aspect, (name, oiio.TypeRational, fps.as_integer_ratio()))
+
+
+def _of_alpha(layout: Layout, header: Header) -> Header:
+    """Whether colours are multiplied by their alpha: as the header of a TIFF says; of any other source they are not."""
+    if not layout.alpha:
+        return ()
+    straight = not header or any(name == "tiff:UnassociatedAlpha" and value for name, _, value in header)
+    return (("oiio:UnassociatedAlpha", library().TypeInt, int(straight)),)
 
 
 def _rate(said: Any) -> Fraction | None:

@@ -3,8 +3,8 @@
 A *layout* says family, chroma subsampling and depth; FFmpeg's many packed and vendor formats are first brought to
 their lossless planar twin. No colour arithmetic here (see `colour`).
 
-Planes are numpy arrays, one a component in the order Y, U, V or R, G, B (a single one for gray), uint8 up to 8 bits
-and uint16 above, each [rows, columns] of that component.
+Planes are numpy arrays, one a component in the order Y, U, V or R, G, B (a single one for gray), alpha last if there
+is any; uint8 up to 8 bits and uint16 above, each [rows, columns] of that component.
 """
 
 from __future__ import annotations
@@ -34,23 +34,24 @@ _SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "411": (2, 0), "440
 
 @dataclass(frozen=True)
 class Layout:
-    """Family, depth in bits, and log2 of the horizontal and vertical chroma subsampling."""
+    """Family, depth in bits, log2 of the horizontal and vertical chroma subsampling, and whether there is alpha."""
 
     family: Family
     depth: int
     chroma_x: int = 0
     chroma_y: int = 0
+    alpha: bool = False
 
     @property
     def pix_fmt(self) -> str:
         """FFmpeg's name of the planar format, e.g. `yuv420p10le`."""
-        suffix = "" if self.depth == 8 else f"{self.depth}le"
+        suffix, alpha = "" if self.depth == 8 else f"{self.depth}le", "a" * self.alpha
         if self.family == "gray":
             return f"gray{suffix}"
         if self.family in _OF_RGB:
-            return f"gbrp{suffix}"
+            return f"gbr{alpha}p{suffix}"
         sampling = next(name for name, shift in _SUBSAMPLING.items() if shift == (self.chroma_x, self.chroma_y))
-        return f"yuv{sampling}p{suffix}"
+        return f"yuv{alpha}{sampling}p{suffix}"
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
@@ -62,14 +63,15 @@ class Layout:
         if self.family == "gray":
             return ((height, width),)
         chroma = (-(-height >> self.chroma_y), -(-width >> self.chroma_x))
-        return ((height, width), chroma, chroma)
+        return ((height, width), chroma, chroma, (height, width))[: 3 + self.alpha]
 
 
 def layout_of(pix_fmt: str, label: str) -> Layout:
     """The lossless planar layout of any FFmpeg pixel format.
 
     Raises:
-        UnsupportedSource: the format has an alpha channel, is a hardware, Bayer or XYZ format, or is floating point.
+        UnsupportedSource: the format is gray or floating point with an alpha channel, a hardware, Bayer or XYZ format,
+            or floating point.
     """
     if pix_fmt in _FLOATS:
         return Layout("light", 16)
@@ -77,21 +79,22 @@ def layout_of(pix_fmt: str, label: str) -> Layout:
     depth = max((component.bits for component in fmt.components), default=0)
     if pix_fmt in {"pal8", "monob", "monow"}:
         return Layout("rgb", 8)
-    if any(component.is_alpha for component in fmt.components):
+    alpha = any(component.is_alpha for component in fmt.components)
+    if alpha and (len(fmt.components) < 4 or depth > 16 or re.search(r"f16|f32", pix_fmt)):
         raise UnsupportedSource(
-            f"{label}: has an alpha channel ({pix_fmt}), which is not handled yet; export it without alpha, or key and"
-            " fill as two files."
+            f"{label}: has an alpha channel beside gray or floats ({pix_fmt}), which is not handled yet; export it as"
+            " RGB of up to 16 bits, without alpha, or key and fill as two files."
         )
     if not 1 <= depth <= 16 or re.search(r"f16|f32|bayer|xyz", pix_fmt):
         raise UnsupportedSource(f"{label}: pixel format {pix_fmt} is not handled; convert it to planar YUV or RGB.")
     if fmt.is_rgb:
-        return Layout("rgb", max(depth, 8))
+        return Layout("rgb", max(depth, 8), alpha=alpha)
     if len(fmt.components) == 1:
         return Layout("gray", depth)
     shift = (_log2_of_shrink(fmt.chroma_width), _log2_of_shrink(fmt.chroma_height))
     if shift not in _SUBSAMPLING.values():
         raise UnsupportedSource(f"{label}: chroma subsampling of {pix_fmt} is not handled; convert it to 4:2:2.")
-    return Layout("yuv", depth, *shift)
+    return Layout("yuv", depth, *shift, alpha)
 
 
 def _log2_of_shrink(chroma_size: Callable[[int], int]) -> int:
@@ -140,12 +143,13 @@ def fill(frame: av.VideoFrame, planes: Planes, layout: Layout) -> None:
 
 
 def checksum(planes: Planes) -> int:
-    """A quick identity of a picture: CRC-32 of every eighth row of the first plane.
+    """A quick identity of a picture: CRC-32 of every eighth row of the first plane, and of alpha.
 
     Enough to tell a frame from its neighbours and from one decoded with references missing, at a fraction of the cost
     of reading every byte.
     """
-    return zlib.crc32(planes[0][::8].tobytes())
+    first = zlib.crc32(planes[0][::8].tobytes())
+    return zlib.crc32(planes[3][::8].tobytes(), first) if len(planes) > 3 else first
 
 
 def _view(frame: av.VideoFrame, index: int, layout: Layout, shape: tuple[int, int]) -> Plane:
@@ -160,10 +164,10 @@ def _same_memory(name: str, planar: str) -> bool:
 
 
 def _rgb_order(planes: Planes) -> Planes:
-    green, blue, red = planes
-    return (red, green, blue)
+    green, blue, red, *alpha = planes
+    return (red, green, blue, *alpha)
 
 
 def _gbr_order(planes: Planes) -> Planes:
-    red, green, blue = planes
-    return (green, blue, red)
+    red, green, blue, *alpha = planes
+    return (green, blue, red, *alpha)

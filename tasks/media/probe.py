@@ -22,6 +22,7 @@ from tasks.media.limits import Limits
 from tasks.media.mastering import Mastering, read_mastering
 from tasks.media.pixels import Layout, layout_of
 from tasks.media.side_data import attached, side_data_of
+from tasks.media.siting import said_siting
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
 from vsr_model.nits import TRANSFERS
 
@@ -126,7 +127,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
         # Some decoders forget what the header said.
         matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))
         swing = 2 if first.format.name.startswith("yuvj") else int(context.color_range)
-        colour = colour_of(matrix, primaries, transfer, swing, layout, first.height)
+        colour = colour_of(matrix, primaries, transfer, swing, layout, first.height, said_siting(stream))
         assert stream.time_base is not None
         return Probe(
             container=container.format.name,

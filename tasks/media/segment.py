@@ -176,4 +176,4 @@ def _is_whole(packet: bytes) -> bool:
 
 def _coded(layout: Layout) -> str:
     """The pixel format of a segment: FFV1 has no planar 8-bit RGB."""
-    return "bgr0" if layout.pix_fmt == "gbrp" else layout.pix_fmt
+    return {"gbrp": "bgr0", "gbrap": "bgra"}.get(layout.pix_fmt, layout.pix_fmt)

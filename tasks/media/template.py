@@ -1,4 +1,5 @@
-"""A Matroska film without pictures, whose header says what an encoder cannot: how an HDR picture was graded.
+"""A Matroska film without pictures, whose header says what an encoder cannot: how an HDR picture was graded,
+and where its chroma sits.
 
 FFmpeg's muxers write what the stream says that a stream of theirs was made from. Element numbers are those of RFC 9559
 (section 5.1 and, for colour, 5.1.4.1.28.16 and after).
@@ -12,7 +13,9 @@ import struct
 import av
 import av.container
 
+from tasks.media.colour import Siting
 from tasks.media.mastering import Mastering
+from tasks.media.siting import ACROSS, DOWN, SITINGS
 
 # Codecs whose streams do not say it themselves, as Matroska calls them: DNxHR by the name that it has in AVI.
 _AVI = b"V_MS/VFW/FOURCC"
@@ -22,9 +25,12 @@ _DNXHR = struct.pack("<IiiHH4sIiiII", 40, 16, 16, 1, 24, b"AVdh", 0, 0, 0, 0, 0)
 _PRIMARIES = ("55d1", "55d2", "55d3", "55d4", "55d5", "55d6", "55d7", "55d8")
 
 
-def film_that_says(said: Mastering, codec: str) -> av.container.InputContainer:
-    """The film; `codec` is one of `TEMPLATED`."""
+def film_that_says(said: Mastering, siting: Siting | None, codec: str) -> av.container.InputContainer:
+    """The film; `codec` is one of `TEMPLATED`, `siting` None where chroma is of full resolution."""
     colour = b""
+    if siting:
+        across, down = SITINGS[siting]
+        colour += _whole(f"{ACROSS:x}", across) + _whole(f"{DOWN:x}", down)
     if said.light:
         colour += _whole("55bc", said.light[0]) + _whole("55bd", said.light[1])
     if said.display:

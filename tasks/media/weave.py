@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import av.filter
+import numpy as np
 
 from tasks.media.graph import pulled
 from tasks.media.pixels import Layout, Planes, to_frame, to_planes
@@ -89,6 +91,9 @@ class _Deinterlacer:
     def __init__(self, layout: Layout, parity: str, first: int, wanted: set[tuple[int, int]]) -> None:
         self.parity = parity
         self._layout, self._wanted = layout, wanted
+        # `bwdif` has no such formats, and the graph would turn them into others: the same codes, in more bits.
+        odd = layout.family == "rgb" and layout.alpha and layout.depth > 8
+        self._coded = replace(layout, depth=16) if odd else layout
         self._both = any(second for _, second in wanted)
         self._pushed, self._pulled = first, 2 * first
         self._graph: av.filter.Graph | None = None
@@ -96,7 +101,7 @@ class _Deinterlacer:
 
     def push(self, planes: Planes) -> None:
         """The next frame."""
-        frame = to_frame(planes, self._layout)
+        frame = to_frame(planes, self._coded)
         frame.pts, frame.time_base = self._pushed, Fraction(1, 25)
         self._pushed += 1
         if self._graph is None:
@@ -132,4 +137,7 @@ class _Deinterlacer:
             place = (self._pulled // 2, self._pulled % 2)
             self._pulled += 1 if self._both else 2
             if place in self._wanted:
-                self._made[place] = to_planes(made, self._layout)
+                planes = to_planes(made, self._coded)
+                if self._coded != self._layout:
+                    planes = tuple(np.minimum(plane, (1 << self._layout.depth) - 1) for plane in planes)
+                self._made[place] = planes

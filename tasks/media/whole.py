@@ -91,7 +91,7 @@ def _elements(file: BinaryIO, size: int) -> str:
     position, cluster_end, in_segment, live = 0, 0, False, False
     segment_end = size
     while position < segment_end:
-        kind, length, body = _element(file, position)
+        kind, length, body = element(file, position)
         end = size if length is None else body + length
         if kind == _SEGMENT and not in_segment:
             if end > size:
@@ -109,7 +109,7 @@ def _elements(file: BinaryIO, size: int) -> str:
     return ""
 
 
-def _element(file: BinaryIO, position: int) -> tuple[int, int | None, int]:
+def element(file: BinaryIO, position: int) -> tuple[int, int | None, int]:
     """ID (0: none there), length (None: unknown) and where the content starts."""
     file.seek(position)
     head = file.read(12)

@@ -21,6 +21,7 @@ import torch
 
 from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
+from tasks.media.alpha import AlphaPath
 from tasks.media.bars import cut_off, put_back
 from tasks.media.colour import planes_of, to_codes, to_rgb, without_overshoot
 from tasks.media.pixels import Planes
@@ -253,13 +254,14 @@ class ShardWorker:
         stream = upscaler.stream(work.height, work.width, work.scale, work.seed, _first_fed(work))
         position = fed = _first_fed(work)  # title's numbers of the next frames to come out and to go in
         finished: _Finished | None = None
+        alpha = AlphaPath(work.layout, work.target_layout, work.scale, self._device) if work.layout.alpha else None
 
         def begin(out_T3HW: torch.Tensor) -> _Finished:
             nonlocal position
             unwanted = min(max(work.shard.start - position, 0), out_T3HW.shape[0])
             position += unwanted
             wanted_T3HW = out_T3HW[unwanted:][: work.shard.stop - position]
-            made = _Finished(wanted_T3HW, position, work, gauge)
+            made = _Finished(wanted_T3HW, position, work, gauge, alpha)
             position += len(wanted_T3HW)
             return made
 
@@ -274,6 +276,8 @@ class ShardWorker:
             if work.hdr and work.hdr.tone:
                 source_T3HW = to_sdr(source_T3HW, work.colour.transfer, work.colour.primaries, work.hdr.tone)
             gauge.remember(source_T3HW, fed)
+            if alpha:
+                alpha.remember(shown, fed)
             fed += len(batch)
             # Fetched only when the next are under way: a GPU then never waits for the host.
             before, finished = finished, begin(stream.push(source_T3HW))
@@ -304,7 +308,9 @@ class ShardWorker:
 class _Finished:
     """Finished frames on their way to the host, with what is to be known of them."""
 
-    def __init__(self, frames_T3HW: torch.Tensor, first: int, work: Work, gauge: Gauge) -> None:
+    def __init__(
+        self, frames_T3HW: torch.Tensor, first: int, work: Work, gauge: Gauge, alpha: AlphaPath | None
+    ) -> None:
         """Take frames of the title from number `first` on."""
         self._first, self._work, self._gauge, self._coming = first, work, gauge, None
         if len(frames_T3HW):
@@ -313,6 +319,8 @@ class _Finished:
             codes = to_codes(frames_T3HW, work.target_layout, work.target_colour, first)
             if work.hdr and work.hdr.shots:
                 codes = without_overshoot(codes, frames_T3HW, work.target_layout, work.target_colour)
+            if alpha:
+                codes.append(alpha.codes(first, len(frames_T3HW)))
             self._coming = ToHost([finite, errors, light, *codes])
 
     def planes(self) -> list[Planes]:

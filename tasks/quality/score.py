@@ -183,6 +183,6 @@ def _decode(source: Source, found: Probe, depth: int) -> Iterator[Picture]:
 
 def _luma_of_rgb(planes: Planes) -> Luma:
     """Full-range luma of R'G'B' codes, weighed as in BT.709."""
-    red, green, blue = (plane.astype(np.float32) for plane in planes)
+    red, green, blue = (plane.astype(np.float32) for plane in planes[:3])
     luma: Luma = (0.2126 * red + 0.7152 * green + 0.0722 * blue).round().astype(planes[0].dtype)
     return luma

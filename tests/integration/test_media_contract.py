@@ -44,7 +44,7 @@ LONG_CLIPS = (
     "sam2_juggle_720p24.mp4",
 )  # fmt: skip
 # What a master may differ in, by the row's name: all of it follows from remastering, or from what MP4 is.
-LAWFUL = ("size", "pixel format", "colour", "times", "disposition", "interlaced", "Dolby Vision")
+LAWFUL = ("size", "pixel format", "colour", "chroma siting", "times", "disposition", "interlaced", "Dolby Vision")
 
 
 @dataclass(frozen=True)
