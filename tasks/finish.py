@@ -61,6 +61,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
     }
     if title.probe and title.probe.active_format is not None:
         parts["active format"] = title.probe.active_format
+    if title.probe and title.probe.projection is not None:
+        parts["projection"] = title.probe.projection
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
     if any(BY_SAMPLES in remark for remark in title.remarks):
@@ -255,7 +257,7 @@ def finish_title(
     key = master_key(plan, profile, records, output)
     picture = Picture(
         *plan.master_size(profile.scale), plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
-        plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format),
+        plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format, probe.projection),
     )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
     stills = profile.master.codec in STILLS

@@ -315,12 +315,12 @@ def profiled(path: Path) -> Path:
     return rewritten(path, base, lambda data, n: data[:header] + chunk + data[header:])
 
 
-def spherical(path: Path) -> Path:
+def spherical(path: Path, *more: tuple[str, str]) -> Path:
     """A film all around, by what cameras write into MP4 (Spherical Video V1)."""
     words = "".join(
         f"<GSpherical:{name}>{said}</GSpherical:{name}>"
         for name, said in (("Spherical", "true"), ("Stitched", "true"), ("StitchingSoftware", "ours"),
-                           ("ProjectionType", "equirectangular"))
+                           ("ProjectionType", "equirectangular"), *more)
     )  # fmt: skip
     body = b"uuid" + bytes.fromhex("ffcc8263f8554a938814587a02521fdd") + f"<rdf:SphericalVideo>{words}".encode()
     box = (len(body) + 4).to_bytes(4, "big") + body
@@ -333,6 +333,11 @@ def spherical(path: Path) -> Path:
     data[end:end] = box
     path.write_bytes(data)
     return path
+
+
+def posed(path: Path) -> Path:
+    """The same, of a camera that was turned and tilted."""
+    return spherical(path, ("InitialViewHeadingDegrees", "90"), ("InitialViewPitchDegrees", "-30"))
 
 
 def mirrored(path: Path) -> Path:
@@ -454,6 +459,8 @@ STREAMS: dict[str, Maker] = {
     "streams/timecode.mov": coded,
     "streams/timecode.mp4": coded,
     "streams/stereo.mkv": stereo,
+    "streams/spherical.mp4": spherical,
+    "streams/posed.mp4": posed,
     "streams/companion.mkv": companion,
     "streams/companion.mp4": companion,
 }

@@ -17,6 +17,7 @@ from typing import Any
 from av.packet import Packet
 
 from tasks.media.mastering import Mastering, MasteringDisplay
+from tasks.media.projection import Projection
 
 # In what parts of one SEI and AV1 count chromaticities, light, and the dimmest light.
 _SEI_UNITS = (50_000, 10_000, 10_000)
@@ -45,10 +46,12 @@ class Said:
     Attributes:
         mastering: of the display and the light that an HDR picture was graded for.
         active_format: what part of the picture is meant to be seen, as a code (AFD).
+        projection: how it is to be looked at; no stream of ours says it, containers do.
     """
 
     mastering: Mastering | None = None
     active_format: int | None = None
+    projection: Projection | None = None
 
 
 class Sayer:

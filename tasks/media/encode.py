@@ -20,6 +20,7 @@ from tasks.errors import UnsupportedSource
 from tasks.media.colour import Colour
 from tasks.media.mastering import Mastering
 from tasks.media.pixels import Layout
+from tasks.media.projection import Projection
 from tasks.media.siting import option_for, siting_kept
 from tasks.media.template import TEMPLATED, film_that_says
 
@@ -249,6 +250,7 @@ def add_picture(
     frame_rate: Fraction,
     sample_aspect: Fraction,
     mastering: Mastering | None = None,
+    projection: Projection | None = None,
 ) -> tuple[av.video.stream.VideoStream, av.VideoCodecContext]:
     """Add the picture's stream to an output container.
 
@@ -260,18 +262,20 @@ def add_picture(
         frame_rate: average; steers rate control only.
         sample_aspect: pixel width over height.
         mastering: for the container to say, where the codec's own stream does not.
+        projection: for the container to say.
 
     Returns:
-        The stream, and its encoder, which is not the stream's own where `mastering` is for the container to say.
+        The stream, and its encoder, which is not the stream's own where the container is to say one of these.
     """
     encoder = _ENCODERS[settings.codec]
     stream: Any
-    if mastering and settings.codec in TEMPLATED:
+    if projection or (mastering and settings.codec in TEMPLATED):
+        graded = mastering if mastering and settings.codec in TEMPLATED else Mastering()
         siting = colour.siting if layout.chroma_x or layout.chroma_y else None
-        with film_that_says(mastering, siting, settings.codec) as film:
+        with film_that_says(graded, siting, projection, settings.codec) as film:
             stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
         context: Any = av.CodecContext.create(encoder.name, "w")
-        if container.format.name == "matroska":
+        if container.format.name == "matroska" or settings.codec not in TEMPLATED:
             context.flags |= av.codec.context.Flags.global_header
     else:
         stream = container.add_stream(encoder.name, rate=frame_rate or 25)
@@ -285,7 +289,7 @@ def add_picture(
     context.options = option_for(colour.siting, layout) | _options(settings, height, width, layout)
     _pin(context, settings)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
-        context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
+        stream.codec_context.codec_tag = context.codec_tag = "hvc1"  # what QuickTime and Safari ask for
     if context is not stream.codec_context:
         context.open()
         stream.codec_context.extradata = context.extradata

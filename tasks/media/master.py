@@ -41,6 +41,7 @@ from tasks.media.encode import (
 )
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
+from tasks.media.projection import Projection
 from tasks.media.side_data import not_held
 from tasks.media.siting import unsaid_siting
 from tasks.media.sound import BY_SAMPLES
@@ -144,7 +145,7 @@ def write_master(
     # Before it is opened for copying: a remote file has one position.
     stills = still_pictures(source)
     with open_input(source) as original:
-        options = _muxer_options(container_name, original)
+        options = _muxer_options(container_name, original, picture.said.projection)
         with av.open(f"file:{path}", "w", format=MUXER[container_name], options=options) as output:
             video, encoder, targets, carried = _lay_out(original, stills, output, probe, settings, picture)
             output.metadata.update(kept_tags(original.metadata, _CONTAINER_TAGS))
@@ -197,7 +198,7 @@ def _lay_out(
             video, encoder = add_picture(
                 output, settings, picture.height, picture.width, picture.layout, picture.colour,
                 picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
-                picture.said.mastering,
+                picture.said.mastering, picture.said.projection,
             )  # fmt: skip
             if probe.display_matrix is not None:
                 video.set_display_matrix(probe.display_matrix)
@@ -262,8 +263,12 @@ def _seconds(packet: Packet[Any]) -> float:
     return float((when or 0) * packet.time_base)
 
 
-def _muxer_options(container: Container, original: av.container.InputContainer) -> dict[str, str]:
+def _muxer_options(
+    container: Container, original: av.container.InputContainer, projection: Projection | None
+) -> dict[str, str]:
     options = {"fflags": "+bitexact"}
+    if projection:
+        options["strict"] = "unofficial"  # MP4's words for it are not of ISO
     if container == "mkv":
         # Times below zero (the priming of a codec) stay; and no track is made a default one that was none.
         return options | {"avoid_negative_ts": "disabled", "default_mode": "passthrough"}
@@ -304,4 +309,4 @@ def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source)
 
 def _unsaid(container: Container, codec: str, probe: Probe) -> Iterator[str]:
     (tags,) = (stream.metadata for stream in probe.streams if stream.index == probe.stream)
-    return not_held(container, codec, probe.side_data, probe.codec, tags)
+    return not_held(container, codec, probe.side_data, probe.codec, tags, probe.projection)

@@ -21,6 +21,7 @@ from tasks.media.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.limits import Limits
 from tasks.media.mastering import Mastering, read_mastering
 from tasks.media.pixels import Layout, layout_of
+from tasks.media.projection import Projection, read_projection
 from tasks.media.side_data import attached, side_data_of
 from tasks.media.siting import said_siting
 from tasks.media.source import Source, name_of, open_input, source_errors, video_stream
@@ -73,6 +74,7 @@ class Probe:
         hdr10_plus: carries HDR10+'s.
         active_format: code of what part of the picture is meant to be seen, if it is said (AFD).
         mastering: what an HDR picture says of the display it was graded on.
+        projection: how it is to be looked at, where that is not straight on and by both eyes alike.
     """
 
     container: str
@@ -98,6 +100,7 @@ class Probe:
     hdr10_plus: bool = False
     active_format: int | None = None
     mastering: Mastering | None = None
+    projection: Projection | None = None
 
 
 def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> Probe:
@@ -153,6 +156,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             hdr10_plus=carried.hdr10_plus,
             active_format=carried.standing["AFD"][0] if "AFD" in carried.standing else None,
             mastering=read_mastering(carried.standing),
+            projection=read_projection(carried.standing),
         )
 
 

@@ -18,6 +18,7 @@ import av.dictionary
 import av.sidedata.sidedata
 
 from tasks.media.bitstream import SAYING_ALL
+from tasks.media.projection import Projection
 from tasks.media.source import Source, open_input, source_errors, video_stream
 
 # By PyAV's names, what a person calls it.
@@ -106,7 +107,9 @@ def turns_alike(one: bytes, other: bytes) -> bool:
     return one[: moved.start] + one[moved.stop :] == other[: moved.start] + other[moved.stop :]
 
 
-def not_held(container: str, encoded: str, said: Iterable[str], codec: str, tags: Iterable[str]) -> Iterator[str]:
+def not_held(
+    container: str, encoded: str, said: Iterable[str], codec: str, tags: Iterable[str], projection: Projection | None
+) -> Iterator[str]:
     """What of the standing side data of a source a master will not hold, each in words.
 
     Args:
@@ -115,12 +118,15 @@ def not_held(container: str, encoded: str, said: Iterable[str], codec: str, tags
         said: PyAV's names of the source's.
         codec: of the source's picture: the headers of TIFF files are carried into others.
         tags: names of the picture stream's tags: Matroska's word for two eyes is one, and is carried as one.
+        projection: what of how the source is to be looked at a master can say.
     """
     held = {"AFD"} if encoded in SAYING_ALL else set()
     if container in {"mp4", "mov", "mkv"}:
         held.add("DISPLAYMATRIX")
     if container == "mkv" and "stereo_mode" in {tag.lower() for tag in tags}:
         held.add("STEREO3D")
+    if projection and (container == "mkv" or (container in {"mp4", "mov"} and projection.plain)):
+        held.update(["STEREO3D"] * bool(projection.stereo) + ["SPHERICAL"] * projection.around)
     if container == "tif" and codec == "tiff":
         held.update(("DISPLAYMATRIX", "ICC_PROFILE"))
     for name in said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tasks.check import check_master
 from tasks.media.contract import side_data
 from tasks.media.inventory import watch
+from tasks.media.projection import read_projection
 from tasks.media.side_data import SideData, first_side_data
 from tasks.media.source import Source
 from tasks.profile import read_profile
@@ -20,7 +22,7 @@ from tasks.scan import scan
 from tests import mastered
 from tests.clips import Clip, make, picture
 from tests.remux import Change, remux
-from tests.torture import framed, mirrored, profiled, spherical, stereo
+from tests.torture import framed, mirrored, posed, profiled, spherical, stereo
 
 
 def in_mp4(path: Path) -> Path:
@@ -28,6 +30,12 @@ def in_mp4(path: Path) -> Path:
     first = stereo(path.with_name("eyes.mkv"))
     remux(first, path, Change(options={"strict": "unofficial"}))
     first.unlink()
+    return path
+
+
+def from_a_camera(path: Path) -> Path:
+    """Two eyes side by side, by MP4's older word for it alone: FFmpeg writes Apple's too, and reads back that one."""
+    path.write_bytes(in_mp4(path).read_bytes().replace(b"vexu", b"skip"))
     return path
 
 
@@ -42,7 +50,10 @@ class Case:
 
 
 CASES = [
-    Case("spherical.mp4", spherical, "spherical", False),
+    Case("spherical.mp4", spherical, "spherical", True),
+    Case("spherical.mov", spherical, "spherical", True),
+    Case("posed.mp4", posed, "spherical", True),
+    Case("from a camera.mp4", from_a_camera, "stereo 3D", True),
     Case("eyes.mp4", in_mp4, "stereo 3D", False),
     Case("eyes.mkv", stereo, "stereo 3D", True),
     Case("profile.mov", profiled, "ICC profile", False),
@@ -68,6 +79,28 @@ def test_what_is_lost_fails_the_check_and_is_said_by_the_scan(case: Case, tmp_pa
     assert all(verdicts.values()), check.lines
     said = [remark for remark in remarks if f"{case.row} data is not carried" in remark]
     assert len(said) == (not case.kept)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "ffv1", "prores"])
+@pytest.mark.parametrize("write", [spherical, posed, from_a_camera])
+def test_how_a_picture_is_looked_at_is_said_whatever_the_codec(
+    codec: str, write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "films").mkdir()
+    source = write(tmp_path / "films" / "film.mp4")
+    settings = {"master.codec": codec, "scale": 2, "master.container": "mkv"}
+    (master,) = mastered.masters_of(tmp_path / "films", tmp_path / "out", settings)
+    said, kept = (
+        first_side_data(Source(str(path), path.name), 0).standing
+        for path in (source, tmp_path / "out" / "masters" / master)
+    )
+    assert {"SPHERICAL", "STEREO3D"} & set(said)
+    assert {name: kept.get(name) for name in said} == said
+
+
+def test_pixels_of_two_eyes_that_are_interleaved_are_no_such_thing_once_enlarged() -> None:
+    lines, checkers = (struct.pack("=2i", arrangement, 0) for arrangement in (6, 4))
+    assert read_projection({"STEREO3D": lines}) is read_projection({"STEREO3D": checkers}) is None
 
 
 def test_codecs_without_a_word_for_the_active_format_are_said_to_have_none(tmp_path: Path) -> None:
