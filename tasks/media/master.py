@@ -139,7 +139,8 @@ def write_master(
 
     Raises:
         SourceError: the source is damaged.
-        UnsupportedSource: the container does not take what the source holds, timestamps for instance.
+        UnsupportedSource: the container does not take what the source holds, timestamps for instance; or the encoders
+            of several ranges gave streams that do not go together.
         OSError: the disk is full or not writable.
     """
     # Before it is opened for copying: a remote file has one position.

@@ -177,6 +177,23 @@ def test_a_segment_that_is_damaged_is_named_and_nothing_is_left(films: Path, tmp
         segment.write_bytes(whole)
 
 
+def test_an_interruption_ends_all_encoders_and_leaves_nothing(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = master(films, "ffv1-3", **{"master.codec": "ffv1", "master.ranges": 3})
+
+    def interrupted(_: object) -> Iterator[Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(join, "as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finish_title(
+            done.plan, done.profile, done.records, Store(done.store), Store(str(tmp_path)), lambda _: None, lambda: None
+        )
+    assert list(tmp_path.iterdir()) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("encode")]
+
+
 def test_where_ranges_leave_no_trace_the_master_is_one_that_is_there(films: Path) -> None:
     def keys(codec: str, *wanted: int | str) -> list[str]:
         done = master(films, "ffv1-3", **{"master.codec": "ffv1", "master.ranges": 3})
