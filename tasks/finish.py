@@ -6,6 +6,7 @@ whole and under a name of its own, until it is released.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import shutil
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 
@@ -25,10 +26,12 @@ from tasks.media.captions import CAPTIONED, with_captions
 from tasks.media.checksums import frame_checksums
 from tasks.media.encode import ENCODE_VERSION, STILLS, Container
 from tasks.media.hdr import is_hdr
+from tasks.media.join import Range
 from tasks.media.likeness import Likeness
 from tasks.media.master import MASTER_VERSION, Contents, Picture, write_master
 from tasks.media.numbered import NUMBERED_VERSION
 from tasks.media.pixels import Layout
+from tasks.media.ranges import cut, how_many, leave_no_trace
 from tasks.media.segment import read_passing_segment
 from tasks.media.sound import BY_SAMPLES, SOUND_VERSION
 from tasks.media.words import BY_WORDS, WORDS_VERSION
@@ -51,14 +54,16 @@ _OWN = ".remaster"
 def master_key(plan: Plan, profile: Profile, records: list[Record], output: Store) -> str:
     """Content hash of everything that decides a master's bytes, and of where it goes."""
     title = plan.title
-    parts = {
+    parts: dict[str, Any] = {
         "source": plan.fingerprint,
         "segments": [record.sha256 for record in records],
-        "master": profile.master,
+        "master": profile.master.model_dump(exclude={"ranges"}),
         "container": title.container,
         "place": output.uri(title.master),
         "versions": MASTER_VERSIONS,
     }
+    if len(ranges := _ranges(plan, profile)) > 1 and not leave_no_trace(profile.master.encoding()):
+        parts["ranges"] = [plan.shards[at].start for at in ranges]
     if title.probe and title.probe.active_format is not None:
         parts["active format"] = title.probe.active_format
     if title.probe and title.probe.projection is not None:
@@ -266,15 +271,13 @@ def finish_title(
         folder = opened.enter_context(output.temporary_folder())
         source = opened.enter_context(open_source(title.uri, title.name))
         path = str(Path(folder) / (posixpath.basename(title.master) if stills else f"master.{container}"))
-        frames = _frames(plan, records, store, progress)
+        ranges = _ranges_of_frames(plan, profile, records, store, progress)
         if plan.timeline.captions.any() and profile.master.codec in CAPTIONED:
-            # Opened once more: a remote file has one position, and its other streams are read meanwhile.
-            again = opened.enter_context(open_source(title.uri, title.name))
-            frames = with_captions(frames, plan.layout, again, probe.stream, _captioned(plan))
+            ranges = [_with_captions(one, plan, opened) for one in ranges]
         if stills:
-            contents = write_numbered(path, plan, profile.master.encoding(), frames)
+            contents = write_numbered(path, plan, profile.master.encoding(), ranges[0].frames)
         else:
-            contents = write_master(path, container, source, probe, profile.master.encoding(), picture, frames)
+            contents = write_master(path, container, source, probe, profile.master.encoding(), picture, ranges)
         require_unchanged(title)  # its sound and subtitles were copied just now
         # Here the file is on this machine's own disk; once it is published it may have to be fetched.
         made = opened.enter_context(open_source(with_fps(path, rate), f"master of {title.name}"))
@@ -312,18 +315,44 @@ def _record(key: str, uri: str, digest: Digest, plan: Plan, contents: Contents, 
     )
 
 
+def _ranges(plan: Plan, profile: Profile) -> list[int]:
+    """Which shards begin a range of the picture that has an encoder of its own."""
+    frames, master = len(plan.shown), profile.master
+    return cut([shard.start for shard in plan.shards], frames, how_many(master.ranges, master.encoding(), frames))
+
+
+def _ranges_of_frames(
+    plan: Plan, profile: Profile, records: list[Record], store: Store, progress: Callable[[int], None]
+) -> list[Range]:
+    segments = list(zip(plan.shards, records, strict=True))
+    done = itertools.count(1)
+    ranges = []
+    for first, stop in itertools.pairwise([*_ranges(plan, profile), len(segments)]):
+        own = segments[first:stop]
+        frames = _frames(own, plan, store, done, progress)
+        ranges.append(Range(own[0][0].start, own[-1][0].stop, frames))
+    return ranges
+
+
+def _with_captions(one: Range, plan: Plan, opened: ExitStack) -> Range:
+    title = plan.title
+    assert title.probe is not None
+    # Opened once more: a remote file has one position, and its other streams are read meanwhile.
+    again = opened.enter_context(open_source(title.uri, title.name))
+    twins = _captioned(plan)[one.start : one.stop]
+    return replace(one, frames=with_captions(iter(one.frames), plan.layout, again, title.probe.stream, twins))
+
+
 def _frames(
-    plan: Plan, records: list[Record], store: Store, progress: Callable[[int], None]
+    segments: list[tuple[Shard, Record]], plan: Plan, store: Store, done: Iterator[int], progress: Callable[[int], None]
 ) -> Iterator[av.VideoFrame]:
-    """Every frame of the title, segment after segment."""
-    done = 0
-    for shard, record in zip(plan.shards, records, strict=True):
+    """Every frame of these segments; `done` counts those of the title, in whichever order ranges come to them."""
+    for shard, record in segments:
         for frame in _proven(shard, record, plan.layout, store):
             yield frame
-            done += 1
-            if done % 24 == 0:
-                progress(done)
-    progress(done)
+            number = next(done)
+            if number % 24 == 0 or number == len(plan.shown):
+                progress(number)
 
 
 def _proven(shard: Shard, record: Record, layout: Layout, store: Store) -> Iterator[av.VideoFrame]:

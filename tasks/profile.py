@@ -14,6 +14,7 @@ from tasks.errors import UsageError
 from tasks.media.encode import STILLS, Codec, EncodeSettings, containers_for
 from tasks.media.limits import Limits
 from tasks.media.movie import exact_rate
+from tasks.media.ranges import why_whole
 from vsr_model.tone import CurveName
 
 _BUILT_IN = Path(__file__).parent / "profiles"
@@ -59,6 +60,11 @@ class MasterSettings(_Section):
     options: dict[str, Annotated[str, _WORD]] = Field(
         default_factory=dict, description="Further options for the encoder, as they are."
     )
+    ranges: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        1,
+        description="Ranges of frames, each with an encoder of its own, several at once; auto: one for every 14,400"
+        " frames (ten minutes).",
+    )
 
     @model_validator(mode="after")
     def _container_takes_codec(self) -> Self:
@@ -68,6 +74,12 @@ class MasterSettings(_Section):
         if self.container not in ("auto", *possible):
             known = " or ".join(possible)
             raise ValueError(f"{self.container} does not hold {self.codec}; choose {known}, or another codec")
+        return self
+
+    @model_validator(mode="after")
+    def _ranges_are_possible(self) -> Self:
+        if self.ranges not in ("auto", 1) and (why := why_whole(self.encoding())):
+            raise ValueError(f"ranges = {self.ranges} cannot be, as {why}; leave it at auto")
         return self
 
     def encoding(self) -> EncodeSettings:

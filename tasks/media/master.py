@@ -5,9 +5,10 @@ Timestamps of the picture come from the title's frame table, so a master shows e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BytesIO
 from typing import Any
 
 import av
@@ -39,6 +40,7 @@ from tasks.media.encode import (
     containers_for,
     movie_timescale,
 )
+from tasks.media.join import Range, encode_ranges
 from tasks.media.pixels import Layout
 from tasks.media.probe import Probe
 from tasks.media.projection import Projection
@@ -126,20 +128,21 @@ def write_master(
     probe: Probe,
     settings: EncodeSettings,
     picture: Picture,
-    frames: Iterable[av.VideoFrame],
+    ranges: Sequence[Range],
 ) -> Contents:
-    """Encode `frames` and mux them with a copy of every other stream of the source.
+    """Encode a picture and mux it with a copy of every other stream of the source.
 
     Args:
-        path: a local file to create.
-        frames: one a row of `picture.timeline`, in order, of `picture`'s size and layout.
+        path: a local file to create, in a folder that the caller removes if this fails.
+        ranges: of the picture, in order; together a frame a row of `picture.timeline`, of its size and layout.
 
     Returns:
         What the master holds, with a hash of every copied stream.
 
     Raises:
         SourceError: the source is damaged.
-        UnsupportedSource: the container does not take what the source holds, timestamps for instance.
+        UnsupportedSource: the container does not take what the source holds, timestamps for instance; or the encoders
+            of several ranges gave streams that do not go together.
         OSError: the disk is full or not writable.
     """
     # Before it is opened for copying: a remote file has one position.
@@ -155,7 +158,18 @@ def write_master(
             # A picture that begins below zero would lose what is there: all streams begin so much later instead.
             below = max(0, -int(picture.timeline.pts[0]))
             copies = copy_packets(original, source, targets, carried, below * (picture.time_base or probe.time_base))
-            encoded = _encode(video, encoder, picture, frames, below)
+            times = (picture.timeline.pts + below).tolist()
+
+            def encode(one: Range) -> tuple[Any, Iterator[Packet[Any]]]:
+                own = encoder if one.start == 0 else _another(container_name, probe, settings, picture)
+                return own, _encode(own, picture.colour, one.frames, times[one.start : one.stop])
+
+            if len(ranges) == 1:
+                _, packets = encode(ranges[0])
+            else:
+                packets = encode_ranges(encode, ranges, times, path, source.label)
+            shown = dict(zip(times, _durations(picture.timeline), strict=True))
+            encoded = _timed(packets, video, shown)
             encoded = map(Sayer(picture.said, settings.codec).said, encoded)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
@@ -195,11 +209,7 @@ def _lay_out(
     stream: Any
     for stream in original.streams:
         if stream.index == probe.stream:
-            video, encoder = add_picture(
-                output, settings, picture.height, picture.width, picture.layout, picture.colour,
-                picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
-                picture.said.mastering, picture.said.projection,
-            )  # fmt: skip
+            video, encoder = _add_picture(output, probe, settings, picture)
             if probe.display_matrix is not None:
                 video.set_display_matrix(probe.display_matrix)
             tags = kept_tags(stream.metadata, _PICTURE_TAGS)
@@ -212,22 +222,34 @@ def _lay_out(
     return video, encoder, targets, carried
 
 
-def _encode(
-    video: Any, encoder: Any, picture: Picture, frames: Iterable[av.VideoFrame], later: int
-) -> Iterator[Packet[Any]]:
-    colour, times = picture.colour, (picture.timeline.pts + later).tolist()
-    shown = dict(zip(times, _durations(picture.timeline), strict=True))
+def _add_picture(
+    output: av.container.OutputContainer, probe: Probe, settings: EncodeSettings, picture: Picture
+) -> tuple[Any, Any]:
+    return add_picture(
+        output, settings, picture.height, picture.width, picture.layout, picture.colour,
+        picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
+        picture.said.mastering, picture.said.projection,
+    )  # fmt: skip
+
+
+def _another(container_name: Container, probe: Probe, settings: EncodeSettings, picture: Picture) -> Any:
+    """An encoder that is set up as the picture's own: for a container that nothing is written to."""
+    with av.open(BytesIO(), "w", format=MUXER[container_name]) as nowhere:
+        return _add_picture(nowhere, probe, settings, picture)[1]
+
+
+def _encode(encoder: Any, colour: Colour, frames: Iterable[av.VideoFrame], times: list[int]) -> Iterator[Packet[Any]]:
     for planar, when in zip(frames, times, strict=True):
         frame = planar if planar.format.name == encoder.pix_fmt else planar.reformat(format=encoder.pix_fmt, threads=1)
         frame.pts, frame.time_base = when, encoder.time_base
         frame.color_range = 2 if colour.full_range else 1
         frame.colorspace, frame.color_primaries, frame.color_trc = colour.matrix, colour.primaries, colour.transfer
         frame.pict_type = 0
-        yield from _timed(encoder.encode(frame), video, shown)
-    yield from _timed(encoder.encode(None), video, shown)
+        yield from encoder.encode(frame)
+    yield from encoder.encode(None)
 
 
-def _timed(packets: list[Packet[Any]], video: Any, shown: dict[int, int]) -> Iterator[Packet[Any]]:
+def _timed(packets: Iterable[Packet[Any]], video: Any, shown: dict[int, int]) -> Iterator[Packet[Any]]:
     for packet in packets:
         assert packet.pts is not None
         packet.stream = video

@@ -7,7 +7,7 @@ import sys
 
 from tests.benchmarks.common import REPOSITORY
 
-_ALL = ("tables", "memory", "overhead", "cached_tasks", "sequences", "colour", "preview")
+_ALL = ("tables", "memory", "overhead", "cached_tasks", "sequences", "colour", "preview", "ranges")
 
 if __name__ == "__main__":
     ended = [subprocess.call([sys.executable, "-m", f"tests.benchmarks.{name}"], cwd=REPOSITORY) for name in _ALL]

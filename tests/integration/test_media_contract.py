@@ -126,6 +126,18 @@ def test_the_model_with_a_memory_keeps_frames_and_times_too(remaster: Remaster, 
         assert_nothing_lost(done.rows(name))
 
 
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_a_picture_that_several_encoders_encode_keeps_it_too(codec: str, remaster: Remaster, tmp_path: Path) -> None:
+    names = [name for name in TORTURE if name.startswith(("times/", "streams/captions", "pictures/"))]
+    library = write(tmp_path / "library", names)
+    ranges = ("--set", f"master.codec={codec}", "--set", "master.ranges=3")
+    done = finish(remaster, library, tmp_path / "out", *FAST, *PIECES, *ranges)
+    for name in names:
+        assert_nothing_lost(done.rows(name))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_short_clip_keeps_its_contract(shared_clips: Path, remaster: Remaster, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tasks.media.encode import (
     master_layout,
     require_encodable,
 )
+from tasks.media.join import Range
 from tasks.media.master import Contents, Picture, choose_container, write_master
 from tasks.media.pixels import Layout, Planes, to_frame, to_planes
 from tasks.media.probe import Probe, probe
@@ -76,7 +77,8 @@ class Film:
         require_encodable(settings, height, width, layout, "film")
         frames = (to_frame(planes, layout) for planes in self.planes(layout, scale))
         picture = Picture(height, width, layout, colour, self.timeline)
-        return write_master(str(path), container, self.source, self.probe, settings, picture, frames)
+        ranges = [Range(0, len(self.timeline), frames)]
+        return write_master(str(path), container, self.source, self.probe, settings, picture, ranges)
 
 
 def film(path: Path) -> Film:
