@@ -131,6 +131,7 @@ def test_the_model_with_a_memory_keeps_frames_and_times_too(remaster: Remaster, 
 @pytest.mark.parametrize("codec", ["h264", "h265"])
 def test_a_picture_that_several_encoders_encode_keeps_it_too(codec: str, remaster: Remaster, tmp_path: Path) -> None:
     names = [name for name in TORTURE if name.startswith(("times/", "streams/captions", "pictures/"))]
+    names.remove("pictures/12 bit.mkv")  # more than H.264 holds
     library = write(tmp_path / "library", names)
     ranges = ("--set", f"master.codec={codec}", "--set", "master.ranges=3")
     done = finish(remaster, library, tmp_path / "out", *FAST, *PIECES, *ranges)
