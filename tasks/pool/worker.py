@@ -48,6 +48,8 @@ _LOG = logging.getLogger("remaster.worker")
 UPSCALE_VERSION = 1
 # Frames converted and pushed at a time, bounded by output pixels so that large pictures do not pile up.
 _CHUNK_FRAMES, _CHUNK_PIXELS = 8, 32 << 20
+# Torch's own choice, known before a worker of another network sets less for the whole process.
+_THREADS = torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class ShardWorker:
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._first, self._told = settings, told
-        self._threads = settings.threads or torch.get_num_threads()
+        self._threads = settings.threads or _THREADS
         self._take_up(settings)
         self._done_frames = 0
         self.name = f"{socket.gethostname()}:{os.getpid()}:{self._device.type}"

@@ -308,3 +308,14 @@ def test_the_same_order_gives_the_same_record_twice(film: Path, worker: ShardWor
         return replace(record, seconds={})
 
     assert lasting(one) == lasting(other)
+
+
+def test_a_light_network_leaves_the_next_one_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr("tasks.pool.worker._THREADS", 2)
+    try:
+        for model, threads in (("swift", 2), ("lanczos", 1), ("swift", 2)):
+            ShardWorker(WorkerSettings(model))
+            assert torch.get_num_threads() == threads, model
+    finally:
+        torch.set_num_threads(before)
