@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def take_back(cluster: Cluster) -> None:
     cluster.kill_node()
 
 
+def at_first_news(go: Callable[[Cluster], None], cluster: Cluster) -> Callable[[int], None]:
+    """Progress of a shard that has its machine go when it is told for the first time."""
+    still_to_go = iter([go])
+
+    def told(frames: int) -> None:
+        for once in still_to_go:
+            once(cluster)
+
+    return told
+
+
 def test_a_shard_whose_machines_go_is_made_once_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     work, cluster = work_of_seconds(tmp_path), Cluster(tmp_path, dict(os.environ))
@@ -49,9 +61,8 @@ def test_a_shard_whose_machines_go_is_made_once_one_stays(tmp_path: Path, monkey
     try:
         pool = WorkerPool(PoolSettings(WorkerSettings("lanczos"), workers=1, ray_address=cluster.address))
         for number, go in enumerate((Cluster.kill_node, take_back, Cluster.kill_node)):
-            ends = iter([go])
             with pytest.raises(WorkerLost):
-                pool.run(work, lambda frames, ends=ends: [end(cluster) for end in ends][:0])
+                pool.run(work, at_first_news(go, cluster))
             cluster.add_node(f"next-{number}")
         assert pool.run(work, lambda frames: None).frames == 400
         pool.close()
