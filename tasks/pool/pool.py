@@ -240,12 +240,11 @@ class WorkerPool:
         slot.suspect = True
         # Where its node went, another has to come first.
         slot.patience = time.monotonic() + (_START_SECONDS if self._grows else _RESTART_SECONDS)
+        # All deaths are looked at anew: the cluster hears of a node that is gone later than of its actors.
+        standing = _standing_nodes()
         with self._lock:
-            nodes = self._deaths[work.shard.key]
-            nodes.append(slot.node)
-            # All are looked at anew: the cluster hears of a node that is gone later than of its actors.
-            standing = _standing_nodes()
-            deaths = sum(node in standing for node in nodes)
+            self._deaths[work.shard.key].append(slot.node)
+            deaths = sum(node in standing for node in self._deaths[work.shard.key])
         what = f"shard {work.shard.name}: worker {slot.number} died under it ({why})"
         _LOG.warning("%s; death %d of this shard", what, deaths)
         if deaths >= _DEATHS_PER_SHARD:
