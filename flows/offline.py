@@ -134,8 +134,8 @@ def _weights(options: argparse.Namespace) -> int:
 
 def _probe(options: argparse.Namespace) -> int:
     from tasks.errors import UsageError
-    from tasks.media.hdr import is_hdr
-    from tasks.media.probe import probe
+    from tasks.media.picture.hdr import is_hdr
+    from tasks.media.reading.probe import probe
     from tasks.records import to_json
     from tasks.sources import open_source
     from vsr_model.nits import TRANSFERS
@@ -190,7 +190,7 @@ def _compare(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from tasks.errors import UsageError
-    from tasks.media.contract import compare
+    from tasks.media.contract.contract import compare
     from tasks.sources import open_source
 
     if len(options.files) != 2:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from flows.run import Outcome, Run
 from tasks.errors import RemasterError
 from tasks.finish import MASTER_VERSIONS
-from tasks.media.alpha import ALPHA_VERSION
-from tasks.media.bars import BARS_VERSION
-from tasks.media.fields import FIELDS_VERSION
-from tasks.media.likeness import LIKENESS_VERSION
-from tasks.media.numbered import NUMBERED_VERSION
-from tasks.media.recipe import RECIPE_VERSION
-from tasks.media.sound import SOUND_VERSION
-from tasks.media.words import WORDS_VERSION
+from tasks.media.cadence.fields import FIELDS_VERSION
+from tasks.media.cadence.recipe import RECIPE_VERSION
+from tasks.media.contract.likeness import LIKENESS_VERSION
+from tasks.media.picture.alpha import ALPHA_VERSION
+from tasks.media.picture.bars import BARS_VERSION
+from tasks.media.writing.numbered import NUMBERED_VERSION
+from tasks.media.writing.sound import SOUND_VERSION
+from tasks.media.writing.words import WORDS_VERSION
 from tasks.plan import SHARD_VERSIONS, model_reference
 from tasks.receipt import RECEIPT_VERSION
 from tasks.records import Revision, Title, content_key, from_sealed, to_sealed

@@ -1,7 +1,8 @@
 """Stage 5: hold a published master against its source, contract by contract. Names the shards that fell short.
 
-What a contract is says `tasks/media/contract.py`; here are added what the plan wanted of the picture, and fidelity.
-Little is decoded: the master's frames were, when their checksums were taken, and were held against the source's then.
+What a contract is says `tasks/media/contract/contract.py`; here are added what the plan wanted of the picture, and
+fidelity. Little is decoded: the master's frames were, when their checksums were taken, and were held against the
+source's then.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from dataclasses import replace
 import numpy as np
 
 from tasks.grades import Grades
-from tasks.media.bitstream import SAYING_ALL
-from tasks.media.captions import CAPTIONED
-from tasks.media.colour import sited_alike, usual_siting
-from tasks.media.contract import labels, shown, side_data, streams, times
-from tasks.media.encode import STILLS
-from tasks.media.inventory import Inventory, take_inventory, watch
-from tasks.media.likeness import Likeness
-from tasks.media.master import ALONE
-from tasks.media.pixels import layout_of
-from tasks.media.samples import alpha
-from tasks.media.side_data import first_side_data
-from tasks.media.sound import hear
-from tasks.media.source import Source
+from tasks.media.contract.contract import labels, shown, side_data, streams, times
+from tasks.media.contract.inventory import Inventory, take_inventory, watch
+from tasks.media.contract.likeness import Likeness
+from tasks.media.contract.samples import alpha
+from tasks.media.picture.colour import sited_alike, usual_siting
+from tasks.media.picture.pixels import layout_of
+from tasks.media.reading.side_data import first_side_data
+from tasks.media.reading.source import Source
+from tasks.media.writing.bitstream import SAYING_ALL
+from tasks.media.writing.captions import CAPTIONED
+from tasks.media.writing.encode import STILLS
+from tasks.media.writing.master import ALONE
+from tasks.media.writing.sound import hear
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
 from tasks.profile import Profile

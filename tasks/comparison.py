@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from tasks.errors import UnsupportedSource, UsageError
-from tasks.media.bars import Bars, cut_off
-from tasks.media.colour import Colour
-from tasks.media.hdr import is_hdr, seen_rgb
-from tasks.media.pixels import Layout, Planes, to_planes
-from tasks.media.read import read_pictures
-from tasks.media.segment import read_segment
-from tasks.media.stretch import Stretch, read_stretch
+from tasks.media.cadence.read import read_pictures
+from tasks.media.picture.bars import Bars, cut_off
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.hdr import is_hdr, seen_rgb
+from tasks.media.picture.pixels import Layout, Planes, to_planes
+from tasks.media.reading.stretch import Stretch, read_stretch
+from tasks.media.writing.segment import read_segment
 from tasks.plan import Plan, network_of, order, plan_frames, stretch_of
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import Profile, with_settings

@@ -7,7 +7,7 @@ import itertools
 import torch
 
 from tasks.comparison import SOURCE, Comparison
-from tasks.media.preview import jpeg
+from tasks.media.picture.preview import jpeg
 from tasks.pages import data_uri, render
 from vsr_model.classical import resize
 

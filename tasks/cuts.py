@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.media.timeline import Timeline
+from tasks.media.reading.timeline import Timeline
 from tasks.profile import ShardSettings
 from vsr_model.contract import ModelInfo
 

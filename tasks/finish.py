@@ -21,20 +21,20 @@ import av
 from tasks.errors import SourceError, StoreDamaged
 from tasks.grades import grades_of
 from tasks.hold import read_hold
-from tasks.media.bitstream import Said
-from tasks.media.captions import CAPTIONED, with_captions
-from tasks.media.checksums import frame_checksums
-from tasks.media.encode import ENCODE_VERSION, STILLS, Container
-from tasks.media.hdr import is_hdr
-from tasks.media.join import Range
-from tasks.media.likeness import Likeness
-from tasks.media.master import MASTER_VERSION, Contents, Picture, write_master
-from tasks.media.numbered import NUMBERED_VERSION
-from tasks.media.pixels import Layout
-from tasks.media.ranges import cut, how_many, leave_no_trace
-from tasks.media.segment import read_passing_segment
-from tasks.media.sound import BY_SAMPLES, SOUND_VERSION
-from tasks.media.words import BY_WORDS, WORDS_VERSION
+from tasks.media.contract.likeness import Likeness
+from tasks.media.picture.hdr import is_hdr
+from tasks.media.picture.pixels import Layout
+from tasks.media.reading.checksums import frame_checksums
+from tasks.media.writing.bitstream import Said
+from tasks.media.writing.captions import CAPTIONED, with_captions
+from tasks.media.writing.encode import ENCODE_VERSION, STILLS, Container
+from tasks.media.writing.join import Range
+from tasks.media.writing.master import MASTER_VERSION, Contents, Picture, write_master
+from tasks.media.writing.numbered import NUMBERED_VERSION
+from tasks.media.writing.ranges import cut, how_many, leave_no_trace
+from tasks.media.writing.segment import read_passing_segment
+from tasks.media.writing.sound import BY_SAMPLES, SOUND_VERSION
+from tasks.media.writing.words import BY_WORDS, WORDS_VERSION
 from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, likeness_of, watch_master
 from tasks.plan import Plan

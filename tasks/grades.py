@@ -14,13 +14,13 @@ from itertools import islice
 
 import numpy as np
 
-from tasks.media.bars import Bars, cut_off
-from tasks.media.colour import Colour
-from tasks.media.hdr import as_sdr
-from tasks.media.looks import reduced_luma
-from tasks.media.pixels import Layout, Planes, layout_of, to_planes
-from tasks.media.read import read_pictures, window
-from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.cadence.read import read_pictures, window
+from tasks.media.contract.looks import reduced_luma
+from tasks.media.picture.bars import Bars, cut_off
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.hdr import as_sdr
+from tasks.media.picture.pixels import Layout, Planes, layout_of, to_planes
+from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.plan import Plan
 from tasks.quality.libvmaf import Grade, Luma, grade
 from tasks.records import MasterRecord, content_key, from_sealed, to_sealed

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tasks.media.likeness import REACH, Likeness
+from tasks.media.contract.likeness import REACH, Likeness
 from tasks.records import Fault, Shard
 
 Floats = npt.NDArray[np.float32]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import av
 
-from tasks.media.carry import Copied
-from tasks.media.encode import EncodeSettings
-from tasks.media.master import ALONE, Contents
-from tasks.media.numbered import WITH_HEADERS, Header, read_header, write_files
+from tasks.media.writing.carry import Copied
+from tasks.media.writing.encode import EncodeSettings
+from tasks.media.writing.master import ALONE, Contents
+from tasks.media.writing.numbered import WITH_HEADERS, Header, read_header, write_files
 from tasks.plan import Plan
 from tasks.records import Title
 from tasks.store import is_remote, open_read

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tasks.media.bars import Bars, cut_off
-from tasks.media.checksums import frame_checksums
-from tasks.media.hdr import as_sdr
-from tasks.media.likeness import LIKENESS_VERSION, Comparison, Likeness
-from tasks.media.read import read_pictures, window
-from tasks.media.source import Source
+from tasks.media.cadence.read import read_pictures, window
+from tasks.media.contract.likeness import LIKENESS_VERSION, Comparison, Likeness
+from tasks.media.picture.bars import Bars, cut_off
+from tasks.media.picture.hdr import as_sdr
+from tasks.media.reading.checksums import frame_checksums
+from tasks.media.reading.source import Source
 from tasks.plan import Plan
 from tasks.records import MasterRecord, from_sealed, to_sealed
 from tasks.seal import opened_bytes, sealed_bytes
@@ -29,7 +29,7 @@ class Pictures:
 
     Attributes:
         sha256: of the master.
-        checksums: see `tasks.media.checksums`.
+        checksums: see `tasks.media.reading.checksums`.
     """
 
     sha256: str

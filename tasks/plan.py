@@ -17,17 +17,17 @@ import numpy.typing as npt
 
 from tasks.cuts import cut_spans, longest_shard, shot_cuts
 from tasks.errors import UnsupportedSource, UsageError
-from tasks.media.alpha import ALPHA_VERSION
-from tasks.media.bars import BARS_VERSION, Bars, bars_of
-from tasks.media.colour import COLOUR_VERSION, Colour
-from tasks.media.encode import master_colour, master_layout, require_encodable
-from tasks.media.hdr import Hdr, brightest_light, is_hdr, sdr_colour, shots_of
-from tasks.media.pixels import Layout
-from tasks.media.probe import Probe
-from tasks.media.read import Window, window
-from tasks.media.recipe import RECIPE_VERSION, Recipe
-from tasks.media.segment import SEGMENT_VERSION
-from tasks.media.timeline import TIMELINE_VERSION, Timeline
+from tasks.media.cadence.read import Window, window
+from tasks.media.cadence.recipe import RECIPE_VERSION, Recipe
+from tasks.media.picture.alpha import ALPHA_VERSION
+from tasks.media.picture.bars import BARS_VERSION, Bars, bars_of
+from tasks.media.picture.colour import COLOUR_VERSION, Colour
+from tasks.media.picture.hdr import Hdr, brightest_light, is_hdr, sdr_colour, shots_of
+from tasks.media.picture.pixels import Layout
+from tasks.media.reading.probe import Probe
+from tasks.media.reading.timeline import TIMELINE_VERSION, Timeline
+from tasks.media.writing.encode import master_colour, master_layout, require_encodable
+from tasks.media.writing.segment import SEGMENT_VERSION
 from tasks.pool.worker import UPSCALE_VERSION
 from tasks.profile import Profile, with_settings
 from tasks.reading import Reading, read_cadence, remarks_on

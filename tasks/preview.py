@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from tasks.media.bars import Bars, cut_off
-from tasks.media.hdr import seen_rgb
-from tasks.media.preview import side_by_side
-from tasks.media.read import read_pictures, window
-from tasks.media.segment import read_segment_frame
+from tasks.media.cadence.read import read_pictures, window
+from tasks.media.picture.bars import Bars, cut_off
+from tasks.media.picture.hdr import seen_rgb
+from tasks.media.picture.preview import side_by_side
+from tasks.media.writing.segment import read_segment_frame
 from tasks.plan import Plan
 from tasks.records import Record
 from tasks.sources import open_source

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.errors import UsageError
-from tasks.media.encode import STILLS, Codec, EncodeSettings, containers_for
-from tasks.media.limits import Limits
-from tasks.media.movie import exact_rate
-from tasks.media.ranges import why_whole
+from tasks.media.reading.limits import Limits
+from tasks.media.reading.movie import exact_rate
+from tasks.media.writing.encode import STILLS, Codec, EncodeSettings, containers_for
+from tasks.media.writing.ranges import why_whole
 from vsr_model.tone import CurveName
 
 _BUILT_IN = Path(__file__).parent / "profiles"

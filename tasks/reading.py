@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 from tasks.errors import UnsupportedSource
-from tasks.media.cadence import Cadence, Evidence, Part, cadence_of, classify, gather
-from tasks.media.fields import FIELDS_VERSION, Fields, measure
-from tasks.media.read import read_window, window
-from tasks.media.recipe import Choice, Pictures, pictures_of
-from tasks.media.repeats import count_repeat_flags
-from tasks.media.timeline import Timeline
+from tasks.media.cadence.cadence import Cadence, Evidence, Part, cadence_of, classify, gather
+from tasks.media.cadence.fields import FIELDS_VERSION, Fields, measure
+from tasks.media.cadence.read import read_window, window
+from tasks.media.cadence.recipe import Choice, Pictures, pictures_of
+from tasks.media.reading.repeats import count_repeat_flags
+from tasks.media.reading.timeline import Timeline
 from tasks.records import CadenceNote, Title, content_key, from_sealed, to_sealed
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store

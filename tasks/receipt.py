@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import StoreDamaged
 from tasks.hold import Decision
-from tasks.media.cadence import Cadence
+from tasks.media.cadence.cadence import Cadence
 from tasks.profile import Profile
 from tasks.records import CheckResult, MasterRecord, Record, Shard, content_key
 from tasks.seal import is_sealed, opened, sealed

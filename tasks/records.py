@@ -12,14 +12,14 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from tasks.media.bars import Bars
-from tasks.media.carry import Copied
-from tasks.media.colour import Colour
-from tasks.media.hdr import Hdr
-from tasks.media.pixels import Layout
-from tasks.media.probe import Probe
-from tasks.media.read import Window
-from tasks.media.recipe import Recipe
+from tasks.media.cadence.read import Window
+from tasks.media.cadence.recipe import Recipe
+from tasks.media.picture.bars import Bars
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.hdr import Hdr
+from tasks.media.picture.pixels import Layout
+from tasks.media.reading.probe import Probe
+from tasks.media.writing.carry import Copied
 from tasks.seal import opened, sealed
 from tasks.store.sequence import IMAGE_SUFFIXES, Pattern, pattern_of
 
@@ -117,8 +117,8 @@ class CadenceNote:
     """What was seen of a title's cadence and done about it.
 
     Attributes:
-        cadence: what it is (`tasks.media.cadence`), in a word.
-        treatment: what was done (`tasks.media.recipe`).
+        cadence: what it is (`tasks.media.cadence.cadence`), in a word.
+        treatment: what was done (`tasks.media.cadence.recipe`).
         parts: its parts, in words.
         pictures: of the master.
         evidence: what was counted, by name.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.media.hdr import is_hdr
-from tasks.media.limits import Limits
-from tasks.media.timeline import TIMELINE_VERSION, Timeline, read_timeline
+from tasks.media.picture.hdr import is_hdr
+from tasks.media.reading.limits import Limits
+from tasks.media.reading.timeline import TIMELINE_VERSION, Timeline, read_timeline
 from tasks.records import Title, content_key, from_sealed, to_sealed
 from tasks.sources import open_source, require_unchanged
 from tasks.store import Store, fingerprint

@@ -15,9 +15,9 @@ from statistics import fmean
 import av
 import numpy as np
 
-from tasks.media.encode import Container
-from tasks.media.segment import read_segment
-from tasks.media.trial import Trial, copied_bytes_a_second, try_encoder
+from tasks.media.writing.encode import Container
+from tasks.media.writing.segment import read_segment
+from tasks.media.writing.trial import Trial, copied_bytes_a_second, try_encoder
 from tasks.plan import Plan, order, stretch_of
 from tasks.profile import Profile
 from tasks.records import Record, Shard, Work

@@ -15,12 +15,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
-from tasks.media.bitstream import unsaid
-from tasks.media.encode import containers_for, require_place_for_alpha
-from tasks.media.hdr import is_hdr
-from tasks.media.master import choose_container
-from tasks.media.probe import Probe, probe
-from tasks.media.source import Source
+from tasks.media.picture.hdr import is_hdr
+from tasks.media.reading.probe import Probe, probe
+from tasks.media.reading.source import Source
+from tasks.media.writing.bitstream import unsaid
+from tasks.media.writing.encode import containers_for, require_place_for_alpha
+from tasks.media.writing.master import choose_container
 from tasks.profile import Profile
 from tasks.records import Title
 from tasks.sequences import SHORTEST, as_film, is_title

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tasks.errors import UnsupportedSource
-from tasks.media.stills import rate_in_header
+from tasks.media.reading.stills import rate_in_header
 from tasks.store import open_read
 from tasks.store.sequence import Pattern, gaps, members, pattern_of, with_fps
 

@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import BinaryIO
 
 from tasks.errors import SourceChanged, SourceError
-from tasks.media.movie import movie_header
-from tasks.media.source import Source
-from tasks.media.stills import is_whole
+from tasks.media.reading.movie import movie_header
+from tasks.media.reading.source import Source
+from tasks.media.reading.stills import is_whole
 from tasks.records import Title
 from tasks.store import is_remote, open_read, stat
 from tasks.store.sequence import Pattern, members, open_run, pattern_of

@@ -13,13 +13,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from tasks.media.bars import Bars, cut_off
-from tasks.media.colour import Colour
-from tasks.media.hdr import seen_rgb
-from tasks.media.pixels import Layout, Plane, Planes
-from tasks.media.preview import jpeg_within
-from tasks.media.read import read_pictures, window
-from tasks.media.segment import read_segment_frame
+from tasks.media.cadence.read import read_pictures, window
+from tasks.media.picture.bars import Bars, cut_off
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.hdr import seen_rgb
+from tasks.media.picture.pixels import Layout, Plane, Planes
+from tasks.media.picture.preview import jpeg_within
+from tasks.media.writing.segment import read_segment_frame
 from tasks.pages import data_uri
 from tasks.plan import Plan
 from tasks.records import Record

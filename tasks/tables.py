@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.media.fields import Fields
-from tasks.media.probe import Probe
-from tasks.media.timeline import Timeline
+from tasks.media.cadence.fields import Fields
+from tasks.media.reading.probe import Probe
+from tasks.media.reading.timeline import Timeline
 from tasks.records import CadenceNote, Shard, Title, from_json, to_json
 from tasks.seal import TABLE_SEAL, UNSEALED, is_sealed_table, opened_table, sealed_table
 

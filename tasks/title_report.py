@@ -12,7 +12,7 @@ from tasks.attempts import Clock, Cost, clock_of, costs_of
 from tasks.charts import Bar, Curve, Kind, Lane, curve, lane
 from tasks.figures import moment, size
 from tasks.judge import FLICKER, UNLIKE
-from tasks.media.likeness import REACH, Likeness
+from tasks.media.contract.likeness import REACH, Likeness
 from tasks.plan import Plan
 from tasks.profile import Profile, setting_names
 from tasks.receipt import Receipt

@@ -9,10 +9,10 @@ from fractions import Fraction
 import numpy as np
 
 from tasks.errors import SourceError
-from tasks.media.damage import damage_of
-from tasks.media.source import Source
-from tasks.media.stamps import NEVER, evenly
-from tasks.media.timeline import Timeline, decoding_command
+from tasks.media.reading.damage import damage_of
+from tasks.media.reading.source import Source
+from tasks.media.reading.stamps import NEVER, evenly
+from tasks.media.reading.timeline import Timeline, decoding_command
 from tasks.profile import Profile
 from tasks.records import Title
 from tasks.sources import open_source

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tasks.grades import Grades
 from tasks.judge import faults
-from tasks.media.likeness import Likeness
+from tasks.media.contract.likeness import Likeness
 from tasks.plan import Plan
 from tasks.profile import Profile
 from tasks.records import Fault, Record

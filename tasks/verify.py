@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tasks.errors import SourceError, UsageError
 from tasks.finish import is_held
 from tasks.kept import Kind, kind_of
-from tasks.media.checksums import count_frames, whole_frames
+from tasks.media.reading.checksums import count_frames, whole_frames
 from tasks.receipt import SUFFIX, Receipt, from_bytes, receipt_place, require_signed
 from tasks.records import MasterRecord, Record, from_sealed, segment_place
 from tasks.scan import VIDEO_SUFFIXES

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tasks.media.pixels import Layout, Planes, to_frame, to_planes
+from tasks.media.picture.pixels import Layout, Planes, to_frame, to_planes
 from tests.clips import picture
 
 LAYOUT = Layout("yuv", 8, 1, 1)

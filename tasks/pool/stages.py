@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tasks.media.pixels import Planes
+from tasks.media.picture.pixels import Planes
 
 
 class Stages:

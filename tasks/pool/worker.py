@@ -21,13 +21,13 @@ import torch
 
 from tasks.commit import commit
 from tasks.errors import OutOfMemory, PermanentError
-from tasks.media.alpha import AlphaPath
-from tasks.media.bars import cut_off, put_back
-from tasks.media.colour import planes_of, to_codes, to_rgb, without_overshoot
-from tasks.media.pixels import Planes
-from tasks.media.read import read_pictures
-from tasks.media.segment import SegmentWriter
-from tasks.media.transfer import ToHost
+from tasks.media.cadence.read import read_pictures
+from tasks.media.picture.alpha import AlphaPath
+from tasks.media.picture.bars import cut_off, put_back
+from tasks.media.picture.colour import planes_of, to_codes, to_rgb, without_overshoot
+from tasks.media.picture.pixels import Planes
+from tasks.media.picture.transfer import ToHost
+from tasks.media.writing.segment import SegmentWriter
 from tasks.pool.gauge import Gauge
 from tasks.pool.ladder import Rung, Size, asked, smaller, sturdier
 from tasks.pool.stages import Stages, timed

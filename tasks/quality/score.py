@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 
 from tasks.errors import UsageError
-from tasks.media.colour import to_rgb
-from tasks.media.pixels import Planes, to_planes
-from tasks.media.probe import Probe, probe
-from tasks.media.source import Source, open_input, source_errors, video_stream
+from tasks.media.picture.colour import to_rgb
+from tasks.media.picture.pixels import Planes, to_planes
+from tasks.media.reading.probe import Probe, probe
+from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.quality.flicker import WarpError, opencv
 from tasks.quality.libvmaf import Luma, measure
 from tasks.quality.lpips import load_lpips

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from flows import environment
-from tasks.media.pixels import Layout, Planes
-from tasks.media.segment import SegmentWriter
+from tasks.media.picture.pixels import Layout, Planes
+from tasks.media.writing.segment import SegmentWriter
 from tasks.plan import Plan, plan_title
 from tasks.profile import Profile, read_profile
 from tasks.records import Record, Work, segment_place, to_json

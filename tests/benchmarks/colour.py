@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from tasks.media.colour import Colour, to_codes, to_rgb
-from tasks.media.pixels import Layout, Planes
+from tasks.media.picture.colour import Colour, to_codes, to_rgb
+from tasks.media.picture.pixels import Layout, Planes
 from tests.benchmarks.common import report
 from tests.hdr import rgb
 from vsr_model.contract import Placement, Upscaler

@@ -16,12 +16,12 @@ from pathlib import Path
 import av
 import torch
 
-from tasks.media.colour import to_planes, to_rgb
-from tasks.media.encode import MUXER, Container, add_picture, master_colour, master_layout
-from tasks.media.pixels import to_frame
-from tasks.media.pixels import to_planes as frame_planes
-from tasks.media.probe import Probe, probe
-from tasks.media.source import Source, open_input, video_stream
+from tasks.media.picture.colour import to_planes, to_rgb
+from tasks.media.picture.pixels import to_frame
+from tasks.media.picture.pixels import to_planes as frame_planes
+from tasks.media.reading.probe import Probe, probe
+from tasks.media.reading.source import Source, open_input, video_stream
+from tasks.media.writing.encode import MUXER, Container, add_picture, master_colour, master_layout
 from tasks.profile import Profile, read_profile
 from vsr_model import registry
 from vsr_model.contract import Placement

@@ -22,8 +22,8 @@ import cv2
 import torch
 
 from tasks.errors import RemasterError
-from tasks.media.contract import compare
-from tasks.media.source import Source
+from tasks.media.contract.contract import compare
+from tasks.media.reading.source import Source
 from tests.benchmarks.common import REPOSITORY, report, scratch
 from tests.broken import FFMPEG
 from tests.torture import write

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.media.colour import Colour
-from tasks.media.encode import STILLS, EncodeSettings, master_layout
-from tasks.media.halves import places
-from tasks.media.numbered import write_files
-from tasks.media.pixels import Layout, Planes, to_frame
-from tasks.media.probe import probe
-from tasks.media.read import read_window, window
-from tasks.media.timeline import read_timeline
+from tasks.media.cadence.read import read_window, window
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.halves import places
+from tasks.media.picture.pixels import Layout, Planes, to_frame
+from tasks.media.reading.probe import probe
+from tasks.media.reading.timeline import read_timeline
+from tasks.media.writing.encode import STILLS, EncodeSettings, master_layout
+from tasks.media.writing.numbered import write_files
 from tasks.sources import open_source
 from tasks.store.sequence import Pattern
 from tests.benchmarks.common import report, scratch

@@ -91,7 +91,7 @@ def _mutate(data: bytearray, chance: random.Random, made: list[Path]) -> None:
 def treat(path: Path, store: Path) -> str:
     """What the product says to a file."""
     from tasks.errors import RemasterError
-    from tasks.media.read import read_pictures, window
+    from tasks.media.cadence.read import read_pictures, window
     from tasks.plan import plan_title
     from tasks.profile import read_profile
     from tasks.scan import examine

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.media.pixels import Planes, to_planes
+from tasks.media.picture.pixels import Planes, to_planes
 from tests.conftest import Remaster
 from tests.fielded import LAYOUT, film, telecined, video, write
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.media.colour import Colour, to_rgb
-from tasks.media.contract import compare
-from tasks.media.mastering import OF_HDR
-from tasks.media.pixels import Layout, to_planes
-from tasks.media.side_data import first_side_data
-from tasks.media.source import Source
+from tasks.media.contract.contract import compare
+from tasks.media.picture.colour import Colour, to_rgb
+from tasks.media.picture.pixels import Layout, to_planes
+from tasks.media.reading.mastering import OF_HDR
+from tasks.media.reading.side_data import first_side_data
+from tasks.media.reading.source import Source
 from tests.conftest import Remaster
 from tests.hdr import HLG, PQ, make_hdr
 from vsr_model.classical import resize

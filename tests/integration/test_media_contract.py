@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.media.contract import compare
-from tasks.media.rows import Row
-from tasks.media.source import Source
+from tasks.media.contract.contract import compare
+from tasks.media.contract.rows import Row
+from tasks.media.reading.source import Source
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.torture import TORTURE, write

@@ -14,14 +14,14 @@ import torch
 
 from tasks.check import check_master
 from tasks.errors import UnsupportedSource
-from tasks.media.alpha import AlphaPath
-from tasks.media.bars import black_lines
-from tasks.media.contract import compare
-from tasks.media.pixels import Layout, Plane, layout_of, to_frame, to_planes
-from tasks.media.recipe import FIRST_OF_TOP, SECOND_OF_TOP
-from tasks.media.rows import Row
-from tasks.media.source import Source
-from tasks.media.weave import pictures
+from tasks.media.cadence.recipe import FIRST_OF_TOP, SECOND_OF_TOP
+from tasks.media.cadence.weave import pictures
+from tasks.media.contract.contract import compare
+from tasks.media.contract.rows import Row
+from tasks.media.picture.alpha import AlphaPath
+from tasks.media.picture.bars import black_lines
+from tasks.media.picture.pixels import Layout, Plane, layout_of, to_frame, to_planes
+from tasks.media.reading.source import Source
 from tasks.plan import plan_title
 from tasks.profile import read_profile
 from tasks.records import Title

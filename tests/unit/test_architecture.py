@@ -21,11 +21,14 @@ NO_STORE_NO_FLOW = {
     "tasks.plan",
     "tasks.scan",
 }
+# Each may import those before it.
+MEDIA = [f"tasks.media.{name}" for name in ("picture", "reading", "cadence", "writing", "contract")]
 # Package -> what it must not import. The longest prefix that matches a module counts.
 FORBIDDEN = {
     "flows": {"av", "torch"},
     "tasks": {"flows", "prefect"},
     "tasks.media": NO_STORE_NO_FLOW,
+    **{package: NO_STORE_NO_FLOW | {*MEDIA[n + 1 :]} for n, package in enumerate(MEDIA)},
     "tasks.quality": NO_STORE_NO_FLOW,
     "tasks.store": {"flows", "prefect", "ray", "av", "torch", "tasks.media", "tasks.pool", "vsr_model"},
     "tasks.pool": {"flows", "prefect"},

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from tasks.media.bars import Bars, bars_of, black_lines, cut_off, put_back
-from tasks.media.colour import Colour
-from tasks.media.pixels import Layout, Planes
-from tasks.media.segment import read_segment
-from tasks.media.source import Source
+from tasks.media.picture.bars import Bars, bars_of, black_lines, cut_off, put_back
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.pixels import Layout, Planes
+from tasks.media.reading.source import Source
+from tasks.media.writing.segment import read_segment
 from tasks.plan import Plan, plan_title, remarks
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile

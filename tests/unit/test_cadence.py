@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.media.cadence import Part, cadence_of, classify, gather
-from tasks.media.fields import Fields, measure
-from tasks.media.pixels import Planes
-from tasks.media.timeline import BOTTOM_FIRST, PROGRESSIVE, TOP_FIRST, UNDETERMINED, Timeline
+from tasks.media.cadence.cadence import Part, cadence_of, classify, gather
+from tasks.media.cadence.fields import Fields, measure
+from tasks.media.picture.pixels import Planes
+from tasks.media.reading.timeline import BOTTOM_FIRST, PROGRESSIVE, TOP_FIRST, UNDETERMINED, Timeline
 from tests.fielded import LAYOUT, film, shifted, telecined, video
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.media.colour import Colour, Siting, colour_of, to_planes, to_rgb
-from tasks.media.pixels import Layout, Planes
+from tasks.media.picture.colour import Colour, Siting, colour_of, to_planes, to_rgb
+from tasks.media.picture.pixels import Layout, Planes
 from vsr_model.classical import lanczos
 
 CPU = torch.device("cpu")

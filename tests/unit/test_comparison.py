@@ -15,12 +15,12 @@ from flows.request import Excerpt
 from tasks.comparison import SOURCE, Comparison, _pictures, compare_networks
 from tasks.comparison_page import MOST_BYTES, comparison_page
 from tasks.errors import UnsupportedSource, UsageError
-from tasks.media.bars import Bars
-from tasks.media.pixels import Layout, Planes
-from tasks.media.read import Window, read_window
-from tasks.media.source import Source
-from tasks.media.stretch import read_stretch
-from tasks.media.timeline import read_timeline
+from tasks.media.cadence.read import Window, read_window
+from tasks.media.picture.bars import Bars
+from tasks.media.picture.pixels import Layout, Planes
+from tasks.media.reading.source import Source
+from tasks.media.reading.stretch import read_stretch
+from tasks.media.reading.timeline import read_timeline
 from tasks.plan import plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile

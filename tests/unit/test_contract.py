@@ -12,10 +12,10 @@ import av
 import pytest
 
 from flows.cli import main
-from tasks.media.contract import compare
-from tasks.media.inventory import watch
-from tasks.media.rows import Row
-from tasks.media.source import Source
+from tasks.media.contract.contract import compare
+from tasks.media.contract.inventory import watch
+from tasks.media.contract.rows import Row
+from tasks.media.reading.source import Source
 from tests.clips import Clip, make
 from tests.remux import Change, remux
 from tests.torture import captioned

@@ -20,8 +20,8 @@ from flows.stopping import Stopped
 from tasks import estimate as estimates
 from tasks import sample
 from tasks.estimate import Estimate, Forecast, estimate, forecast, is_in_question, price, refusal
-from tasks.media.segment import read_segment
-from tasks.media.trial import Trial, try_encoder
+from tasks.media.writing.segment import read_segment
+from tasks.media.writing.trial import Trial, try_encoder
 from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import CostSettings, Profile, read_profile

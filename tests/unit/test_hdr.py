@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.media.colour import Colour, to_planes, to_rgb
-from tasks.media.hdr import Hdr, as_sdr, brightest_code, seen_rgb, shots_of
-from tasks.media.pixels import Layout
+from tasks.media.picture.colour import Colour, to_planes, to_rgb
+from tasks.media.picture.hdr import Hdr, as_sdr, brightest_code, seen_rgb, shots_of
+from tasks.media.picture.pixels import Layout
 from tests.hdr import HLG, PQ, letters, pq_code, rgb
 from tests.unit.model_contract import check_contract
 from vsr_model.classical import lanczos, resize

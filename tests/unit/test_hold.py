@@ -28,8 +28,8 @@ from tasks.decided import Decided, plan_decided
 from tasks.errors import LeaseLost, StoreDamaged, UsageError
 from tasks.finish import held_place, master_key, publish_title, published_master
 from tasks.hold import Hold, broken, drop_hold, list_holds, read_hold
-from tasks.media.encode import EncodeSettings
-from tasks.media.master import write_master
+from tasks.media.writing.encode import EncodeSettings
+from tasks.media.writing.master import write_master
 from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tasks.judge import Fault, faults
-from tasks.media.colour import Colour, to_planes, to_rgb
-from tasks.media.likeness import Comparison
-from tasks.media.pixels import Layout, Planes, to_frame
+from tasks.media.contract.likeness import Comparison
+from tasks.media.picture.colour import Colour, to_planes, to_rgb
+from tasks.media.picture.pixels import Layout, Planes, to_frame
 from tasks.records import Shard
 from tests.mutations import MUTATIONS
 from vsr_model.classical import lanczos

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 
 from tasks.errors import UnsupportedSource
-from tasks.media.encode import (
+from tasks.media.picture.pixels import Layout, Planes, to_frame, to_planes
+from tasks.media.reading.probe import Probe, probe
+from tasks.media.reading.source import Source
+from tasks.media.reading.timeline import Timeline, read_timeline
+from tasks.media.writing.encode import (
     Container,
     EncodeSettings,
     containers_for,
@@ -21,12 +25,8 @@ from tasks.media.encode import (
     master_layout,
     require_encodable,
 )
-from tasks.media.join import Range
-from tasks.media.master import Contents, Picture, choose_container, write_master
-from tasks.media.pixels import Layout, Planes, to_frame, to_planes
-from tasks.media.probe import Probe, probe
-from tasks.media.source import Source
-from tasks.media.timeline import Timeline, read_timeline
+from tasks.media.writing.join import Range
+from tasks.media.writing.master import Contents, Picture, choose_container, write_master
 from tests.clips import Clip, make
 from tests.contract import copied_packets, picture_times
 

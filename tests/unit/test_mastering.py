@@ -9,13 +9,13 @@ import av
 import numpy as np
 import pytest
 
-from tasks.media.bitstream import Said, Sayer
-from tasks.media.colour import Colour
-from tasks.media.encode import MUXER, Codec, Container, EncodeSettings, add_picture, containers_for
-from tasks.media.mastering import Mastering, MasteringDisplay, read_mastering, said_alike
-from tasks.media.pixels import Layout
-from tasks.media.side_data import first_side_data
-from tasks.media.source import Source
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.pixels import Layout
+from tasks.media.reading.mastering import Mastering, MasteringDisplay, read_mastering, said_alike
+from tasks.media.reading.side_data import first_side_data
+from tasks.media.reading.source import Source
+from tasks.media.writing.bitstream import Said, Sayer
+from tasks.media.writing.encode import MUXER, Codec, Container, EncodeSettings, add_picture, containers_for
 from tests.hdr import LEVELS, make_hdr
 
 _UNIT = Fraction(1, 50_000)

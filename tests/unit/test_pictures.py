@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.check import check_master
-from tasks.media.source import Source
+from tasks.media.reading.source import Source
 from tasks.pictures import likeness_of, watch_master
 from tasks.profile import Profile, read_profile
 from tasks.records import CheckResult

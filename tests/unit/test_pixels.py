@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import UnsupportedSource
-from tasks.media.pixels import Layout, Planes, checksum, layout_of, to_frame, to_planes
+from tasks.media.picture.pixels import Layout, Planes, checksum, layout_of, to_frame, to_planes
 from tests.clips import picture
 
 LAYOUTS = {

@@ -11,10 +11,10 @@ import pytest
 
 from tasks.cuts import Span, cut_spans, shot_cuts
 from tasks.errors import PermanentError, SourceChanged
-from tasks.media.colour import Colour
-from tasks.media.limits import Limits
-from tasks.media.source import Source
-from tasks.media.timeline import Timeline, read_timeline
+from tasks.media.picture.colour import Colour
+from tasks.media.reading.limits import Limits
+from tasks.media.reading.source import Source
+from tasks.media.reading.timeline import Timeline, read_timeline
 from tasks.plan import Plan, plan_title, remarks
 from tasks.profile import ShardSettings, read_profile
 from tasks.scan import scan

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.errors import UsageError
-from tasks.media.encode import master_layout, require_encodable
-from tasks.media.pixels import Layout
+from tasks.media.picture.pixels import Layout
+from tasks.media.writing.encode import master_layout, require_encodable
 from tasks.profile import Profile, built_in_profiles, read_profile, setting_names
 
 

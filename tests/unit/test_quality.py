@@ -14,7 +14,7 @@ import torch
 
 from flows.cli import main
 from tasks.errors import SourceError, UsageError
-from tasks.media.source import Source
+from tasks.media.reading.source import Source
 from tasks.quality import libvmaf
 from tasks.quality.flicker import WarpError, opencv
 from tasks.quality.libvmaf import Luma, measure

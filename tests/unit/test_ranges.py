@@ -15,12 +15,12 @@ import pytest
 
 from tasks.errors import StoreDamaged, UnsupportedSource, UsageError
 from tasks.finish import finish_title, master_key
-from tasks.media import join
-from tasks.media.contract import compare
-from tasks.media.encode import EncodeSettings
-from tasks.media.join import Range, encode_ranges
-from tasks.media.ranges import cut, how_many, leave_no_trace, why_whole
-from tasks.media.source import Source
+from tasks.media.contract.contract import compare
+from tasks.media.reading.source import Source
+from tasks.media.writing import join
+from tasks.media.writing.encode import EncodeSettings
+from tasks.media.writing.join import Range, encode_ranges
+from tasks.media.writing.ranges import cut, how_many, leave_no_trace, why_whole
 from tasks.profile import read_profile
 from tasks.store import Store
 from tests import mastered

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tasks.errors import SourceChanged, SourceError
-from tasks.media.pixels import Layout, Planes, layout_of, to_planes
-from tasks.media.read import Window, read_window, window
-from tasks.media.source import Source
-from tasks.media.timeline import Timeline, read_timeline
+from tasks.media.cadence.read import Window, read_window, window
+from tasks.media.picture.pixels import Layout, Planes, layout_of, to_planes
+from tasks.media.reading.source import Source
+from tasks.media.reading.timeline import Timeline, read_timeline
 from tests.clips import Clip, make
 
 FRAMES = 25
@@ -148,7 +148,7 @@ def test_a_seek_saves_decoding_what_lies_before(films: dict[str, Film], monkeypa
         looked_at.append(frame.pts)
         return to_planes(frame, layout)
 
-    monkeypatch.setattr("tasks.media.read.to_planes", spy)
+    monkeypatch.setattr("tasks.media.cadence.read.to_planes", spy)
     clip = films["closed.mkv"]
     clip.assert_reads(window(clip.timeline, 20, 22))
     assert looked_at == clip.timeline.pts[20:22].tolist()

@@ -15,8 +15,8 @@ import pytest
 
 from tasks import tables
 from tasks.errors import UnsupportedSource
-from tasks.media.pixels import Planes
-from tasks.media.read import read_pictures
+from tasks.media.cadence.read import read_pictures
+from tasks.media.picture.pixels import Planes
 from tasks.plan import Plan, plan_title, remarks
 from tasks.profile import Profile, read_profile
 from tasks.records import from_json, to_json

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tasks.check import check_master
 from tasks.errors import UsageError
-from tasks.media.checksums import count_frames, frame_checksums
-from tasks.media.source import Source
+from tasks.media.reading.checksums import count_frames, frame_checksums
+from tasks.media.reading.source import Source
 from tasks.pictures import pictures_of
 from tasks.receipt import from_bytes, make_receipt, require_signed, to_bytes
 from tasks.records import Record, from_sealed, to_json

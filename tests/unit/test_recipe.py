@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tasks.media.cadence import Part
-from tasks.media.fields import Fields, measure
-from tasks.media.pixels import Layout, Planes
-from tasks.media.recipe import Choice, Pictures, pictures_of
-from tasks.media.timeline import PROGRESSIVE, Timeline
-from tasks.media.weave import pictures
+from tasks.media.cadence.cadence import Part
+from tasks.media.cadence.fields import Fields, measure
+from tasks.media.cadence.recipe import Choice, Pictures, pictures_of
+from tasks.media.cadence.weave import pictures
+from tasks.media.picture.pixels import Layout, Planes
+from tasks.media.reading.timeline import PROGRESSIVE, Timeline
 from tests.fielded import LAYOUT, film, shifted, telecined, video
 from tests.unit.test_cadence import timeline
 

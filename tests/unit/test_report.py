@@ -12,7 +12,7 @@ import pytest
 
 from flows.reporting import write_run, write_title
 from flows.run import Outcome, Run, RunFiles, Spent, Verdict
-from tasks.media.preview import jpeg, jpeg_within
+from tasks.media.picture.preview import jpeg, jpeg_within
 from tasks.pages import data_uri
 from tasks.profile import Profile, with_settings
 from tasks.receipt import receipt_place

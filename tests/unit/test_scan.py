@@ -12,9 +12,9 @@ import pytest
 from av.stream import Disposition
 
 from tasks.errors import SourceError, UsageError
-from tasks.media.limits import Limits
-from tasks.media.probe import Choice, Probe, probe
-from tasks.media.source import Source, open_input
+from tasks.media.reading.limits import Limits
+from tasks.media.reading.probe import Choice, Probe, probe
+from tasks.media.reading.source import Source, open_input
 from tasks.profile import Profile
 from tasks.records import Title
 from tasks.scan import matching, require_outside, scan

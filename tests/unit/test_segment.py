@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tasks.errors import SourceError
-from tasks.media.pixels import Layout, Planes, to_planes
-from tasks.media.segment import SegmentWriter, read_passing_segment, read_segment, read_segment_frame
-from tasks.media.source import Source, open_input
+from tasks.media.picture.pixels import Layout, Planes, to_planes
+from tasks.media.reading.source import Source, open_input
+from tasks.media.writing.segment import SegmentWriter, read_passing_segment, read_segment, read_segment_frame
 from tasks.store import Passing, digest_of
 from tests.mastered import flip
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from tasks.errors import SourceError, UnsupportedSource, UsageError
-from tasks.media import numbered as writer
-from tasks.media.colour import Colour, to_codes, to_rgb
-from tasks.media.encode import EncodeSettings, master_colour, master_layout
-from tasks.media.halves import display_of, halves, places, places_of
-from tasks.media.movie import exact_rate
-from tasks.media.pixels import Layout, Planes, to_frame, to_planes
-from tasks.media.probe import probe
-from tasks.media.read import read_window, window
-from tasks.media.timeline import Timeline, read_timeline
+from tasks.media.cadence.read import read_window, window
+from tasks.media.picture.colour import Colour, to_codes, to_rgb
+from tasks.media.picture.halves import display_of, halves, places, places_of
+from tasks.media.picture.pixels import Layout, Planes, to_frame, to_planes
+from tasks.media.reading.movie import exact_rate
+from tasks.media.reading.probe import probe
+from tasks.media.reading.timeline import Timeline, read_timeline
+from tasks.media.writing import numbered as writer
+from tasks.media.writing.encode import EncodeSettings, master_colour, master_layout
 from tasks.plan import plan_title
 from tasks.profile import Profile, read_profile
 from tasks.records import Title
@@ -367,8 +367,8 @@ def test_writing_without_the_library_says_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_eight_bit_rgb_survives_its_segment(tmp_path: Path) -> None:
-    from tasks.media.segment import SegmentWriter, read_segment
-    from tasks.media.source import Source
+    from tasks.media.reading.source import Source
+    from tasks.media.writing.segment import SegmentWriter, read_segment
 
     layout = Layout("rgb", 8)
     planes = tuple(codes(0, 20, 30, 8)[..., i].astype(np.uint8) for i in range(3))

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tasks.check import check_master
-from tasks.media.contract import side_data
-from tasks.media.inventory import watch
-from tasks.media.projection import read_projection
-from tasks.media.side_data import SideData, first_side_data
-from tasks.media.source import Source
+from tasks.media.contract.contract import side_data
+from tasks.media.contract.inventory import watch
+from tasks.media.reading.projection import read_projection
+from tasks.media.reading.side_data import SideData, first_side_data
+from tasks.media.reading.source import Source
 from tasks.profile import read_profile
 from tasks.records import CheckResult
 from tasks.scan import scan

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from tasks.check import check_master
-from tasks.media.colour import Colour, Siting, to_rgb
-from tasks.media.contract import compare
-from tasks.media.encode import EncodeSettings, add_picture, master_colour
-from tasks.media.inventory import take_inventory
-from tasks.media.mastering import Mastering
-from tasks.media.pixels import Layout, to_frame, to_planes
-from tasks.media.probe import probe
-from tasks.media.rows import Row
-from tasks.media.source import Source
+from tasks.media.contract.contract import compare
+from tasks.media.contract.inventory import take_inventory
+from tasks.media.contract.rows import Row
+from tasks.media.picture.colour import Colour, Siting, to_rgb
+from tasks.media.picture.pixels import Layout, to_frame, to_planes
+from tasks.media.reading.mastering import Mastering
+from tasks.media.reading.probe import probe
+from tasks.media.reading.source import Source
+from tasks.media.writing.encode import EncodeSettings, add_picture, master_colour
 from tests.clips import Clip, make
 from tests.mastered import masters_of, remaster
 from tests.unit.test_colour import edge

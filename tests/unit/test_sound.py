@@ -10,9 +10,9 @@ import av
 import pytest
 
 from tasks.check import check_master
-from tasks.media.contract import compare
-from tasks.media.sound import hear
-from tasks.media.source import Source
+from tasks.media.contract.contract import compare
+from tasks.media.reading.source import Source
+from tasks.media.writing.sound import hear
 from tests import mastered
 from tests.clips import make
 from tests.remux import Change, remux

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tasks.media.stamps import NEVER, DoubtfulTimes, evenly, repaired
+from tasks.media.reading.stamps import NEVER, DoubtfulTimes, evenly, repaired
 
 CASES: dict[str, tuple[list[int], list[int]]] = {
     "rising": ([0, 40, 90, 120], [0, 40, 90, 120]),

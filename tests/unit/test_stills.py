@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from tasks.media.segment import read_segment, read_segment_frame
-from tasks.media.source import Source
+from tasks.media.reading.source import Source
+from tasks.media.writing.segment import read_segment, read_segment_frame
 from tasks.plan import Plan, plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile

@@ -14,8 +14,8 @@ import pytest
 
 from flows.run import Outcome, RunFiles
 from tasks import tables
-from tasks.media.source import Source
-from tasks.media.timeline import Timeline, read_timeline
+from tasks.media.reading.source import Source
+from tasks.media.reading.timeline import Timeline, read_timeline
 from tasks.plan import plan_title
 from tasks.profile import Profile, read_profile
 from tasks.records import CadenceNote, MasterRecord, Record, Shard, Title, Work, content_key, from_json, to_json

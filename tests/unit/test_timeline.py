@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tasks.errors import UnsupportedSource
-from tasks.media.pixels import checksum, layout_of, to_planes
-from tasks.media.source import Source
-from tasks.media.timeline import BOTTOM_FIRST, PROGRESSIVE, TOP_FIRST, Timeline, read_timeline
+from tasks.media.picture.pixels import checksum, layout_of, to_planes
+from tasks.media.reading.source import Source
+from tasks.media.reading.timeline import BOTTOM_FIRST, PROGRESSIVE, TOP_FIRST, Timeline, read_timeline
 from tests import broken
 from tests.clips import Clip, make, picture
 

@@ -15,12 +15,12 @@ import pytest
 from tasks.check import check_master
 from tasks.errors import SourceError
 from tasks.finish import master_key
-from tasks.media.contract import compare
-from tasks.media.damage import damage_of
-from tasks.media.read import read_window, window
-from tasks.media.source import Source
-from tasks.media.stamps import NEVER
-from tasks.media.timeline import Timeline, read_timeline
+from tasks.media.cadence.read import read_window, window
+from tasks.media.contract.contract import compare
+from tasks.media.reading.damage import damage_of
+from tasks.media.reading.source import Source
+from tasks.media.reading.stamps import NEVER
+from tasks.media.reading.timeline import Timeline, read_timeline
 from tasks.plan import plan_title
 from tasks.profile import read_profile
 from tasks.scan import scan

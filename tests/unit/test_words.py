@@ -8,9 +8,9 @@ import av
 import pytest
 
 from tasks.check import check_master
-from tasks.media.contract import compare
-from tasks.media.source import Source
-from tasks.media.words import rewritten, words_of
+from tasks.media.contract.contract import compare
+from tasks.media.reading.source import Source
+from tasks.media.writing.words import rewritten, words_of
 from tests import mastered
 from tests.remux import Change, remux
 from tests.torture import Maker, subtitled

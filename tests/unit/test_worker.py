@@ -12,8 +12,8 @@ import torch
 
 from tasks.commit import done_record
 from tasks.errors import OutOfMemory, PermanentError, SourceError
-from tasks.media.pixels import to_planes
-from tasks.media.segment import read_segment
+from tasks.media.picture.pixels import to_planes
+from tasks.media.writing.segment import read_segment
 from tasks.plan import Plan, plan_title
 from tasks.pool import ladder
 from tasks.pool.ladder import CLASSICAL

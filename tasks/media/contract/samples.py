@@ -1,0 +1,120 @@
+"""Rows of the media contract for the samples of the picture: size, shape, sampling, what they mean, and alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.media.contract.inventory import Inventory, Shown
+from tasks.media.contract.rows import Row
+from tasks.media.contract.rows import kept_or_lost as _row
+from tasks.media.picture.colour import UNSPECIFIED, sited_alike, usual_siting
+from tasks.media.picture.hdr import HDR_TRANSFERS
+from tasks.media.picture.pixels import Layout, layout_of
+
+# Mean alpha of a quarter, 0..1, that Lanczos may leave another: where it overshoots it is cut off.
+_ALPHA_APART = 0.01
+
+
+def made_sdr(had: Inventory, has: Inventory) -> bool:
+    """True if the source was HDR by its transfer, and the master says that it is SDR."""
+    return had.colour[2] in HDR_TRANSFERS and has.colour[2] not in {*HDR_TRANSFERS, UNSPECIFIED}
+
+
+def picture(had: Inventory, has: Inventory) -> Iterator[Row]:
+    """Size, shape and sampling of the picture."""
+    sizes = (f"{had.width}x{had.height}", f"{has.width}x{has.height}")
+    factor = Fraction(has.width, had.width)
+    whole = factor.denominator == 1 and factor == Fraction(has.height, had.height)
+    if had.width == has.width and whole:
+        yield Row("size", "kept", *sizes)
+    else:
+        note = f"upscaled x{factor}" if whole else "the sides do not grow by one whole factor"
+        yield Row("size", "changed" if whole else "lost", *sizes, note)
+    aspects = (f"{had.sample_aspect}", f"{has.sample_aspect}")
+    yield _row("pixel aspect", had.sample_aspect == has.sample_aspect, *aspects, "the picture is stretched")
+    yield _sampling(had.pix_fmt, has.pix_fmt)
+
+
+def colour(had: Inventory, has: Inventory, layout: Layout) -> Iterator[Row]:
+    """Colour tags: what the source says must be said; what it leaves unsaid may be."""
+    names = ("matrix", "primaries", "transfer")
+    for name, wanted, held in zip(names, had.colour, has.colour, strict=False):
+        seen = (_code(wanted), _code(held))
+        if wanted == held:
+            yield Row(f"colour {name}", "kept", *seen)
+        elif made_sdr(had, has) and held == 1:
+            yield Row(f"colour {name}", "changed", *seen, "tone-mapped to SDR, in the colours of BT.709")
+        elif name == "matrix" and layout.family == "rgb" and held != UNSPECIFIED:
+            yield Row(f"colour {name}", "changed", *seen, "RGB is kept as YUV, which needs one")
+        else:
+            untagged = wanted in {0, UNSPECIFIED, 3}
+            note = "the source does not say; guessed by its size" if untagged else "the tag was lost"
+            yield Row(f"colour {name}", "changed" if untagged else "lost", *seen, note)
+    full = had.colour[3] == 2 or had.pix_fmt.startswith("yuvj") or layout.family == "rgb"
+    seen = ("full" if full else "limited", "full" if has.colour[3] == 2 else "limited")
+    if layout.family == "rgb" and seen[0] != seen[1]:
+        yield Row("colour range", "changed", *seen, "RGB is kept as YUV of limited range")
+    else:
+        yield _row("colour range", seen[0] == seen[1], *seen, "black and white are elsewhere now")
+
+
+def siting(had: Inventory, has: Inventory) -> Iterator[Row]:
+    """Where chroma sits, along what it is reduced in both; where nothing is said, the usual place is meant."""
+    before, after = layout_of(had.pix_fmt, "source"), layout_of(has.pix_fmt, "master")
+    reduced = replace(
+        after, chroma_x=min(before.chroma_x, after.chroma_x), chroma_y=min(before.chroma_y, after.chroma_y)
+    )
+    if not (reduced.chroma_x or reduced.chroma_y):
+        return
+    wanted, held = (found.siting or usual_siting(found.colour[0]) for found in (had, has))
+    seen = (had.siting or f"unsaid, so {wanted}", has.siting or f"unsaid, so {held}")
+    if sited_alike(wanted, held, reduced):
+        yield Row("chroma siting", "kept", *seen)
+    elif made_sdr(had, has) or not after.chroma_y or has.picture.codec == "mjpeg":
+        yield Row("chroma siting", "changed", *seen, "chroma is resampled to the one place that it has there")
+    else:
+        yield Row("chroma siting", "lost", *seen, "colours are shifted against the picture")
+
+
+def alpha(before: Shown, after: Shown) -> Iterator[Row]:
+    """What can be seen through: how much in each quarter of each frame."""
+    if before.alpha is None and after.alpha is None:
+        return
+    seen = (_opacity(before.alpha), _opacity(after.alpha))
+    if before.alpha is None or after.alpha is None or len(before.alpha) != len(after.alpha):
+        note = "the source has none" if before.alpha is None else "the master has none, or of other frames"
+        yield Row("alpha", "lost", *seen, note)
+        return
+    apart = np.abs(before.alpha - after.alpha).max(axis=1)
+    frame = int(apart.argmax())
+    note = f"frame {frame} can be seen through otherwise, by {apart[frame]:.3f}"
+    yield _row("alpha", apart[frame] <= _ALPHA_APART, *seen, note)
+
+
+def _opacity(alpha: npt.NDArray[np.float64] | None) -> str:
+    return "-" if alpha is None else f"{alpha.mean():.1%} opaque"
+
+
+def _sampling(wanted: str, held: str) -> Row:
+    before, after = layout_of(wanted, "source"), layout_of(held, "master")
+    seen = (wanted, held)
+    if before == after:
+        return Row("pixel format", "kept", *seen)
+    if before.alpha and not after.alpha:
+        return Row("pixel format", "lost", *seen, "has no alpha")
+    if after.depth < before.depth:
+        return Row("pixel format", "lost", *seen, "has less depth")
+    coarser = after.family == "gray" or max(after.chroma_x, before.chroma_x) > before.chroma_x
+    coarser |= after.chroma_y > before.chroma_y
+    if before.family != "gray" and coarser:
+        return Row("pixel format", "lost", *seen, "has less colour resolution")
+    return Row("pixel format", "changed", *seen, "holds all that the source's does")
+
+
+def _code(value: int) -> str:
+    return "unsaid" if value == UNSPECIFIED else str(value)
