@@ -1,19 +1,25 @@
 """Give a network's result the colours of the source it was made from: per-frame statistics, or low frequencies.
 
-Both are applied frame by frame, in float32 whatever comes in: in half precision the wavelet form shows bands.
+Both are applied frame by frame, in float32 whatever comes in: in half precision the wavelet form shows bands. On a GPU
+the wavelet form has a kernel (`color_triton`), used once it has shown there that it computes what is written here.
 
 Shape suffixes: T frames, 3 channels (R, G, B), H rows, W columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 
+from vsr_model.trial import agree, works
+
 WAVELET_LEVELS = 5  # the widest blur reaches 31 pixels to either side
 _VARIANCE_FLOOR = 1e-5
+
+Match = Callable[[torch.Tensor, torch.Tensor, float, float, int], torch.Tensor]
 
 
 def match_statistics(
@@ -43,9 +49,17 @@ def match_low_frequencies(
 
     Arguments and result as for `match_statistics`. Local: a pixel depends on 63 x 63 pixels around it.
     """
+    match = _kernel(result_T3HW.device) or match_plainly
+    return match(result_T3HW, source_T3HW, low, high, WAVELET_LEVELS)
+
+
+def match_plainly(
+    result_T3HW: torch.Tensor, source_T3HW: torch.Tensor, low: float, high: float, levels: int
+) -> torch.Tensor:
+    """What `match_low_frequencies` promises, with so many levels, in ordinary torch, anywhere."""
     result_T3HW = result_T3HW.float()
     # Both low frequencies at once: a blur of a difference is the difference of the blurs.
-    return (result_T3HW + blur(source_T3HW.float() - result_T3HW, WAVELET_LEVELS)).clamp(low, high)
+    return (result_T3HW + blur(source_T3HW.float() - result_T3HW, levels)).clamp(low, high)
 
 
 def blur(x_T3HW: torch.Tensor, levels: int) -> torch.Tensor:
@@ -68,3 +82,33 @@ def _binomial(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
 def _statistics(x_T3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     variance_T311, mean_T311 = torch.var_mean(x_T3HW, dim=(2, 3), correction=0, keepdim=True)
     return mean_T311, (variance_T311 + _VARIANCE_FLOOR).sqrt()
+
+
+@lru_cache(maxsize=8)
+def _kernel(device: torch.device) -> Match | None:
+    """The kernel for a device, if it runs there and computes what it should."""
+    if device.type != "cuda":
+        return None
+    made: list[Match] = []
+
+    def prove() -> None:
+        from vsr_model.color_triton import match_low_frequencies as kernel
+
+        made.append(kernel)
+        check(kernel, device)
+
+    return made[0] if works("the colour fix's kernel is", device, prove) else None
+
+
+def check(match: Match, device: torch.device) -> None:
+    """Compare a kernel with `match_plainly` on fresh noise, of a result in half precision and channels last.
+
+    Raises:
+        ArithmeticError: they differ by more than rounding explains.
+    """
+    result_T3HW = torch.randn((2, 3, 45, 70), device=device).half().contiguous(memory_format=torch.channels_last)
+    source_T3HW = torch.randn((3, 2, 45, 70), device=device).transpose(0, 1)
+    for levels in (1, 2, WAVELET_LEVELS):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            wanted_T3HW = match_plainly(result_T3HW, source_T3HW, -1.0, 1.0, levels)
+        agree("its result", match(result_T3HW, source_T3HW, -1.0, 1.0, levels), wanted_T3HW, torch.float32)

@@ -33,8 +33,8 @@ from vsr_model.flashvsr.fused import Steps, Turned
 from vsr_model.flashvsr.models import load_random
 from vsr_model.flashvsr.pipeline import LATENTS, Settings
 from vsr_model.flashvsr.seen import Seen
-from vsr_model.flashvsr.trial import agree
 from vsr_model.measure import measure
+from vsr_model.trial import agree
 
 SCALE, HEADS, HEAD_WIDTH, FFN = 4, 12, 128, 8960
 TOKEN_PIXELS = 16  # of the result a token is wide
@@ -56,7 +56,6 @@ class Row:
 class Layer:
     """What one layer of the transformer works on in a steady chunk, which is one slab."""
 
-    grid: tuple[int, int, int]
     query_EWLD: torch.Tensor
     seen: Seen
     near_nn: torch.Tensor
@@ -66,7 +65,7 @@ class Layer:
         """Key windows for each query window."""
         keys_EWLD, _ = self.seen.gathered()
         means = self.query_EWLD.mean(2), keys_EWLD.mean(2)
-        return choose_windows(*means, self.near_nn, self.keep_ratio, steps.kth_largest)
+        return choose_windows(*means, self.near_nn, self.keep_ratio, steps.shares, steps.kth_largest)
 
 
 def drawn(*shape: int, device: torch.device) -> torch.Tensor:
@@ -82,7 +81,7 @@ def layer(height: int, width: int, device: torch.device) -> Layer:
     size = (HEADS, rows * columns, WINDOW_TOKENS, HEAD_WIDTH)
     keys_SEnLD, values_SEnLD = (drawn(slabs, *size, device=device) for _ in range(2))
     return Layer(
-        (LATENTS, rows * WINDOW[1], columns * WINDOW[2]), drawn(*size, device=device),
+        drawn(*size, device=device),
         Seen(keys_SEnLD, values_SEnLD, torch.arange(slabs, dtype=torch.int32, device=device)),
         local_mask(rows, columns, sparsity.local_range, device), sparsity.keep_ratio,
     )  # fmt: skip
@@ -121,7 +120,7 @@ def time_steps(size: str, of: Layer, kinds: dict[str, Steps], repeats: int) -> l
     x_NC, y_NC, key_NC, value_NC = (drawn(tokens, width, device=device) for _ in range(4))
     gate_1C, weight_C, bias_C = (drawn(1, width, device=device) for _ in range(3))
     turn_NP2 = torch.rand((tokens, HEAD_WIDTH // 2, 2), device=device)
-    to = Turned(weight_C[0], weight_C[0], turn_NP2, of.grid, of.seen.keys_SEnLD[0], of.seen.values_SEnLD[0])
+    to = Turned(weight_C[0], weight_C[0], turn_NP2, of.seen.keys_SEnLD[0], of.seen.values_SEnLD[0])
     wide = nn.Linear(width, FFN, device=device, dtype=x_NC.dtype)
     rows = []
     for kind, steps in kinds.items():

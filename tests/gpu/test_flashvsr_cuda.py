@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from tests.unit.model_contract import check_contract, make_clip, run
+from vsr_model import color
 from vsr_model.contract import Placement
 from vsr_model.convolution import conv_relu
 from vsr_model.flashvsr import attention, dit
+from vsr_model.flashvsr.channel_norm import norm_silu, norm_silu_on
 from vsr_model.flashvsr.fused import Plain, steps_on
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.seen import Seen
-from vsr_model.flashvsr.trial import ROUNDING
+from vsr_model.trial import ROUNDING
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 CUDA = torch.device("cuda")
@@ -96,6 +98,19 @@ def test_hopper_has_its_own_kernel(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("width", "heads"), [(1536, 12), (64, 2)])
 def test_the_fused_steps_are_used_and_exact(dtype: torch.dtype, width: int, heads: int) -> None:
     assert not isinstance(steps_on(CUDA, dtype, width, heads), Plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_projections_norm_is_used_and_exact(dtype: torch.dtype) -> None:
+    assert norm_silu_on(CUDA, dtype) is not norm_silu
+
+
+def test_the_colour_fix_has_its_kernel() -> None:
+    kernel = color._kernel(CUDA)
+    assert kernel is not None
+    result, source = torch.randn((2, 8, 3, 129, 250), device=CUDA)
+    wanted = color.match_plainly(result.double(), source.double(), -1.0, 1.0, color.WAVELET_LEVELS)
+    assert float((kernel(result, source, -1.0, 1.0, color.WAVELET_LEVELS) - wanted).abs().max()) < 1e-5
 
 
 def test_the_transformer_may_leave_the_device_between_chunks() -> None:

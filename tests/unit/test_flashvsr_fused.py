@@ -9,7 +9,7 @@ pytest.importorskip("triton", reason="no Triton for this system")
 if torch.cuda.is_available():
     pytest.skip("compiled here: tests/gpu has these", allow_module_level=True)
 
-from vsr_model.flashvsr import attention_triton, fused, fused_triton
+from vsr_model.flashvsr import attention_triton, channel_norm, fused, fused_triton, lq_projection
 from vsr_model.flashvsr.fused import Plain, Turned, check, steps_on
 from vsr_model.flashvsr.fused_triton import Fused
 from vsr_model.flashvsr.seen import Seen
@@ -28,7 +28,7 @@ def test_every_value_is_written_and_nothing_beside_them(monkeypatch: pytest.Monk
     monkeypatch.setattr(fused_triton.torch, "empty", lambda *shape, **kind: torch.full(*shape, torch.nan, **kind))
     rings = [torch.full((2, 3, 128, 16), torch.nan) for _ in range(2)]
     turn = torch.rand((128, 8, 2))
-    to = Turned(torch.ones(32), torch.ones(32), turn, (2, 8, 8), *(ring[:, 1:2] for ring in rings))
+    to = Turned(torch.ones(32), torch.ones(32), turn, *(ring[:, 1:2] for ring in rings))
     inputs = [torch.randn((128, 32)) for _ in range(3)]
     query_EWLD = Fused().windows(*inputs, to)
     assert torch.isfinite(query_EWLD).all()
@@ -62,6 +62,51 @@ def test_lists_name_what_is_chosen_with_the_longest_first(heads: int, queries: i
             assert list_EWW[head, window, : len(wanted)].tolist() == wanted
     assert sorted(order_P.tolist()) == list(range(heads * queries))
     assert count_P[order_P].tolist() == sorted(count_P.tolist(), reverse=True)
+
+
+@pytest.mark.parametrize("part", [8, 32])
+def test_shares_of_more_keys_than_a_program_holds_at_once(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_triton, "_PART", 16 * part)
+    query, key = torch.randn((2, 10, 48)), torch.randn((2, 15, 48))
+    near = torch.eye(5, dtype=torch.bool) | (torch.rand((5, 5)) < 0.5)
+    found, wanted = (steps.shares(query, key, near) for steps in (Fused(), Plain()))
+    assert float((found - wanted).abs().max()) < 1e-6
+    assert torch.equal(found > 0, wanted > 0)
+
+
+def test_what_is_no_number_has_a_share_that_is_none() -> None:
+    """So that it is looked at, and noticed; unless it is not near."""
+    query, key = torch.randn((1, 2, 16)), torch.randn((1, 2, 16))
+    key[0, 1] = torch.nan
+    for near, noticed in ((torch.ones((2, 2), dtype=torch.bool), True), (torch.eye(2, dtype=torch.bool), False)):
+        for steps in (Fused(), Plain()):
+            assert steps.shares(query, key, near)[0, 0].isnan().all() == noticed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_projections_norm_agrees(dtype: torch.dtype) -> None:
+    channel_norm.check(fused_triton.norm_silu, CPU, dtype)
+
+
+def test_a_norm_that_takes_infinities_for_numbers_is_found() -> None:
+    def wrong(x_NC: torch.Tensor, gamma_C: torch.Tensor) -> torch.Tensor:
+        return channel_norm.norm_silu(x_NC.clamp(-1e4, 1e4), gamma_C)
+
+    with pytest.raises(ArithmeticError, match="passes for a number"):
+        channel_norm.check(wrong, CPU, torch.float32)
+
+
+@pytest.mark.parametrize(("times", "height", "width"), [(4, 5, 6), (2, 1, 1)])
+def test_convolutions_with_frames_as_channels_are_the_same(times: int, height: int, width: int) -> None:
+    """What a GPU does, on the CPU; before and after it may lie in memory in any order."""
+    conv, norm = torch.nn.Conv3d(16, 24, (4, 3, 3), (2, 1, 1)), channel_norm.ChannelNorm(24)
+    before = torch.randn((2, height, width, 16)).permute(3, 0, 1, 2)
+    clip = torch.randn((16, times, height, width))
+    with torch.no_grad():
+        wanted = lq_projection.LqProjection._convolve(conv, norm, before, clip)
+        found = lq_projection._flat_convolution(conv, norm, before, clip)
+    assert found.shape == wanted.shape
+    assert float((found - wanted).abs().max()) < 1e-5
 
 
 def test_steps_that_do_not_work_on_a_device_are_not_used() -> None:

@@ -20,31 +20,35 @@ from functools import lru_cache
 import torch
 
 from vsr_model.flashvsr.seen import Seen
-from vsr_model.flashvsr.trial import agree, works
+from vsr_model.trial import agree, works
 
 WINDOW = (2, 8, 8)  # latent frames, token rows, token columns
 WINDOW_TOKENS = math.prod(WINDOW)
 
+Shares = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 KthLargest = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 Attend = Callable[[torch.Tensor, Seen, torch.Tensor], torch.Tensor]
 
 
-def to_windows(x_NED: torch.Tensor, times: int, height: int, width: int) -> torch.Tensor:
-    """Raster tokens [N, E, D] as windows [E, W, L, D]; the sides are multiples of `WINDOW`."""
+def to_windows(x_NC: torch.Tensor, times: int, height: int, width: int) -> torch.Tensor:
+    """Tokens of a raster [N, ...] window by window, slab by slab; the sides are multiples of `WINDOW`."""
     t, r, c = WINDOW
-    heads, head_width = x_NED.shape[1:]
-    x = x_NED.reshape(times // t, t, height // r, r, width // c, c, heads, head_width)
-    return x.permute(6, 0, 2, 4, 1, 3, 5, 7).reshape(heads, -1, WINDOW_TOKENS, head_width)
+    x = x_NC.reshape(times // t, t, height // r, r, width // c, c, -1)
+    return x.permute(0, 2, 4, 1, 3, 5, 6).reshape(x_NC.shape)
 
 
-def from_windows(x_EWLD: torch.Tensor, times: int, height: int, width: int) -> torch.Tensor:
-    """The way back: raster tokens [N, E * D]."""
+def from_windows(x_NC: torch.Tensor, times: int, height: int, width: int) -> torch.Tensor:
+    """The way back."""
     t, r, c = WINDOW
-    heads, _, _, head_width = x_EWLD.shape
-    x = x_EWLD.reshape(heads, times // t, height // r, width // c, t, r, c, head_width)
-    return x.permute(1, 4, 2, 5, 3, 6, 0, 7).reshape(-1, heads * head_width)
+    x = x_NC.reshape(times // t, height // r, width // c, t, r, c, -1)
+    return x.permute(0, 3, 1, 4, 2, 5, 6).reshape(x_NC.shape)
+
+
+def of_heads(x_NED: torch.Tensor) -> torch.Tensor:
+    """Tokens in the order of windows as [E, W, L, D]; a view."""
+    return x_NED.transpose(0, 1).unflatten(1, (-1, WINDOW_TOKENS))
 
 
 @lru_cache(maxsize=8)
@@ -69,11 +73,20 @@ def kth_largest(x_EM: torch.Tensor, k: int) -> torch.Tensor:
     return x_EM.topk(k, dim=-1).values[..., -1:]
 
 
+def shares(query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
+    """How much of a query window's attention each key window near it promises, by their means: float32 [E, Wq, Wk]."""
+    queries, keys, n = query_EWD.shape[1], key_EWD.shape[1], len(near_nn)
+    score_EWW = (query_EWD @ key_EWD.transpose(1, 2)) / math.sqrt(query_EWD.shape[2])
+    allowed_WW = near_nn.repeat(queries // n, keys // n)
+    return score_EWW.float().masked_fill(~allowed_WW, -math.inf).softmax(dim=-1)
+
+
 def choose_windows(
     query_EWD: torch.Tensor,
     key_EWD: torch.Tensor,
     near_nn: torch.Tensor,
     keep_ratio: float,
+    shares: Shares = shares,
     kth_largest: KthLargest = kth_largest,
 ) -> torch.Tensor:
     """Which key windows each query window looks at, for each head: bool [E, Wq, Wk].
@@ -82,44 +95,42 @@ def choose_windows(
         query_EWD, key_EWD: means over the tokens of each window.
         near_nn: see `local_mask`.
         keep_ratio: pairs kept of a query slab, in units of n * n.
-        kth_largest: what finds the threshold, of rows in 0..1.
+        shares, kth_largest: what weighs the pairs, and what finds the threshold, of rows in 0..1.
 
     The least of the kept pairs is dropped once more: what is kept lies strictly above a threshold. So without ties
     int(n * n * keep_ratio) - 1 pairs of a slab are kept, and never all of them. What has no score because it is no
     number is looked at: left out, it would go unnoticed.
     """
-    heads, queries, head_width = query_EWD.shape
-    keys, n = key_EWD.shape[1], len(near_nn)
-    slabs = queries // n
-    score_EWW = (query_EWD @ key_EWD.transpose(1, 2)) / math.sqrt(head_width)
-    allowed_WW = near_nn.repeat(slabs, keys // n)
-    share_EWW = score_EWW.float().masked_fill(~allowed_WW, -math.inf).softmax(dim=-1)
-    share_RM = share_EWW.reshape(heads * slabs, n * keys)
+    (heads, queries, _), keys, n = query_EWD.shape, key_EWD.shape[1], len(near_nn)
+    share_RM = shares(query_EWD, key_EWD, near_nn).reshape(heads * (queries // n), n * keys)
     kept = max(0, min(int(n * n * keep_ratio), n * keys) - 1)
     return (share_RM <= kth_largest(share_RM, kept + 1)).logical_not_().reshape(heads, queries, keys)
 
 
 def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
-    """Attention of each query window to the tokens of the key windows chosen for it; zeros where there are none."""
+    """Attention of each query window to the tokens of the key windows chosen for it; zeros where there are none.
+
+    Returns [N, E * D], tokens in the order of windows.
+    """
     attend = _kernel(query_EWLD.device, query_EWLD.dtype, *query_EWLD.shape[2:]) or exact_attention
     return attend(query_EWLD, seen, chosen_EWW)
 
 
 def exact_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
     """What `sparse_attention` promises, window by window."""
-    heads, queries, _, head_width = query_EWLD.shape
+    heads, queries, tokens, head_width = query_EWLD.shape
     key_EWLD, value_EWLD = seen.gathered()
-    out_EWLD = torch.zeros_like(query_EWLD)
+    out_WLED = query_EWLD.new_zeros((queries, tokens, heads, head_width))
     for head in range(heads):
         for window in range(queries):
             chosen_W = chosen_EWW[head, window].nonzero().flatten()
             if len(chosen_W):
-                out_EWLD[head, window] = torch.nn.functional.scaled_dot_product_attention(
+                out_WLED[window, :, head] = torch.nn.functional.scaled_dot_product_attention(
                     query_EWLD[None, head, window],
                     key_EWLD[head, chosen_W].reshape(1, -1, head_width),
                     value_EWLD[head, chosen_W].reshape(1, -1, head_width),
                 )[0]
-    return out_EWLD
+    return out_WLED.flatten(2).flatten(0, 1)
 
 
 @lru_cache(maxsize=8)

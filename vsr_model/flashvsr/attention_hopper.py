@@ -41,7 +41,7 @@ def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Ten
     """See `attention.sparse_attention`; half precision, L and D 128, the device one of compute capability 9."""
     heads, queries, tokens, width = query_EWLD.shape
     query_EWLD = query_EWLD.contiguous()
-    out_EWLD = torch.empty_like(query_EWLD)
+    out_NC = torch.empty((queries * tokens, heads * width), dtype=query_EWLD.dtype, device=query_EWLD.device)
     list_EWW, count_P, order_P = listed(chosen_EWW, seen)
     layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
     query, keys, values = (
@@ -49,16 +49,17 @@ def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Ten
         for x in (query_EWLD, seen.keys_SEnLD, seen.values_SEnLD)
     )
     attend[(heads * queries,)](
-        query, keys, values, out_EWLD, count_P, list_EWW, order_P, chosen_EWW.shape[2], LOG2_E / math.sqrt(width),
-        L=tokens, D=width, STAGES=_STAGES, HALF_REGISTERS=_REGISTERS[0], FETCH_REGISTERS=_REGISTERS[1], num_warps=4,
+        query, keys, values, out_NC, count_P, list_EWW, order_P, heads, queries, chosen_EWW.shape[2],
+        LOG2_E / math.sqrt(width), L=tokens, D=width, STAGES=_STAGES, HALF_REGISTERS=_REGISTERS[0],
+        FETCH_REGISTERS=_REGISTERS[1], num_warps=4,
     )  # fmt: skip
-    return out_EWLD
+    return out_NC
 
 
 @gluon.jit  # type: ignore[untyped-decorator]
 def attend(  # type: ignore[no-untyped-def]
-    query, key, value, out, count, windows, order, keys, scale, L: gl.constexpr, D: gl.constexpr, STAGES: gl.constexpr,
-    HALF_REGISTERS: gl.constexpr, FETCH_REGISTERS: gl.constexpr,
+    query, key, value, out, count, windows, order, heads, queries, keys, scale, L: gl.constexpr, D: gl.constexpr,
+    STAGES: gl.constexpr, HALF_REGISTERS: gl.constexpr, FETCH_REGISTERS: gl.constexpr,
 ):  # pragma: no cover - compiled  # fmt: skip
     """The program of one query window; `query`, `key` and `value` are descriptors of [rows, D] in tiles of [L, D]."""
     place = gl.load(order + gl.program_id(0))
@@ -79,7 +80,8 @@ def attend(  # type: ignore[no-untyped-def]
         mbarrier.init(key_used.index(stage), count=2)  # by both halves
         mbarrier.init(value_used.index(stage), count=2)
     fence_async_shared()
-    out += place.to(gl.int64) * (L * D)
+    stride = heads * D  # of a token in what comes out
+    out += (place % queries).to(gl.int64) * L * stride + place // queries * D
     windows += place.to(gl.int64) * keys
     if wanted > 0:
         mbarrier.expect(query_here, query.block_type.nbytes)
@@ -87,8 +89,8 @@ def attend(  # type: ignore[no-untyped-def]
         tiles = (key_TLD, value_TLD, key_here, value_here, key_used, value_used)
         gl.warp_specialize(
             [
-                (_first_half, (query_LD, query_here, tiles, out, wanted, scale)),
-                (_second_half, (query_LD, query_here, tiles, out, wanted, scale)),
+                (_first_half, (query_LD, query_here, tiles, out, stride, wanted, scale)),
+                (_second_half, (query_LD, query_here, tiles, out, stride, wanted, scale)),
                 (_fetch_all, (key, value, tiles, windows, wanted)),
             ],
             [4, 1],
@@ -98,7 +100,7 @@ def attend(  # type: ignore[no-untyped-def]
         rows: gl.constexpr = gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0])
         row_L = gl.arange(0, L, gl.SliceLayout(1, rows))
         at_D = gl.arange(0, D, gl.SliceLayout(0, rows))
-        gl.store(out + row_L[:, None] * D + at_D[None, :], gl.zeros((L, D), out.dtype.element_ty, rows))
+        gl.store(out + row_L[:, None] * stride + at_D[None, :], gl.zeros((L, D), out.dtype.element_ty, rows))
 
 
 @gluon.jit
@@ -119,13 +121,13 @@ def _fetch_all(key, value, tiles, windows, wanted):  # type: ignore[no-untyped-d
 
 
 @gluon.jit
-def _first_half(query_LD, query_here, tiles, out, wanted, scale):  # type: ignore[no-untyped-def] # pragma: no cover
-    _half(query_LD, query_here, tiles, out, wanted, scale, 0)
+def _first_half(query_LD, query_here, tiles, out, stride, wanted, scale):  # type: ignore[no-untyped-def] # pragma: no cover
+    _half(query_LD, query_here, tiles, out, stride, wanted, scale, 0)
 
 
 @gluon.jit
-def _second_half(query_LD, query_here, tiles, out, wanted, scale):  # type: ignore[no-untyped-def] # pragma: no cover
-    _half(query_LD, query_here, tiles, out, wanted, scale, 1)
+def _second_half(query_LD, query_here, tiles, out, stride, wanted, scale):  # type: ignore[no-untyped-def] # pragma: no cover
+    _half(query_LD, query_here, tiles, out, stride, wanted, scale, 1)
 
 
 @gluon.jit
@@ -137,7 +139,7 @@ def _by_lane(share_ML):  # type: ignore[no-untyped-def] # pragma: no cover - com
 
 @gluon.jit  # type: ignore[untyped-decorator]
 def _half(  # type: ignore[no-untyped-def]
-    query_LD, query_here, tiles, out, wanted, scale, HALF: gl.constexpr
+    query_LD, query_here, tiles, out, stride, wanted, scale, HALF: gl.constexpr
 ):  # pragma: no cover - compiled
     """Attention of half of the queries, in powers of two; one window of keys is at least wanted."""
     key_TLD, value_TLD, key_here, value_here, key_used, value_used = tiles
@@ -187,4 +189,4 @@ def _half(  # type: ignore[no-untyped-def]
     result_MD = sum_MD / gl.convert_layout(weight_M, gl.SliceLayout(1, of_sums))[:, None]
     row_M = HALF * M + gl.arange(0, M, gl.SliceLayout(1, of_sums))
     at_D = gl.arange(0, D, gl.SliceLayout(0, of_sums))
-    gl.store(out + row_M[:, None] * D + at_D[None, :], result_MD.to(out.dtype.element_ty))
+    gl.store(out + row_M[:, None] * stride + at_D[None, :], result_MD.to(out.dtype.element_ty))

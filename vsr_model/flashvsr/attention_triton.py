@@ -28,15 +28,16 @@ def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Ten
     """See `attention.sparse_attention`; half or single precision, L and D powers of two from 16 on."""
     heads, queries, tokens, width = query_EWLD.shape
     query_EWLD = query_EWLD.contiguous()
-    out_EWLD = torch.empty_like(query_EWLD)
+    out_NC = torch.empty((queries * tokens, heads * width), dtype=query_EWLD.dtype, device=query_EWLD.device)
     list_EWW, count_P, order_P = listed(chosen_EWW, seen)
     # Two stages of keys and values in single precision are more than shared memory holds.
     stages = 1 if query_EWLD.dtype == torch.float32 else 2
     _attend[(heads * queries,)](
-        query_EWLD, seen.keys_SEnLD, seen.values_SEnLD, out_EWLD, count_P, list_EWW, order_P, chosen_EWW.shape[2],
-        LOG2_E / math.sqrt(width), L=tokens, K=min(_KEYS, tokens), D=width, num_warps=4, num_stages=stages,
+        query_EWLD, seen.keys_SEnLD, seen.values_SEnLD, out_NC, count_P, list_EWW, order_P, heads, queries,
+        chosen_EWW.shape[2], LOG2_E / math.sqrt(width), L=tokens, K=min(_KEYS, tokens), D=width, num_warps=4,
+        num_stages=stages,
     )  # fmt: skip
-    return out_EWLD
+    return out_NC
 
 
 def listed(chosen_EWW: torch.Tensor, seen: Seen) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -84,7 +85,7 @@ def _rank(count, order, places, B: tl.constexpr):  # type: ignore[no-untyped-def
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _attend(  # type: ignore[no-untyped-def]
-    query, key, value, out, count, windows, order, keys, scale, L: tl.constexpr, K: tl.constexpr,
+    query, key, value, out, count, windows, order, heads, queries, keys, scale, L: tl.constexpr, K: tl.constexpr,
     D: tl.constexpr,
 ):  # pragma: no cover - compiled  # fmt: skip
     place = tl.load(order + tl.program_id(0))
@@ -112,4 +113,5 @@ def _attend(  # type: ignore[no-untyped-def]
         top_L = higher_L
     # The highest score has a share of about 1, so this divides by the weight, or by 1 where nothing was chosen.
     result_LD = sum_LD / tl.where(weight_L > 0.0, weight_L, 1.0)[:, None]
-    tl.store(out + place.to(tl.int64) * (L * D) + tile_LD, result_LD.to(out.dtype.element_ty))
+    out += ((place % queries).to(tl.int64) * L * heads + place // queries) * D
+    tl.store(out + row_L[:, None] * (heads * D) + at_D[None, :], result_LD.to(out.dtype.element_ty))

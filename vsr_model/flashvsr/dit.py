@@ -1,7 +1,8 @@
 """The diffusion transformer: noise and source tokens in, the negative of the change that makes latents out.
 
 Wan2.1-T2V-1.3B made causal: a chunk of latents attends to itself and to cached keys and values of the slabs before it
-(see `attention`). One step from pure noise, so the time embedding and the text's keys and values are constants.
+(see `attention`). Within the network tokens are in the order of that attention's windows. One step from pure noise, so
+the time embedding and the text's keys and values are constants.
 
 Shape suffixes: N tokens, C width, E heads, D head width, P complex pairs, M text tokens, t latent frames, H and W rows
 and columns of a latent, W windows, n of them in a slab, L tokens of a window, S slabs of the pool (six modulations
@@ -23,6 +24,7 @@ from vsr_model.flashvsr.attention import (
     from_windows,
     local_mask,
     sparse_attention,
+    to_windows,
 )
 from vsr_model.flashvsr.fused import EPS, Steps, Turned, steps_on
 from vsr_model.flashvsr.rope import as_real, rotations
@@ -98,7 +100,7 @@ class Chunk:
 
     Attributes:
         grid: latents, rows and columns of tokens.
-        turn_NP2: cosine and sine of each pair's rotation.
+        turn_NP2: cosine and sine of each pair's rotation, in the order of windows.
         near_nn: see `attention.local_mask`.
         written: the slabs of the pool that each layer writes.
         seen_Ks: those that each of the K layers looks at, from the oldest, int32.
@@ -207,17 +209,18 @@ class Block(nn.Module):
         for n, slab in enumerate(at.written[layer]):
             part = slice(n * tokens, (n + 1) * tokens)
             to = Turned(
-                attention.norm_q.weight, attention.norm_k.weight, at.turn_NP2[part], (WINDOW[0], *at.grid[1:]),
-                keys_SEnLD[slab], values_SEnLD[slab],
+                attention.norm_q.weight, attention.norm_k.weight, at.turn_NP2[part], keys_SEnLD[slab],
+                values_SEnLD[slab],
             )  # fmt: skip
             queries.append(steps.windows(query_NC[part], key_NC[part], value_NC[part], to))
             torch.mean(keys_SEnLD[slab], 2, out=means_SEnD[slab])
         query_EWLD = queries[0] if len(queries) == 1 else torch.cat(queries, dim=1)
         seen = Seen(keys_SEnLD, values_SEnLD, at.seen_Ks[layer])
         means_EWD = means_SEnD.index_select(0, seen.slabs_s).transpose(0, 1).flatten(1, 2)
-        chosen_EWW = choose_windows(query_EWLD.mean(2), means_EWD, at.near_nn, keep_ratio, steps.kth_largest)
-        seen_EWLD = sparse_attention(query_EWLD, seen, chosen_EWW)
-        out_NC: torch.Tensor = attention.o(from_windows(seen_EWLD, *at.grid))
+        chosen_EWW = choose_windows(
+            query_EWLD.mean(2), means_EWD, at.near_nn, keep_ratio, steps.shares, steps.kth_largest
+        )
+        out_NC: torch.Tensor = attention.o(sparse_attention(query_EWLD, seen, chosen_EWW))
         return out_NC
 
     def look_at_text(self, x_NC: torch.Tensor, key_MC: torch.Tensor, value_MC: torch.Tensor) -> torch.Tensor:
@@ -311,7 +314,7 @@ class Dit(nn.Module):
         """
         at = self._place(noise_CtHW, first_time, sparsity, cache)
         steps = steps_on(noise_CtHW.device, noise_CtHW.dtype, self.shape.width, self.shape.heads)
-        x_NC = (self.patch_embedding(noise_CtHW[None])[0].flatten(1).T + source_NC).contiguous()
+        x_NC = to_windows(self.patch_embedding(noise_CtHW[None])[0].flatten(1).T + source_NC, *at.grid)
         norms = [(layer.scale_1C, layer.shift_1C) for layer in constants.layers]
         norms.append((constants.head_scale_1C, constants.head_shift_1C))
         y_NC = F.layer_norm(x_NC, x_NC.shape[-1:], eps=EPS) * norms[0][0] + norms[0][1]
@@ -322,7 +325,7 @@ class Dit(nn.Module):
             y_NC = steps.add_norm(x_NC, y_NC, None, layer.ffn_scale_1C, layer.ffn_shift_1C)
             y_NC = block.feed_forward(y_NC, steps)
             y_NC = steps.add_norm(x_NC, y_NC, layer.ffn_gate_1C, *norms[n + 1])
-        return self._unpatch(self.head(y_NC), at.grid)
+        return self._unpatch(from_windows(self.head(y_NC), *at.grid), at.grid)
 
     def _place(self, noise_CtHW: torch.Tensor, first_time: int, sparsity: Sparsity, cache: Cache) -> Chunk:
         """Where a chunk is, with room for it in the cache."""
@@ -335,12 +338,13 @@ class Dit(nn.Module):
             kept = max(sparsity.kv_slabs, slabs - 1)
             shape = (self.shape.heads, len(near_nn), WINDOW_TOKENS, head_width)
             cache.make_room(noise_CtHW, self.shape.layers, kept, shape)
-        turn_NP2 = as_real(rotations(first_time, times, height, width, head_width, device))
+        grid = (times, height, width)
+        turn_NP2 = to_windows(as_real(rotations(first_time, *grid, head_width, device)), *grid)
         written, seen = cache.turn_over(slabs)
         seen_Ks = torch.tensor(seen, dtype=torch.int32)
         if device.type == "cuda":  # from pinned memory, so that nobody waits for the device
             seen_Ks = seen_Ks.pin_memory().to(device, non_blocking=True)
-        return Chunk((times, height, width), turn_NP2, near_nn, written, seen_Ks)
+        return Chunk(grid, turn_NP2, near_nn, written, seen_Ks)
 
     def _unpatch(self, x_NV: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
         times, height, width = grid

@@ -3,8 +3,10 @@
 `Plain` is what every step promises, in ordinary torch, anywhere. On a GPU `steps_on` gives `fused_triton.Fused`, which
 computes the same but rounds once at the end, after it has shown so on that device.
 
-Shape suffixes: N tokens, C width, E heads, D head width, P = D / 2 complex pairs, W windows, L tokens of a window, M
-scores of a slab.
+Tokens are in the order of windows (see `attention.to_windows`).
+
+Shape suffixes: N tokens, C width, E heads, D head width, P = D / 2 complex pairs, W windows, n of a slab, L tokens of a
+window, M scores of a slab.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vsr_model.flashvsr.attention import WINDOW, WINDOW_TOKENS, kth_largest, to_windows
+from vsr_model.flashvsr.attention import WINDOW_TOKENS, kth_largest, of_heads, shares
 from vsr_model.flashvsr.rope import rotate
-from vsr_model.flashvsr.trial import agree, works
+from vsr_model.trial import agree, works
 
 EPS = 1e-6  # of every norm
 
@@ -31,14 +33,12 @@ class Turned:
     Attributes:
         query_weight_C, key_weight_C: of their root mean square norms.
         turn_NP2: cosine and sine of each pair's rotation, float32.
-        grid: latents, rows and columns of the tokens.
         key_EWLD, value_EWLD: written to; any stride between heads, dense within one.
     """
 
     query_weight_C: torch.Tensor
     key_weight_C: torch.Tensor
     turn_NP2: torch.Tensor
-    grid: tuple[int, int, int]
     key_EWLD: torch.Tensor
     value_EWLD: torch.Tensor
 
@@ -53,13 +53,16 @@ class Steps(Protocol):
         """Add `y_NC`, times a gate, to `x_NC` in place; returns the layer norm of that, weighed and shifted."""
 
     def windows(self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned) -> torch.Tensor:
-        """Norm queries and keys, turn them by their places, and lay all three out as windows; returns the queries'."""
+        """Norm queries and keys, turn them by their places, and lay all three out by heads; returns the queries."""
 
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """A linear layer and the tanh form of GELU after it."""
 
+    def shares(self, query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
+        """See `attention.shares`."""
+
     def kth_largest(self, x_EM: torch.Tensor, k: int) -> torch.Tensor:
-        """The k-th largest (from 1) of each row of non-negative float32, [E, 1]."""
+        """The k-th largest (from 1) of each row of float32 in 0..1, [E, 1]."""
 
 
 class Plain:
@@ -79,13 +82,17 @@ class Plain:
         query_NC = F.rms_norm(query_NC, query_NC.shape[-1:], to.query_weight_C, EPS)
         key_NC = F.rms_norm(key_NC, key_NC.shape[-1:], to.key_weight_C, EPS)
         query_NED, key_NED, value_NED = (x.reshape(len(x), heads, -1) for x in (query_NC, key_NC, value_NC))
-        to.key_EWLD.copy_(to_windows(rotate(key_NED, to.turn_NP2), *to.grid))
-        to.value_EWLD.copy_(to_windows(value_NED, *to.grid))
-        return to_windows(rotate(query_NED, to.turn_NP2), *to.grid)
+        to.key_EWLD.copy_(of_heads(rotate(key_NED, to.turn_NP2)))
+        to.value_EWLD.copy_(of_heads(value_NED))
+        return of_heads(rotate(query_NED, to.turn_NP2))
 
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """See `Steps`."""
         return F.gelu(linear(x_NC), approximate="tanh")
+
+    def shares(self, query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
+        """See `Steps`."""
+        return shares(query_EWD, key_EWD, near_nn)
 
     def kth_largest(self, x_EM: torch.Tensor, k: int) -> torch.Tensor:
         """See `Steps`."""
@@ -116,7 +123,6 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
     Raises:
         ArithmeticError: they differ by more than rounding explains.
     """
-    grid = (WINDOW[0], 2 * WINDOW[1], WINDOW[2])
     tokens, windows, head_width = 2 * WINDOW_TOKENS, 2, width // heads
 
     def drawn(*shape: int, kind: torch.dtype = dtype) -> torch.Tensor:
@@ -136,7 +142,7 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
 
     def room(kind: torch.dtype) -> Turned:
         key, value = (drawn(heads, 2 * windows, WINDOW_TOKENS, head_width, kind=kind)[:, :windows] for _ in range(2))
-        return Turned(weights[0].to(kind), weights[1].to(kind), turn, grid, key, value)
+        return Turned(weights[0].to(kind), weights[1].to(kind), turn, key, value)
 
     ours_to, theirs_to = room(dtype), room(torch.float32)
     wanted = plain.windows(inputs[0].float(), inputs[1].float(), inputs[2].float(), theirs_to)
@@ -147,6 +153,11 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
     linear_32 = nn.Linear(width, width, device=device)
     linear_32.load_state_dict(linear.state_dict())
     agree("gelu", fused.linear_gelu(linear, x), plain.linear_gelu(linear_32, x.float()), dtype)
+    near = torch.rand((5, 5), device=device) < 0.5
+    near.fill_diagonal_(True)  # a window sees itself
+    means = drawn(heads, 10, head_width), drawn(heads, 15, head_width)
+    wanted = plain.shares(means[0].float(), means[1].float(), near)
+    agree("a share", fused.shares(*means, near), wanted, dtype)
     scores = torch.rand((heads, 700), device=device).square()
     scores[:, ::3] = scores[:, :1]  # ties
     for k in (1, 300, 700):

@@ -7,15 +7,19 @@ Shape suffixes: see `fused`; B a block, which a row is padded to.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton
 import triton.language as tl
 from torch import nn
 
-from vsr_model.flashvsr.attention import WINDOW, WINDOW_TOKENS
+from vsr_model.flashvsr.channel_norm import LEAST_LENGTH
 from vsr_model.flashvsr.fused import EPS, Plain, Turned
 
 _WHOLE = 1 << 15  # scores that a program holds at once
+_PART = 1 << 14  # values of keys that a program holds at once
+_LOW = tl.constexpr((1 << 21) - 1)  # of a count
 
 
 class Fused:
@@ -40,9 +44,8 @@ class Fused:
         strides = [x.stride(0) for x in (query_EWLD, to.key_EWLD, to.value_EWLD)]
         _windows[(tokens,)](
             query_NC, key_NC, value_NC, to.query_weight_C, to.key_weight_C, to.turn_NP2,
-            query_EWLD, to.key_EWLD, to.value_EWLD, *strides, *to.grid[1:], EPS,
-            C=width, B=triton.next_power_of_2(width), D=to.key_EWLD.shape[-1],
-            TIMES=WINDOW[0], ROWS=WINDOW[1], COLUMNS=WINDOW[2], L=WINDOW_TOKENS, num_warps=4,
+            query_EWLD, to.key_EWLD, to.value_EWLD, *strides, EPS,
+            C=width, B=triton.next_power_of_2(width), D=to.key_EWLD.shape[-1], num_warps=4,
         )  # fmt: skip
         return query_EWLD
 
@@ -53,8 +56,21 @@ class Fused:
         out_NC: torch.Tensor = torch._addmm_activation(linear.bias, x_NC, linear.weight.T, use_gelu=True)
         return out_NC
 
+    def shares(self, query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
+        """See `fused.Steps`; scores are rounded where the plain step rounds them."""
+        heads, queries, width = query_EWD.shape
+        keys = key_EWD.shape[1]
+        share_EWW = torch.empty((heads, queries, keys), device=query_EWD.device)
+        block = triton.next_power_of_2(keys)
+        part = min(max(8, _PART // block), triton.next_power_of_2(width))
+        _shares[(heads * queries,)](
+            query_EWD.contiguous(), key_EWD.contiguous(), near_nn, share_EWW, queries, keys, len(near_nn),
+            math.sqrt(width), D=width, B=block, PART=part, num_warps=4,
+        )  # fmt: skip
+        return share_EWW
+
     def kth_largest(self, x_EM: torch.Tensor, k: int) -> torch.Tensor:
-        """See `fused.Steps`; values of 1 at most. By halving: which bits can be set so that k values are as large?"""
+        """See `fused.Steps`. Two bits at a time: which can be set so that k values are as large?"""
         rows, scores = x_EM.shape
         out_E1 = torch.empty((rows, 1), device=x_EM.device)
         block = min(triton.next_power_of_2(scores), _WHOLE)
@@ -102,20 +118,13 @@ def _turned(x, weight, turn, row, eps, C: tl.constexpr, B: tl.constexpr, D: tl.c
 @triton.jit  # type: ignore[untyped-decorator]
 def _windows(  # type: ignore[no-untyped-def]
     query, key, value, query_weight, key_weight, turn, query_out, key_out, value_out,
-    query_stride, key_stride, value_stride, height, columns, eps, C: tl.constexpr, B: tl.constexpr, D: tl.constexpr,
-    TIMES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, L: tl.constexpr,
+    query_stride, key_stride, value_stride, eps, C: tl.constexpr, B: tl.constexpr, D: tl.constexpr,
 ):  # pragma: no cover - compiled  # fmt: skip
-    token = tl.program_id(0)
-    column, above = token % columns, token // columns
-    line, time = above % height, above // height
-    across, down = columns // COLUMNS, height // ROWS
-    window = (time // TIMES * down + line // ROWS) * across + column // COLUMNS
-    within = (time % TIMES * ROWS + line % ROWS) * COLUMNS + column % COLUMNS
     at_B = tl.arange(0, B)
     inside_B = at_B < C
     head_B = (at_B // D).to(tl.int64)
-    place_B = (window.to(tl.int64) * L + within) * D + at_B % D
-    row = token.to(tl.int64)
+    row = tl.program_id(0).to(tl.int64)
+    place_B = row * D + at_B % D
     query_B = _turned(query, query_weight, turn, row, eps, C, B, D)
     tl.store(query_out + head_B * query_stride + place_B, query_B.to(query_out.dtype.element_ty), inside_B)
     key_B = _turned(key, key_weight, turn, row, eps, C, B, D)
@@ -131,14 +140,73 @@ def _kth_largest(x, out, k, scores, B: tl.constexpr, WHOLE: tl.constexpr):  # ty
     start = x + row.to(tl.int64) * scores
     bits_B = tl.load(start + at_B, at_B < scores, -1.0).to(tl.int32, bitcast=True)
     found = 0
-    bit = 1 << 29  # the highest that a float of 1 or less has, read as an integer
-    for _ in range(30):
-        tried = found | bit
-        count = tl.sum((bits_B >= tried).to(tl.int32), 0)
+    step = 1 << 28  # the lower of the highest two bits that a float of 1 or less has, read as an integer
+    for _ in range(15):
+        one, two, three = found + step, found + 2 * step, found + 3 * step
+        count = tl.sum(_as_large(bits_B, one, two, three), 0)
         if not WHOLE:
             for first in range(B, scores, B):
                 more_B = tl.load(start + first + at_B, first + at_B < scores, -1.0).to(tl.int32, bitcast=True)
-                count += tl.sum((more_B >= tried).to(tl.int32), 0)
-        found = tl.where(count >= k, tried, found)
-        bit = bit // 2
+                count += tl.sum(_as_large(more_B, one, two, three), 0)
+        found = tl.where(count & _LOW >= k, one, found)
+        found = tl.where(count >> 21 & _LOW >= k, two, found)
+        found = tl.where(count >> 42 >= k, three, found)
+        step = step // 4
     tl.store(out + row, tl.cast(found, tl.float32, bitcast=True))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _as_large(bits_B, one, two, three):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Whether each is as large as three bounds, to be counted in 21 bits each."""
+    count_B = (bits_B >= one).to(tl.int64) + ((bits_B >= two).to(tl.int64) << 21)
+    return count_B + ((bits_B >= three).to(tl.int64) << 42)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _shares(  # type: ignore[no-untyped-def]
+    query, key, near, share, queries, keys, n, root, D: tl.constexpr, B: tl.constexpr, PART: tl.constexpr
+):  # pragma: no cover - compiled
+    place = tl.program_id(0)
+    at_B = tl.arange(0, B)
+    inside_B = at_B < keys
+    query += place.to(tl.int64) * D
+    key += (place // queries).to(tl.int64) * keys * D
+    sum_B = tl.zeros((B,), tl.float32)
+    for first in range(0, D, PART):
+        at_P = first + tl.arange(0, PART)
+        query_P = tl.load(query + at_P, at_P < D, 0.0).to(tl.float32)
+        inside_BP = inside_B[:, None] & (at_P < D)[None, :]
+        key_BP = tl.load(key + at_B[:, None] * D + at_P[None, :], inside_BP, 0.0).to(tl.float32)
+        sum_B += tl.sum(key_BP * query_P[None, :], 1)
+    kind: tl.constexpr = query.dtype.element_ty
+    score_B = (sum_B.to(kind).to(tl.float32) / root).to(kind).to(tl.float32)
+    near_B = tl.load(near + place % queries % n * n + at_B % n, inside_B, 0)
+    score_B = tl.where(near_B != 0, score_B, -float("inf"))
+    top = tl.maximum(tl.max(score_B, 0), -3e38)  # no infinity, if only what is no number is near
+    power_B = tl.exp(score_B - top)
+    tl.store(share + place.to(tl.int64) * keys + at_B, power_B / tl.sum(power_B, 0), inside_B)
+
+
+def norm_silu(x_NC: torch.Tensor, gamma_C: torch.Tensor) -> torch.Tensor:
+    """See `channel_norm.norm_silu`; both are dense."""
+    out_NC = torch.empty_like(x_NC)
+    pixels, channels = x_NC.shape
+    _norm_silu[(pixels,)](
+        x_NC, gamma_C, out_NC, channels**0.5, LEAST_LENGTH, C=channels, B=triton.next_power_of_2(channels), num_warps=4
+    )
+    return out_NC
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _norm_silu(  # type: ignore[no-untyped-def]
+    x, gamma, out, root, least, C: tl.constexpr, B: tl.constexpr
+):  # pragma: no cover - compiled
+    row = tl.program_id(0).to(tl.int64) * C
+    at_B = tl.arange(0, B)
+    inside_B = at_B < C
+    value_B = tl.load(x + row + at_B, inside_B, 0.0).to(tl.float32)
+    length = tl.sqrt(tl.sum(value_B * value_B, 0))
+    length = tl.maximum(length, least, propagate_nan=tl.PropagateNan.ALL)
+    length = tl.where(length == float("inf"), float("nan"), length)
+    value_B *= tl.load(gamma + at_B, inside_B, 0.0).to(tl.float32) * (root / length)
+    tl.store(out + row + at_B, (value_B * tl.sigmoid(value_B)).to(out.dtype.element_ty), inside_B)

@@ -4,23 +4,27 @@ The versions of FlashVSR differ in what a convolution is told of the time before
 with its own rule: v1.1 carries the frames before ("causal"), v1 repeats the clip's own last two in front of it
 ("buffer"). The wrong rule shows as ghosts of frames to come.
 
-Shape suffixes: T frames, K token frames, 3 colours, C channels, H rows, W columns, h and w of the token grid, N tokens.
+Shape suffixes: T frames, K token frames, 3 colours, C channels, H rows, W columns, h and w of the token grid, s frames
+under a kernel, O channels that come out, N tokens, X pixels that a kernel needs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vsr_model.flashvsr.channel_norm import ChannelNorm, norm_silu_on
+from vsr_model.flashvsr.layout import words
+
 PATCH = 16
 CLIP = 4  # frames of every call but the first
 HISTORY = 2  # frames before a clip that a convolution sees
 Rule = Literal["causal", "buffer"]
-_LEAST_LENGTH = 1e-12  # that is divided by
 
 
 @dataclass
@@ -29,22 +33,6 @@ class History:
 
     first_CThw: torch.Tensor | None = None
     second_CThw: torch.Tensor | None = None
-
-
-class ChannelNorm(nn.Module):
-    """x / |x| * sqrt(C) * gamma over channels."""
-
-    def __init__(self, channels: int, axes: int = 3) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels, *([1] * axes)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Same shape out as in; channels are the second axis."""
-        length = x.norm(dim=1, keepdim=True)
-        # Whatever is divided by a length that overflowed is 0, and nobody would notice.
-        length = length.masked_fill(length.isinf(), torch.nan).clamp_min(_LEAST_LENGTH)
-        out: torch.Tensor = x / length * x.shape[1] ** 0.5 * self.gamma
-        return out
 
 
 class LqProjection(nn.Module):
@@ -98,17 +86,43 @@ class LqProjection(nn.Module):
         return carried_CThw
 
     @staticmethod
-    def _convolve(conv: nn.Conv3d, norm: nn.Module, before_CThw: torch.Tensor, clip_CThw: torch.Tensor) -> torch.Tensor:
+    def _convolve(
+        conv: nn.Conv3d, norm: ChannelNorm, before_CThw: torch.Tensor, clip_CThw: torch.Tensor
+    ) -> torch.Tensor:
+        if clip_CThw.is_cuda:
+            return _flat_convolution(conv, norm, before_CThw, clip_CThw)
         x_1CThw = F.pad(torch.cat((before_CThw, clip_CThw), dim=1)[None], (1, 1, 1, 1, 0, 0), mode="replicate")
-        x_1CKhw = conv(x_1CThw) if x_1CThw.device.type == "cpu" else _flat_convolution(conv, x_1CThw)
-        out_CKhw: torch.Tensor = F.silu(norm(x_1CKhw))[0]
+        out_CKhw: torch.Tensor = F.silu(norm(conv(x_1CThw)))[0]
         return out_CKhw
 
 
-def _flat_convolution(conv: nn.Conv3d, x_1CThw: torch.Tensor) -> torch.Tensor:
-    """The same with the frames under the kernel as channels: GPU libraries are twice as fast in two dimensions."""
+def _flat_convolution(
+    conv: nn.Conv3d, norm: ChannelNorm, before_CThw: torch.Tensor, clip_CThw: torch.Tensor
+) -> torch.Tensor:
+    """The same with the frames under the kernel as channels: GPU libraries are twice as fast in two dimensions.
+
+    All that lies in memory has its channels side by side, also what is returned.
+    """
+    x_ThwC = torch.cat([x_CThw.permute(1, 2, 3, 0) for x_CThw in (before_CThw, clip_CThw)])
+    times, height, width, _ = x_ThwC.shape
     steps, stride = conv.kernel_size[0], conv.stride[0]
-    x_TChw = x_1CThw[0].transpose(0, 1).contiguous(memory_format=torch.channels_last)
-    x_KChw = torch.cat([x_TChw[t : len(x_TChw) - steps + t + 1 : stride] for t in range(steps)], dim=1)
-    out_KChw = F.conv2d(x_KChw, conv.weight.transpose(1, 2).flatten(1, 2), conv.bias)
-    return out_KChw.transpose(0, 1)[None]
+    places = _under_kernel(times, height, width, steps, stride, x_ThwC.device)
+    under_XC = words(x_ThwC).flatten(0, 2).index_select(0, places).view(x_ThwC.dtype)
+    under_KhwC = under_XC.view(-1, height + 2, width + 2, steps * x_ThwC.shape[-1])
+    weight_OC33 = conv.weight.transpose(1, 2).flatten(1, 2)
+    out_KhwC = F.conv2d(under_KhwC.permute(0, 3, 1, 2), weight_OC33, conv.bias).permute(0, 2, 3, 1)
+    normed_NC = norm_silu_on(out_KhwC.device, out_KhwC.dtype)(out_KhwC.flatten(0, 2), norm.gamma.flatten())
+    return normed_NC.view(out_KhwC.shape).permute(3, 0, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _under_kernel(times: int, height: int, width: int, steps: int, stride: int, device: torch.device) -> torch.Tensor:
+    """Numbers of the pixels, of all frames, that a convolution needs with the border repeated once.
+
+    For each of its time steps, row by row each place in a frame with a border around it, and there one of every frame
+    under the kernel, [X].
+    """
+    time_Ks = torch.arange(0, times - steps + 1, stride, device=device)[:, None] + torch.arange(steps, device=device)
+    row_h, column_w = (torch.arange(-1, side + 1, device=device).clamp(0, side - 1) for side in (height, width))
+    line_Kh1s = time_Ks[:, None, None] * height + row_h[:, None, None]
+    return (line_Kh1s * width + column_w[:, None]).flatten()

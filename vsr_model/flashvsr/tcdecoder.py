@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from vsr_model.convolution import conv_relu
+from vsr_model.flashvsr.layout import order_of, words
 
 FRAMES = 4  # of a latent
 PATCH = 8
@@ -158,21 +159,14 @@ class TcDecoder(nn.Module):
         return frames_T3HW.transpose(0, 1) * 2 - 1
 
 
+def _words(x_TCHW: torch.Tensor) -> torch.Tensor:
+    """See `layout.words`: [T, H, W, ...]."""
+    return words(x_TCHW.permute(0, 2, 3, 1))
+
+
 def _empty_like(x_TCHW: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     order = order_of(x_TCHW.device)
     return torch.empty(shape, dtype=x_TCHW.dtype, device=x_TCHW.device, memory_format=order)
-
-
-def _words(x_TCHW: torch.Tensor) -> torch.Tensor:
-    """To copy: [T, H, W, ...] in words of 16 bytes where channels lie together, which is several times as fast."""
-    x_THWC = x_TCHW.permute(0, 2, 3, 1)
-    whole = x_THWC.is_contiguous() and x_THWC.shape[-1] * x_THWC.element_size() % 16 == 0
-    return x_THWC.view(torch.complex128) if whole else x_THWC
-
-
-def order_of(device: torch.device) -> torch.memory_format:
-    """How the values of a picture lie in memory where convolutions are fastest; on a CPU, where they are most exact."""
-    return torch.contiguous_format if device.type == "cpu" else torch.channels_last
 
 
 def fold(source_3THW: torch.Tensor) -> torch.Tensor:

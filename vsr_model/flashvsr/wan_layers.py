@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vsr_model.flashvsr.lq_projection import ChannelNorm
+from vsr_model.flashvsr.channel_norm import ChannelNorm
 
 LATENT_CHANNELS = 16
 PATCH, FRAMES = 8, 4  # what a latent stands for: pixels along either side, frames

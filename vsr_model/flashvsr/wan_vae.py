@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vsr_model.flashvsr.lq_projection import ChannelNorm
+from vsr_model.flashvsr.channel_norm import ChannelNorm
 from vsr_model.flashvsr.wan_layers import (
     LATENT_CHANNELS,
     CausalConv3d,
