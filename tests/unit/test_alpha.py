@@ -237,7 +237,7 @@ def test_a_master_without_a_place_for_alpha_is_refused_with_those_that_have_one(
 
 def test_the_alpha_of_each_picture_goes_with_it_past_a_network_that_keeps_some_back() -> None:
     source, target = Layout("rgb", 8, alpha=True), Layout("rgb", 10, alpha=True)
-    path = AlphaPath(source, target, 1, torch.device("cpu"))
+    path = AlphaPath(source, target, (2, 2), torch.device("cpu"))
     planes = [tuple(np.full((2, 2), number, np.uint8) for _ in range(4)) for number in range(6)]
     path.remember(planes[:4], 10)
     path.remember(planes[4:], 14)
@@ -248,7 +248,7 @@ def test_the_alpha_of_each_picture_goes_with_it_past_a_network_that_keeps_some_b
 
 def test_codes_of_sixteen_bits_are_those_bits() -> None:
     layout = Layout("rgb", 16, alpha=True)
-    path = AlphaPath(layout, layout, 1, torch.device("cpu"))
+    path = AlphaPath(layout, layout, (1, 5), torch.device("cpu"))
     alpha = np.array([[0, 1, 32767, 32768, 65535]], np.uint16)
     path.remember([(alpha, alpha, alpha, alpha)], 0)
     np.testing.assert_array_equal(path.codes(0, 1)[0].numpy().view(np.uint16), alpha)
