@@ -37,7 +37,9 @@ def add_commands(commands: Any) -> None:
     bench.add_argument(
         "--size", metavar="HxW", default="192x352", help="rows and columns of a source frame (default: 192x352)"
     )
-    bench.add_argument("--scale", metavar="N", default="4", help="factor on width and height, such as 1.5 (default: 4)")
+    bench.add_argument(
+        "--scale", metavar="N", default="4", help="factor on width and height, such as 2, 1.5 or 4/3 (default: 4)"
+    )
     bench.add_argument(
         "--chunks", metavar="N", type=int, default=4, help="of 8 frames, timed after it has settled (default: 4)"
     )

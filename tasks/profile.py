@@ -257,7 +257,7 @@ class Profile(_Section):
 
     model: str = Field("lanczos", description="A network by name, or the path of a weights file.")
     scale: Annotated[Scale, PlainValidator(_scale), WithJsonSchema(_SCALES)] = Field(
-        4, description='Factor on width and height, such as 2, 1.5 or "4/3".'
+        4, description="Factor on width and height, such as 2, 1.5 or 4/3."
     )
     seed: int = Field(0, ge=0, lt=2**63, description="Base of every random draw.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -17,7 +17,7 @@ from vsr_model.contract import ModelInfo, Placement, Stream, Upscaler
 from vsr_model.errors import UnsupportedScale
 from vsr_model.flashvsr.noise import noise
 from vsr_model.registry import find, load
-from vsr_model.sizes import enlarged, factors, makes, stream_to, way_to
+from vsr_model.sizes import Way, enlarged, factors, makes, stream_to, way_to
 from vsr_model.tiling import TiledUpscaler
 
 YUV420, YUV422, YUV444, YUV411 = Layout("yuv", 10, 1, 1), Layout("yuv", 10, 1), Layout("yuv", 10), Layout("yuv", 8, 2)
@@ -124,6 +124,11 @@ def test_what_is_no_scale_is_refused(wrong: object) -> None:
 )
 def test_the_way_to_a_result(network: str, result: tuple[int, int], way: tuple[int, int, int]) -> None:
     assert way_to(find(network).info, 40, 33, result) == way
+
+
+def test_the_side_of_a_tile_is_enlarged_with_the_picture_that_it_is_cut_from() -> None:
+    assert [Way(60, 50, 1).given(pixels, 40) for pixels in (0, 4, 15, 32)] == [0, 6, 23, 48]
+    assert Way(40, 33, 2).given(32, 40) == 32
 
 
 @pytest.mark.parametrize("result", [(38, 33), (40, 31), (164, 132), (160, 136)])
