@@ -80,12 +80,15 @@ def test_bars_and_the_picture_between_them_are_the_whole_master(layout: Layout) 
         enlargement = Enlargement.of(scale, layout)
         rows, columns = enlargement.size(height, width)
         bars = enlargement.bars(inside, height, width)
-        assert min(bars.within(rows, columns)) > 0
-        for lines, step in (
-            (bars.top, enlargement.down), (bars.bottom, enlargement.down), (bars.left, enlargement.across),
-            (bars.right, enlargement.across),
-        ):  # fmt: skip
-            assert lines >= 0 and lines % step == 0
+        kept, left = bars.within(rows, columns), inside.within(height, width)
+        for step, sides in (
+            (enlargement.down, (bars.top, bars.bottom, kept[0])),
+            (enlargement.across, (bars.left, kept[1])),
+        ):
+            assert all(side >= 0 and side % step == 0 for side in sides)
+        # Either end is half a step away from where it should be, at most.
+        for made, of, step in zip(kept, left, (enlargement.down, enlargement.across), strict=True):
+            assert abs(made - of * Fraction(scale)) <= step
 
 
 @pytest.mark.parametrize(
