@@ -118,12 +118,12 @@ def _bench(options: argparse.Namespace) -> int:
     size = re.fullmatch(r"(\d+)x(\d+)", options.size)
     if size is None or min(map(int, size.groups())) < 1 or options.chunks < 1:
         raise UsageError(f"--size {options.size} --chunks {options.chunks}: ask for instance for 192x352 and 4.")
-    upscaler = load_for_measuring(options.model, options.precision, options.random_weights)
-    height, width = map(int, size.groups())
     try:
         scale = Fraction(exact_scale(options.scale))
     except ValueError as error:
         raise UsageError(f"--scale: {error}.") from error
+    upscaler = load_for_measuring(options.model, options.precision, options.random_weights)
+    height, width = map(int, size.groups())
     print(json.dumps(asdict(measure(upscaler, height, width, scale, options.chunks))))
     return GOOD
 

@@ -19,6 +19,7 @@ from tasks.stills import make_stills
 from tasks.store import Store
 from tests import mastered
 from tests.clips import Clip, make
+from tests.hdr import make_hdr
 from tests.mastered import Mastered
 
 WIDTH, HEIGHT = 220, 174  # 165 x 131 times 4/3: 174.67 is nearer to 174 than to 176
@@ -71,6 +72,17 @@ def test_an_estimate_counts_the_pixels_of_the_result(done: Mastered) -> None:
     title = done.plan.title
     frames, rest = divmod(_at_most([title], done.profile) - title.size, 18 * WIDTH * HEIGHT)
     assert frames in (20, 21) and rest == 0  # as its length says
+
+
+@pytest.mark.parametrize("model", ["lanczos", "swift"])
+def test_hdr_stays_what_was_graded(model: str, tmp_path: Path) -> None:
+    make_hdr(tmp_path / "films" / "film.mkv", size=(66, 98))
+    made = mastered.remaster(tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"), scale=1.5, model=model)
+    assert made.plan.master_size == (100, 148)  # 99 x 147
+    likeness = likeness_of(made.master, made.plan, Store(made.store))
+    lines = check_master(made.plan, made.profile, made.master, made.records, likeness).lines
+    assert [line for line in lines if not line[1]] == []
+    assert any(name == "light" for name, _, _ in lines) and all(record.light for record in made.records)
 
 
 def test_a_master_is_seen_in_squares_or_reduced_to_pixels_of_its_source() -> None:

@@ -37,8 +37,9 @@ def smooth(frames: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
-def test_contract() -> None:
-    check_contract(load_small(Placement()), 2, sizes=[(17, 23)], frames=35, slicings=2)
+@pytest.mark.parametrize("scale", [1, 2])
+def test_contract(scale: int) -> None:
+    check_contract(load_small(Placement()), scale, sizes=[(17, 23)], frames=35, slicings=2)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 20, 21, 22, 24, 25, 26, 28, 29, 30, 33])
