@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -148,13 +149,14 @@ def require_usable(profile: Profile) -> None:
     """Refuse a network that is not installed, or a factor it does not have, before anything is started."""
     from tasks.errors import UsageError
     from vsr_model.registry import find
+    from vsr_model.sizes import factors, makes
 
     entry = find(profile.model)
     missing = entry.missing() if entry.missing else ""
     if missing:
         raise UsageError(f"{profile.model}: its weights are not installed: {missing}.")
-    if profile.scale not in entry.info.scales:
-        can = ", ".join(str(s) for s in entry.info.scales)
+    if not makes(entry.info, Fraction(profile.scale)):
         raise UsageError(
-            f"scale {profile.scale}: {entry.info.name} produces {can}. Choose one of these, or another model."
+            f"scale {profile.scale}: {entry.info.name} enlarges by {factors(entry.info)}. Choose such a scale, or"
+            " another model."
         )

@@ -145,7 +145,9 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
 
 
 def _add_scale(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--scale", metavar="N", type=int, help="factor on width and height (1 to 4)")
+    command.add_argument(
+        "--scale", metavar="N", type=_literal, help="factor on width and height, such as 2, 1.5 or 4/3 (1 to 4)"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:

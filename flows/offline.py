@@ -37,7 +37,9 @@ def add_commands(commands: Any) -> None:
     bench.add_argument(
         "--size", metavar="HxW", default="192x352", help="rows and columns of a source frame (default: 192x352)"
     )
-    bench.add_argument("--scale", metavar="N", type=int, default=4, help="factor on width and height (default: 4)")
+    bench.add_argument(
+        "--scale", metavar="N", default="4", help="factor on width and height, such as 2, 1.5 or 4/3 (default: 4)"
+    )
     bench.add_argument(
         "--chunks", metavar="N", type=int, default=4, help="of 8 frames, timed after it has settled (default: 4)"
     )
@@ -106,17 +108,23 @@ def _bench(options: argparse.Namespace) -> int:
     import json
     import re
     from dataclasses import asdict
+    from fractions import Fraction
 
     from tasks.errors import UsageError
+    from tasks.media.picture.size import exact_scale
     from vsr_model.measure import measure
     from vsr_model.registry import load_for_measuring
 
     size = re.fullmatch(r"(\d+)x(\d+)", options.size)
     if size is None or min(map(int, size.groups())) < 1 or options.chunks < 1:
         raise UsageError(f"--size {options.size} --chunks {options.chunks}: ask for instance for 192x352 and 4.")
+    try:
+        scale = Fraction(exact_scale(options.scale))
+    except ValueError as error:
+        raise UsageError(f"--scale: {error}.") from error
     upscaler = load_for_measuring(options.model, options.precision, options.random_weights)
     height, width = map(int, size.groups())
-    print(json.dumps(asdict(measure(upscaler, height, width, options.scale, options.chunks))))
+    print(json.dumps(asdict(measure(upscaler, height, width, scale, options.chunks))))
     return GOOD
 
 

@@ -75,7 +75,7 @@ def _gather(job: Job, outcome: Outcome) -> TitleReport:
     if plan is not None and job.records:
         try:
             stills, unseen = (Stills(), _STOPPING) if is_draining() else (
-                make_stills(plan, job.records, store, profile.scale), ""
+                make_stills(plan, job.records, store), ""
             )  # fmt: skip
         except RemasterError as error:
             unseen = str(error)

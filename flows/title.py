@@ -219,8 +219,8 @@ def _finishing(job: Job) -> Callable[[int], None]:
 @task(cache_policy=NO_CACHE, retry_condition_fn=worth_retrying, persist_result=False)
 def _check(job: Job, master: MasterRecord) -> CheckResult:
     plan, profile = job.planned, job.run.profile
-    likeness = None if profile.check.picture == "off" else likeness_of(master, plan, profile.scale, job.store)
-    grades = grades_of(master, plan, profile.scale, job.store) if profile.check.vmaf else None
+    likeness = None if profile.check.picture == "off" else likeness_of(master, plan, job.store)
+    grades = grades_of(master, plan, job.store) if profile.check.vmaf else None
     result = check_master(plan, profile, master, job.records, likeness, grades)
     show_check(job.title, result)
     return result

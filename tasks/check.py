@@ -94,7 +94,7 @@ def _damage(plan: Plan) -> Iterator[Line]:
 def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
     probe = plan.title.probe
     assert probe is not None
-    height, width = plan.master_size(profile.scale)
+    height, width = plan.master_size
     yield "size", (held.width, held.height) == (width, height), f"{held.width}x{held.height}, wanted {width}x{height}"
     wanted_layouts = {plan.layout}
     if profile.master.codec == "prores":

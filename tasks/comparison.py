@@ -21,6 +21,7 @@ from tasks.media.picture.bars import Bars, cut_off
 from tasks.media.picture.colour import Colour
 from tasks.media.picture.hdr import is_hdr, seen_rgb
 from tasks.media.picture.pixels import Layout, Planes, to_planes
+from tasks.media.picture.size import Enlargement, Scale
 from tasks.media.reading.stretch import Stretch, read_stretch
 from tasks.media.writing.segment import read_segment
 from tasks.plan import Plan, network_of, order, plan_frames, stretch_of
@@ -32,6 +33,7 @@ from tasks.store import Store
 from vsr_model.classical import resize
 from vsr_model.errors import ModelError
 from vsr_model.registry import find
+from vsr_model.sizes import makes
 
 SOURCE = "source"
 _CPU = torch.device("cpu")
@@ -72,7 +74,7 @@ class Comparison:
     title: str
     size: tuple[int, int]
     part: Bars
-    scale: int
+    scale: Scale
     moments: tuple[float, ...]
     overview_3HW: torch.Tensor
     candidates: tuple[Candidate, ...]
@@ -124,7 +126,7 @@ def compare_networks(
         sources = _sources(work, wanted)
         middle = len(sources) // 2
         chosen = _most_detailed(sources[middle], plan, part)
-        candidates = [_enlarged(sources, work, chosen, profile.scale)]
+        candidates = [_enlarged(sources, work, chosen, plan.enlargement)]
         for each in profiles:
             candidates.append(_by(each, title, stretch, chosen, start, end, wanted, store))
         device = "GPU" if torch.cuda.is_available() else "CPU"
@@ -151,7 +153,7 @@ def _usable(profile: Profile, models: Sequence[str]) -> tuple[list[Profile], lis
             missing = str(error)
         if missing:
             left_out.append((model, missing))
-        elif profile.scale not in entry.info.scales:
+        elif not makes(entry.info, Fraction(profile.scale)):
             left_out.append((model, f"does not make x{profile.scale}"))
         else:
             usable.append(with_settings(profile, {"model": model}))
@@ -210,11 +212,10 @@ def _most_detailed(planes: Planes, plan: Plan, part: tuple[int, int]) -> Bars:
     )
 
 
-def _enlarged(sources: list[Planes], work: Work, part: Bars, scale: int) -> Candidate:
+def _enlarged(sources: list[Planes], work: Work, part: Bars, enlargement: Enlargement) -> Candidate:
     shown = [cut_off(planes, work.layout, part) for planes in sources]
     rgb_T3HW = seen_rgb(shown, work.layout, work.colour, _CPU)
-    rows, columns = rgb_T3HW.shape[-2:]
-    return Candidate(SOURCE, _bytes(resize(rgb_T3HW, rows * scale, columns * scale, "bicubic")))
+    return Candidate(SOURCE, _bytes(resize(rgb_T3HW, *enlargement.size(*rgb_T3HW.shape[-2:]), "bicubic")))
 
 
 def _pictures(record: Record, plan: Plan, shard: Shard, wanted: Sequence[int], store: Store) -> torch.Tensor:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tasks.finish import master_key, master_record
+from tasks.media.picture.size import Enlargement
 from tasks.plan import Plan
 from tasks.profile import CostSettings, Profile
 from tasks.records import Record, Shard, Title, from_sealed
@@ -203,7 +204,8 @@ def _at_most(titles: Iterable[Title], profile: Profile) -> int:
             return _NOBODY_KNOWS
         pictures = 2 * frames if profile.cadence == "fields" else frames
         # Three planes of two bytes a sample, in store and master; half as much again for counts that are off.
-        total += 3 * pictures * 6 * probe.height * probe.width * profile.scale**2 + title.size
+        rows, columns = Enlargement.of(profile.scale, probe.layout).size(probe.height, probe.width)
+        total += 3 * pictures * 6 * rows * columns + title.size
     return total
 
 

@@ -134,7 +134,7 @@ def publish_title(
         return published
     if held := held_master(key, plan, store, output):
         off = profile.check.picture == "off" or not may_wait(profile)
-        likeness = None if off else likeness_of(held, plan, profile.scale, store)
+        likeness = None if off else likeness_of(held, plan, store)
         waits = _waits(held, likeness, plan, profile, records, store, output)
         return held if waits else release_master(held, plan.title, store, output, commit)
     return finish_title(plan, profile, records, store, output, progress, commit)
@@ -202,7 +202,7 @@ def _waits(
     if not may_wait(profile):
         return False
     graded = profile.check.vmaf and profile.check.below == "hold"
-    grades = grades_of(master, plan, profile.scale, store) if graded else None
+    grades = grades_of(master, plan, store) if graded else None
     seen = found(plan, profile, records, likeness, grades)
     if not has_to_wait(seen, profile):
         return False
@@ -261,7 +261,7 @@ def finish_title(
     assert probe is not None
     key = master_key(plan, profile, records, output)
     picture = Picture(
-        *plan.master_size(profile.scale), plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
+        *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
         plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format, probe.projection),
     )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
@@ -285,7 +285,7 @@ def finish_title(
         if profile.check.picture == "off":
             sums = frame_checksums(made, contents.picture)
         else:
-            sums, likeness = watch_master(made, contents.picture, plan, profile.scale)
+            sums, likeness = watch_master(made, contents.picture, plan)
         place, digest = title.master, None
         if may_wait(profile):
             digest = Store(str(folder)).digest(posixpath.basename(path))

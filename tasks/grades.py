@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from tasks.media.cadence.read import read_pictures, window
-from tasks.media.contract.looks import reduced_luma
+from tasks.media.contract.looks import in_squares, reduced_luma
 from tasks.media.picture.bars import Bars, cut_off
 from tasks.media.picture.colour import Colour
 from tasks.media.picture.hdr import as_sdr
@@ -44,26 +44,26 @@ class Grades:
     shards: tuple[Grade, ...]
 
 
-def grades_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> Grades:
+def grades_of(master: MasterRecord, plan: Plan, store: Store) -> Grades:
     """What is kept of a master, or measured afresh.
 
     Raises:
         SourceError, SourceChanged: master or source cannot be decoded to the end, or is not what was planned any more.
     """
-    spans = [(shard.start, shard.stop) for shard in plan.shards]
+    spans, scale = [(shard.start, shard.stop) for shard in plan.shards], plan.enlargement.scale
     place = f"grades/{master.sha256[:2]}/{content_key({'of': master.sha256, 'spans': spans, 'scale': scale})}.json"
     try:
         return from_sealed(Grades, store.read(place))
     except (FileNotFoundError, ValueError):
-        found = _measured(master, plan, scale)
+        found = _measured(master, plan)
     store.write(place, to_sealed(found))
     return found
 
 
-def _measured(master: MasterRecord, plan: Plan, scale: int) -> Grades:
+def _measured(master: MasterRecord, plan: Plan) -> Grades:
     probe = plan.title.probe
     assert probe is not None
-    height, width = (side // scale for side in plan.master_size(scale))
+    height, width = plan.shown_size
     if min(height, width) < _SMALLEST:
         return Grades(master.sha256, ())
     with (
@@ -71,7 +71,7 @@ def _measured(master: MasterRecord, plan: Plan, scale: int) -> Grades:
         open_source(master.uri, f"master of {plan.title.name}") as made,
     ):
         before = _source_lumas(source, plan)
-        after = _master_lumas(made, master.picture, plan.colour, scale)
+        after = _master_lumas(made, master.picture, plan.colour, height, width)
         shards = tuple(
             grade(islice(before, shard.stop - shard.start), islice(after, shard.stop - shard.start), height, width, 8)
             for shard in plan.shards
@@ -88,18 +88,18 @@ def _source_lumas(source: Source, plan: Plan) -> Iterator[Luma]:
     shown = (cut_off(planes, probe.layout, left_out) for planes in whole)
     seen, layout, colour = as_sdr(shown, probe.layout, probe.colour, plan.hdr.tone if plan.hdr else None)
     for planes in seen:
-        yield _luma(planes, layout, colour, 1)
+        yield _luma(planes, layout, 1, colour)
 
 
-def _master_lumas(made: Source, picture: int, colour: Colour, scale: int) -> Iterator[Luma]:
+def _master_lumas(made: Source, picture: int, colour: Colour, height: int, width: int) -> Iterator[Luma]:
     with open_input(made) as container, source_errors(made, "reading its picture back"):
         for frame in container.decode(video_stream(container, picture)):
             layout = layout_of(frame.format.name, "master")
             full = replace(colour, full_range=layout.family == "rgb" or colour.full_range)
-            yield _luma(to_planes(frame, layout), layout, full, scale)
+            yield _luma(*in_squares(to_planes(frame, layout), layout, height, width), full)
 
 
-def _luma(planes: Planes, layout: Layout, colour: Colour, factor: int) -> Luma:
+def _luma(planes: Planes, layout: Layout, factor: int, colour: Colour) -> Luma:
     """[H, W] of 8 bits in limited range, as what VMAF was taught with."""
     luma_HW = reduced_luma(planes, layout, colour, factor)
     code_HW: Luma = np.clip(np.rint(16.0 + luma_HW * (219.0 / 255.0)), 0, 255).astype(np.uint8)

@@ -55,7 +55,7 @@ def pictures_of(master: MasterRecord, store: Store) -> tuple[str, ...]:
     return found
 
 
-def watch_master(made: Source, picture: int, plan: Plan, scale: int) -> tuple[tuple[str, ...], Likeness]:
+def watch_master(made: Source, picture: int, plan: Plan) -> tuple[tuple[str, ...], Likeness]:
     """Checksums of a master's frames and their likeness to the source's.
 
     Raises:
@@ -74,7 +74,7 @@ def watch_master(made: Source, picture: int, plan: Plan, scale: int) -> tuple[tu
             for planes in read_pictures(source, probe.stream, probe.layout, frames, recipe)
         )
         tone = plan.hdr.tone if plan.hdr else None
-        comparison = Comparison(*as_sdr(shown, probe.layout, probe.colour, tone), plan.colour, scale)
+        comparison = Comparison(*as_sdr(shown, probe.layout, probe.colour, tone), plan.colour)
         checksums = frame_checksums(made, picture, comparison.add)
     return checksums, comparison.finish()
 
@@ -86,7 +86,7 @@ def keep_likeness(sha256: str, likeness: Likeness, store: Store) -> None:
         store.write(_likeness_place(sha256), sealed_bytes(file.getvalue()))
 
 
-def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> Likeness:
+def likeness_of(master: MasterRecord, plan: Plan, store: Store) -> Likeness:
     """The likeness of a published master: what is kept, or measured afresh if that is gone or damaged.
 
     Raises:
@@ -95,7 +95,7 @@ def likeness_of(master: MasterRecord, plan: Plan, scale: int, store: Store) -> L
     found = kept_likeness(master.sha256, store)
     if found is None:
         with open_source(master.uri, f"master {master.uri}") as made:
-            _, found = watch_master(made, master.picture, plan, scale)
+            _, found = watch_master(made, master.picture, plan)
         keep_likeness(master.sha256, found, store)
     return found
 

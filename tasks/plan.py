@@ -24,6 +24,7 @@ from tasks.media.picture.bars import BARS_VERSION, Bars, bars_of
 from tasks.media.picture.colour import COLOUR_VERSION, Colour
 from tasks.media.picture.hdr import Hdr, brightest_light, is_hdr, sdr_colour, shots_of
 from tasks.media.picture.pixels import Layout
+from tasks.media.picture.size import Enlargement
 from tasks.media.reading.probe import Probe
 from tasks.media.reading.timeline import TIMELINE_VERSION, Timeline
 from tasks.media.writing.encode import master_colour, master_layout, require_encodable
@@ -55,6 +56,7 @@ class Plan:
         reading: how its frames become pictures.
         bars: what is cut off before the network, in source pixels.
         restored: what of it is put back as exact black.
+        enlargement: of source to master.
         cuts: numbers of pictures at which a shot begins, the first one not counted.
         layout, colour: of the master (and its segments).
         model: network and settings.
@@ -70,6 +72,7 @@ class Plan:
     reading: Reading
     bars: Bars
     restored: Bars
+    enlargement: Enlargement
     cuts: tuple[int, ...]
     layout: Layout
     colour: Colour
@@ -101,11 +104,17 @@ class Plan:
         assert self.title.probe is not None
         return self.bars.within(self.title.probe.height, self.title.probe.width)
 
-    def master_size(self, scale: int) -> tuple[int, int]:
-        """Rows and columns of the master."""
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Rows and columns of what the master shows of the source."""
         rows, columns = self.network_size
         back = self.restored
-        return (rows + back.top + back.bottom) * scale, (columns + back.left + back.right) * scale
+        return rows + back.top + back.bottom, columns + back.left + back.right
+
+    @property
+    def master_size(self) -> tuple[int, int]:
+        """Rows and columns of the master."""
+        return self.enlargement.size(*self.shown_size)
 
 
 @dataclass(frozen=True)
@@ -164,8 +173,11 @@ def plan_frames(
     hdr = None
     if is_hdr(title.probe.colour):
         hdr = Hdr(tone) if tone else Hdr(shots=shots_of(reading.pictures.shown.peak, cuts, title.probe.colour))
-    base = Plan(title, source_print, timeline, reading, bars, restored, cuts, layout, colour, model, (), (), hdr=hdr)
-    require_encodable(settings, *base.master_size(profile.scale), layout, title.name)
+    base = Plan(
+        title, source_print, timeline, reading, bars, restored, Enlargement.of(profile.scale, layout), cuts, layout,
+        colour, model, (), (), hdr=hdr,
+    )  # fmt: skip
+    require_encodable(settings, *base.master_size, layout, title.name)
     shards = tuple(_shards(base, profile, info))
     plan = replace(base, shards=shards, work=tuple(order(base, profile, store, shard) for shard in shards))
     for revision in revisions:
@@ -306,6 +318,7 @@ def order(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
     probe = plan.title.probe
     assert probe is not None
     first = shard.start - shard.warm_up
+    around = plan.enlargement.bars(plan.restored, *plan.shown_size)
     frames, recipe = _read(plan, first, shard.stop + shard.look_ahead)
     return Work(
         shard=shard,
@@ -314,13 +327,13 @@ def order(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         height=plan.network_size[0],
         width=plan.network_size[1],
         bars=plan.bars,
-        restored=plan.restored,
+        result=around.within(*plan.master_size),
+        restored=around,
         layout=probe.layout,
         colour=probe.colour,
         window=frames,
         recipe=recipe,
         cuts=tuple(c for c in plan.cuts if first < c < shard.stop),
-        scale=profile.scale,
         seed=profile.seed,
         weights_hash=plan.model.weights_hash,
         target_layout=plan.layout,

@@ -8,9 +8,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from tasks.errors import UsageError
+from tasks.media.picture.size import Scale, exact_scale
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.movie import exact_rate
 from tasks.media.writing.encode import STILLS, Codec, EncodeSettings, containers_for
@@ -31,6 +43,20 @@ def _word(value: object) -> object:
 
 # A number where a word is wanted: `--set master.chroma=444` needs no quotes.
 _WORD = BeforeValidator(_word)
+
+
+_LARGEST_SCALE = 4
+_SCALES = {"anyOf": [{"type": "number", "minimum": 1, "maximum": _LARGEST_SCALE}, {"type": "string"}]}
+
+
+def _scale(value: object) -> Scale:
+    try:
+        scale = exact_scale(value)
+        if 1 <= Fraction(scale) <= _LARGEST_SCALE:
+            return scale
+    except ValueError:
+        pass
+    raise PydanticCustomError("scale", f"ask for a number from 1 to {_LARGEST_SCALE}, such as 2, 1.5 or 4/3")
 
 
 class ShardSettings(_Section):
@@ -230,7 +256,9 @@ class Profile(_Section):
     """Everything that decides what a master looks like, and how hard to try."""
 
     model: str = Field("lanczos", description="A network by name, or the path of a weights file.")
-    scale: int = Field(4, ge=1, le=4, description="Factor on width and height.")
+    scale: Annotated[Scale, PlainValidator(_scale), WithJsonSchema(_SCALES)] = Field(
+        4, description="Factor on width and height, such as 2, 1.5 or 4/3."
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="Base of every random draw.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The network's arithmetic."

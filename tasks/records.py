@@ -199,12 +199,12 @@ class Work:
         stream: index of the picture stream.
         height, width: of a source frame, without the bars that are cut off.
         bars: what is cut off before the network, in source pixels.
-        restored: what of it is put back as exact black.
+        result: rows and columns of what the network makes.
+        restored: what is put around that as exact black, in pixels of the result.
         layout, colour: of the source's planes.
         window: frames to decode, for the pictures from the warm-up's first to the last of what is looked ahead.
         recipe: of those pictures; empty if they are the frames.
         cuts: numbers of those pictures at which a shot begins.
-        scale: factor on width and height.
         seed: base of every random draw.
         weights_hash: of the network the shard's key speaks of.
         target_layout, target_colour: of the segment's planes.
@@ -219,13 +219,13 @@ class Work:
     height: int
     width: int
     bars: Bars
+    result: tuple[int, int]
     restored: Bars
     layout: Layout
     colour: Colour
     window: Window
     recipe: Recipe
     cuts: tuple[int, ...]
-    scale: int
     seed: int
     weights_hash: str
     target_layout: Layout

@@ -104,7 +104,7 @@ def measure(plan: Plan, profile: Profile, store: Store, make: Make) -> Rates:
             container: Container = plan.title.container  # type: ignore[assignment]
             trial = try_encoder(
                 str(Path(folder) / f"trial.{container}"), container, profile.master.encoding(),
-                *plan.master_size(profile.scale), plan.layout, plan.colour, plan.rate,
+                *plan.master_size, plan.layout, plan.colour, plan.rate,
                 (_frames(plan, stretch, scratch) for stretch in long),
             )  # fmt: skip
             copied = copied_bytes_a_second(source, probe.stream)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -86,14 +87,13 @@ class Stills:
     whole: bool = True
 
 
-def make_stills(plan: Plan, records: Sequence[Record], store: Store, scale: int) -> Stills:
+def make_stills(plan: Plan, records: Sequence[Record], store: Store) -> Stills:
     """Take them.
 
     Args:
         plan: of the title.
         records: of its shards, those that are made.
         store: where their segments are.
-        scale: of the master's sides to the source's.
 
     Raises:
         SourceError, SourceChanged: source or a segment cannot be read.
@@ -107,11 +107,11 @@ def make_stills(plan: Plan, records: Sequence[Record], store: Store, scale: int)
         for moment in choose(plan)
         if (record := segments[int(np.searchsorted(starts, moment.picture, "right")) - 1]) is not None
     ]
-    height, width = plan.master_size(scale)
-    rows, columns = height - 2 * _margin(height, _PART[0], scale), width - 2 * _margin(width, _PART[1], scale)
+    height, width = plan.master_size
+    rows, columns = plan.enlargement.bars(_around(plan), *plan.shown_size).within(height, width)
     aspect = float(plan.title.probe.sample_aspect or 1)
     close = _longest_shots(plan, [moment for moment, _ in moments])
-    stills = tuple(_still(plan, moment, record, store, scale, moment in close) for moment, record in moments)
+    stills = tuple(_still(plan, moment, record, store, moment in close) for moment, record in moments)
     return Stills(
         shown=stills,
         shots=len(plan.cuts) + 1,
@@ -157,7 +157,7 @@ def _longest_shots(plan: Plan, moments: Sequence[Moment]) -> set[Moment]:
     return set(sorted(moments, key=lambda moment: -length[moment.shot - 1])[:PAIRS])
 
 
-def _still(plan: Plan, moment: Moment, record: Record, store: Store, scale: int, close: bool) -> Still:
+def _still(plan: Plan, moment: Moment, record: Record, store: Store, close: bool) -> Still:
     number = moment.picture
     with open_source(store.uri(record.segment), f"segment of {plan.title.name}") as segment:
         after = read_segment_frame(segment, plan.layout, number)
@@ -170,7 +170,7 @@ def _still(plan: Plan, moment: Moment, record: Record, store: Store, scale: int,
     )
     if not close:
         return still
-    pair = jpeg_within(_pair(_source_picture(plan, number), after, plan, scale), _PAIR_BYTES)
+    pair = jpeg_within(_pair(_source_picture(plan, number), after, plan), _PAIR_BYTES)
     return Still(**vars(still) | {"before": data_uri(pair[0]), "after": data_uri(pair[1])})
 
 
@@ -184,21 +184,24 @@ def _source_picture(plan: Plan, number: int) -> Planes:
     return cut_off(planes, probe.layout, left_out)
 
 
-def _pair(before: Planes, after: Planes, plan: Plan, scale: int) -> list[torch.Tensor]:
+def _pair(before: Planes, after: Planes, plan: Plan) -> list[torch.Tensor]:
     """[3, H, W] of the same middle part of both, as large as the master's."""
     probe = plan.title.probe
     assert probe is not None
-    rows, columns = after[0].shape
-    down, across = _margin(rows, _PART[0], scale) // scale, _margin(columns, _PART[1], scale) // scale
-    part = Bars(down, down, across, across)
+    part = _around(plan)
     small = seen_rgb([cut_off(before, probe.layout, part)], probe.layout, probe.colour, _CPU)
-    large = seen_rgb([cut_off(after, plan.layout, part.times(scale))], plan.layout, plan.colour, _CPU)
+    enlarged = plan.enlargement.bars(part, *plan.shown_size)
+    large = seen_rgb([cut_off(after, plan.layout, enlarged)], plan.layout, plan.colour, _CPU)
     return [resize(small, large.shape[-2], large.shape[-1], "bicubic")[0], large[0]]
 
 
-def _margin(side: int, most: int, scale: int) -> int:
-    """What to leave out at either end of a master's side so that about `most` is left: whole steps of any chroma."""
-    return max(0, side - most) // 2 // (4 * scale) * 4 * scale
+def _around(plan: Plan) -> Bars:
+    """What to leave out of the source so that about `_PART` of its master is left: whole steps of any chroma."""
+    scale = Fraction(plan.enlargement.scale)
+    down, across = (
+        max(0, side - most) // 2 // (4 * scale) * 4 for side, most in zip(plan.master_size, _PART, strict=True)
+    )
+    return Bars(down, down, across, across)
 
 
 def _thumbnail(planes: Planes, layout: Layout, colour: Colour) -> torch.Tensor:

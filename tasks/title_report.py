@@ -92,7 +92,7 @@ def facts_of(
     probe = title.probe
     if probe is None:
         return
-    rows, columns = plan.master_size(profile.scale) if plan is not None else (0, 0)
+    rows, columns = plan.master_size if plan is not None else (0, 0)
     yield "size", f"{probe.width}x{probe.height}", f"{columns}x{rows}" if rows else ""
     yield "codec", probe.codec, profile.master.codec if plan is not None else ""
     yield "pixel format", probe.pix_fmt, plan.layout.pix_fmt if plan is not None else ""

@@ -51,8 +51,11 @@ def picture_index(path: Path) -> int:
         return main_picture(container).index
 
 
-def assert_keeps(source: Path, master: Path, scale: int) -> None:
-    """The media contract: frame count, every time to the tick, every packet of every other stream, size, tags."""
+def assert_keeps(source: Path, master: Path, scale: int, size: tuple[int, int] | None = None) -> None:
+    """The media contract: frame count, every time to the tick, every packet of every other stream, size, tags.
+
+    The size is the source's times the scale, or width and height as given.
+    """
     index = picture_index(source)
     wanted, held = picture_times(source, index), picture_times(master, index)
     assert len(held) == len(wanted), f"{len(held)} frames in the master, {len(wanted)} in the source"
@@ -60,7 +63,7 @@ def assert_keeps(source: Path, master: Path, scale: int) -> None:
     assert copied_packets(master, index) == copied_packets(source, index)
     with av.open(f"file:{source}") as a, av.open(f"file:{master}") as b:
         one, other = a.streams[index].codec_context, b.streams[index].codec_context
-        assert (other.width, other.height) == (one.width * scale, one.height * scale)
+        assert (other.width, other.height) == (size or (one.width * scale, one.height * scale))
         for tag in ("colorspace", "color_primaries", "color_trc"):
             if getattr(one, tag) != 2:
                 assert getattr(other, tag) == getattr(one, tag), tag

@@ -64,7 +64,7 @@ def remaster(
     key = master_key(plan, profile, records, masters)
     master = published_master(key, plan, work, masters)
     master = master or finish_title(plan, profile, records, work, masters, lambda frames: None, lambda: None)
-    check = check_master(plan, profile, master, records, likeness_of(master, plan, profile.scale, work))
+    check = check_master(plan, profile, master, records, likeness_of(master, plan, work))
     receipt = make_receipt(plan, profile, records, master, check, pictures_of(master, work))
     publish_receipt(receipt, masters, signer())
     if ended:

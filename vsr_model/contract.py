@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -27,7 +27,10 @@ class ModelInfo:
 
     Attributes:
         name: the name a person asks for it by.
-        scales: the whole-number factors it can produce, ascending.
+        scales: the whole-number factors it can produce, ascending; `vsr_model.sizes` makes others of them.
+        reduced: those of them that are a larger one reduced.
+        enlarged_by: the kernel by which it has the picture enlarged to the result's size before all else; empty for a
+            network that enlarges it itself.
         warm_up: frames to feed before the first wanted one so that a temporal network starts settled (0: stateless).
         chunk: frames it works on at a time: streams that start a multiple of it apart share a grid, and each place's
             noise.
@@ -51,6 +54,8 @@ class ModelInfo:
 
     name: str
     scales: tuple[int, ...]
+    reduced: tuple[int, ...] = ()
+    enlarged_by: Literal["", "bicubic", "lanczos"] = ""
     warm_up: int = 0
     chunk: int = 1
     look_ahead: int = 0

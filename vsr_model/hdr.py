@@ -72,19 +72,20 @@ class HdrUpscaler:
         self, height: int, width: int, scale: int, seed: int = 0, first_frame: int = 0, corner: Corner = (0, 0)
     ) -> HdrStream:
         """Open a stream; see `vsr_model.contract.Upscaler.stream`."""
-        inner = self._network.stream(height, width, scale, seed, first_frame, corner)
+        return self.around(self._network.stream(height, width, scale, seed, first_frame, corner), first_frame)
+
+    def around(self, inner: Stream, first_frame: int) -> HdrStream:
+        """Put this around a stream of the network, whose first frame will be `first_frame` of the title."""
         curves = [_Curve.of(self._transfer, shot.peak, self.device) for shot in self._shots]
         firsts = [shot.first for shot in self._shots]
-        return HdrStream(inner, self._network.info.unbounded, scale, first_frame, firsts, curves)
+        return HdrStream(inner, self._network.info.unbounded, first_frame, firsts, curves)
 
 
 class HdrStream:
     """See `vsr_model.contract.Stream`."""
 
-    def __init__(
-        self, inner: Stream, direct: bool, scale: int, position: int, firsts: list[int], curves: list[_Curve]
-    ) -> None:
-        self._inner, self._direct, self._scale = inner, direct, scale
+    def __init__(self, inner: Stream, direct: bool, position: int, firsts: list[int], curves: list[_Curve]) -> None:
+        self._inner, self._direct = inner, direct
         self._position, self._firsts, self._curves = position, firsts, curves
         # Source frames whose results are still inside, with the curve of each.
         self._waiting: deque[tuple[torch.Tensor, _Curve]] = deque()

@@ -13,12 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import nn
 
 from vsr_model.contract import Divided, Upscaler
+from vsr_model.sizes import enlarged, stream_to
 
 CHUNK = 8  # frames pushed at a time
 
@@ -29,7 +31,7 @@ class Measured:
 
     Attributes:
         model, device: what ran where.
-        source: rows and columns of a source frame. scale: the factor.
+        source, result: rows and columns of a frame that goes in, and of one that comes out.
         frames: finished in the timed part.
         fps: finished frames a second in the timed part.
         first: seconds from the first push to the first finished frame, compiling included.
@@ -40,7 +42,7 @@ class Measured:
     model: str
     device: str
     source: tuple[int, int]
-    scale: int
+    result: tuple[int, int]
     frames: int
     fps: float
     first: float
@@ -48,11 +50,11 @@ class Measured:
     peak_gb: float
 
 
-def measure(upscaler: Upscaler, height: int, width: int, scale: int, chunks: int) -> Measured:
+def measure(upscaler: Upscaler, height: int, width: int, scale: int | Fraction, chunks: int) -> Measured:
     """Time `chunks` chunks of a stream that has settled, on fresh noise.
 
     Raises:
-        UnsupportedScale: the network cannot produce that factor.
+        UnsupportedScale: the network cannot enlarge by that factor.
     """
     device, info = upscaler.device, upscaler.info
     generator = torch.Generator(device).manual_seed(0)
@@ -61,7 +63,8 @@ def measure(upscaler: Upscaler, height: int, width: int, scale: int, chunks: int
         noise_T3HW = torch.rand((CHUNK, 3, height, width), generator=generator, device=device)
         return len(stream.push(noise_T3HW))
 
-    stream = upscaler.stream(height, width, scale)
+    result = enlarged(height, Fraction(scale)), enlarged(width, Fraction(scale))
+    stream = stream_to(upscaler, height, width, result)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     began, finished = time.perf_counter(), 0
@@ -85,7 +88,7 @@ def measure(upscaler: Upscaler, height: int, width: int, scale: int, chunks: int
         model=info.name,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         source=(height, width),
-        scale=scale,
+        result=result,
         frames=frames,
         fps=round(frames / total, 3),
         first=round(first, 3),

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from tasks.records import LightLevels, Work
+from vsr_model.classical import resize
 from vsr_model.nits import levels
 
 _FIDELITY_EVERY = 8
@@ -61,8 +62,8 @@ class Gauge:
         for frame in range(first, first + len(out_T3HW)):
             source_3HW = self._sources.pop(frame, None)
             if source_3HW is not None:
-                reduced = F.avg_pool2d(out_T3HW[frame - first].float(), self._work.scale)
-                found.append((frame, (reduced - source_3HW).square().mean()))
+                reduced_3HW = _reduced(out_T3HW[frame - first].float(), *source_3HW.shape[-2:])
+                found.append((frame, (reduced_3HW - source_3HW).square().mean()))
         empty = out_T3HW.new_empty(0, dtype=torch.float32)
         light = levels(out_T3HW, self._transfer) if self._transfer else empty
         return [frame for frame, _ in found], torch.stack([error for _, error in found]) if found else empty, light
@@ -74,3 +75,11 @@ class Gauge:
             psnr = min(-10.0 * math.log10(max(error, 1e-12)), 120.0) if math.isfinite(error) else 0.0
             if psnr < self.lowest:
                 self.lowest, self.frame = psnr, frame
+
+
+def _reduced(out_3HW: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Averaged over squares where a result is a whole number of times as large as its source."""
+    factor = out_3HW.shape[-2] // height
+    if out_3HW.shape[-2:] == (factor * height, factor * width):
+        return F.avg_pool2d(out_3HW, factor)
+    return resize(out_3HW[None], height, width)[0]

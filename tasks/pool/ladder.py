@@ -33,7 +33,7 @@ class Rung:
     """How a shard is made.
 
     Attributes:
-        tile: side in source pixels; 0: whole frames.
+        tile: side in pixels of what the network is given (`vsr_model.sizes`); 0: whole frames.
         precision: as in a profile.
         offload: keep weights, and the memories of tiles, off the device while they are not needed.
         classical: enlarge by lanczos.
@@ -61,7 +61,7 @@ class Rung:
         return ", ".join(parts)
 
 
-Size = tuple[int, int, int]  # rows and columns of a source frame, and the factor
+Size = tuple[int, int, int]  # rows and columns of a frame as the network is given it, and its factor
 
 
 def least_tile(info: ModelInfo, scale: int) -> int:

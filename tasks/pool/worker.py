@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import socket
 import time
@@ -29,7 +30,7 @@ from tasks.media.picture.pixels import Planes
 from tasks.media.picture.transfer import ToHost
 from tasks.media.writing.segment import SegmentWriter
 from tasks.pool.gauge import Gauge
-from tasks.pool.ladder import Rung, Size, asked, smaller, sturdier
+from tasks.pool.ladder import Rung, asked, smaller, sturdier
 from tasks.pool.stages import Stages, timed
 from tasks.records import Network, Record, Work, segment_place
 from tasks.software import software_versions
@@ -39,6 +40,7 @@ from vsr_model import registry
 from vsr_model.classical import lanczos
 from vsr_model.contract import OFFLOAD, Placement, Resettable, Upscaler
 from vsr_model.hdr import HdrUpscaler
+from vsr_model.sizes import Way, stream_to, way_to
 from vsr_model.tiling import TiledUpscaler
 from vsr_model.tone import to_sdr
 
@@ -50,6 +52,8 @@ UPSCALE_VERSION = 1
 _CHUNK_FRAMES, _CHUNK_PIXELS = 8, 32 << 20
 # Torch's own choice, known before a worker of another network sets less for the whole process.
 _THREADS = torch.get_num_threads()
+# Rows and columns of a shard's frames, and of what is made of them.
+_Sizes = tuple[int, int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ class ShardWorker:
         # Only now: one that cannot be had must not pass for the one that is held.
         self._settings, self._entry, self._info, self._weights_hash = settings, entry, entry.info, weights_hash
         self._offload = bool(dict(settings.model_settings).get(OFFLOAD))
-        self._wanted: dict[Size, Rung] = {}  # that frames of a size begin with
-        self._rungs: dict[Size, Rung] = {}  # that they were last made on
+        self._wanted: dict[_Sizes, Rung] = {}  # that frames of a size begin with
+        self._rungs: dict[_Sizes, Rung] = {}  # that they were last made on
         torch.set_num_threads(max(1, self._threads // 2) if self._info.light else self._threads)
         began = time.perf_counter()
         self._load(Rung(precision=settings.precision, offload=self._offload))
@@ -126,11 +130,14 @@ class ShardWorker:
                 f"shard {work.shard.name}: {self._settings.model} does not hold the weights it was planned with, here"
                 f" on {self.name}. Have the same file on every node, leave it alone during a run, then run again."
             )
-        size = (work.height, work.width, work.scale)
+        size, way = (work.height, work.width, work.result), self._way(work)
         if size not in self._wanted:  # once: how much memory is free changes
             first = Rung(precision=self._settings.precision, offload=self._offload)
-            tile, overlap = self._settings.tile, self._settings.tile_overlap
-            self._wanted[size] = asked(first, tile, self._info, size, self._device, overlap)
+            tile = self._settings.tile
+            if tile != "auto":
+                tile = way.given(tile, work.height)
+            overlap = way.given(self._settings.tile_overlap, work.height)
+            self._wanted[size] = asked(first, tile, self._info, way, self._device, overlap)
         wanted = self._wanted[size]
         rung = self._rungs.get(size, wanted)
         while True:
@@ -150,12 +157,12 @@ class ShardWorker:
         try:
             return self._commit(work, rung, wanted)
         except torch.OutOfMemoryError as error:
-            lower = smaller(rung, self._info, (work.height, work.width, work.scale))
+            lower = smaller(rung, self._info, self._way(work))
             if lower is None:
                 raise OutOfMemory(
                     f"shard {work.shard.name}: the device ran out of memory at {work.width}x{work.height}"
-                    f" x{work.scale}, with the smallest tile and without a network too. Free its memory, or use"
-                    " another."
+                    f" to {work.result[1]}x{work.result[0]}, with the smallest tile and without a network too. Free its"
+                    " memory, or use another."
                 ) from error
         except _NotNumbers as error:
             lower = sturdier(rung, self._info, self._device)
@@ -168,6 +175,10 @@ class ShardWorker:
         self._free_memory()  # only now that no traceback holds tensors any more
         return lower
 
+    def _way(self, work: Work) -> Way:
+        """What the network does for a shard's frames."""
+        return way_to(self._info, work.height, work.width, work.result)
+
     def _free_memory(self) -> None:
         gc.collect()
         if self._device.type == "cuda":
@@ -179,7 +190,7 @@ class ShardWorker:
         store = Store(work.store)
         with store.temporary_folder() as folder:
             path = str(Path(folder) / "segment.mkv")
-            seconds, gauge = self._produce(work, self._upscaler(rung), path)
+            seconds, gauge = self._produce(work, self._upscaler(rung, work), path)
             frames = work.shard.stop - work.shard.start
             if self._done_frames != frames:
                 made = f"made {self._done_frames} of {frames} frames"
@@ -210,7 +221,7 @@ class ShardWorker:
         )
         return commit(work.shard, record, store)
 
-    def _upscaler(self, rung: Rung) -> Upscaler:
+    def _upscaler(self, rung: Rung, work: Work) -> Upscaler:
         """The network as a rung wants it."""
         if rung.classical:
             self._network = self._loaded = None
@@ -218,7 +229,7 @@ class ShardWorker:
         network = self._load(rung)
         if not rung.tile:
             return network
-        overlap = min(self._settings.tile_overlap, rung.tile // 5)
+        overlap = min(self._way(work).given(self._settings.tile_overlap, work.height), rung.tile // 5)
         return TiledUpscaler(network, rung.tile, overlap, park=rung.offload)
 
     def _load(self, rung: Rung) -> Upscaler:
@@ -234,7 +245,7 @@ class ShardWorker:
     def _produce(self, work: Work, upscaler: Upscaler, path: str) -> tuple[dict[str, float], Gauge]:
         """Write the segment file; returns busy seconds a stage, and what was measured of its frames."""
         busy = {"decode": 0.0, "model": 0.0, "write": 0.0}
-        chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // (work.height * work.width * work.scale**2)))
+        chunk = max(1, min(_CHUNK_FRAMES, _CHUNK_PIXELS // math.prod(self._way(work).made)))
         with open_source(work.source, work.shard.name) as source, Stages(capacity=2 * chunk) as stages:
             decoded = stages.produce(
                 timed(read_pictures(source, work.stream, work.layout, work.window, work.recipe), busy, "decode")
@@ -251,12 +262,12 @@ class ShardWorker:
         busy: dict[str, float],
     ) -> Iterator[Planes]:  # fmt: skip
         """Planes in, upscaled planes out, warm-up frames dropped and nothing made beyond the shard's end."""
+        stream = stream_to(upscaler, work.height, work.width, work.result, work.seed, _first_fed(work))
         if work.hdr and work.hdr.shots:
-            upscaler = HdrUpscaler(upscaler, work.colour.transfer, work.hdr.shots)
-        stream = upscaler.stream(work.height, work.width, work.scale, work.seed, _first_fed(work))
+            stream = HdrUpscaler(upscaler, work.colour.transfer, work.hdr.shots).around(stream, _first_fed(work))
         position = fed = _first_fed(work)  # title's numbers of the next frames to come out and to go in
         finished: _Finished | None = None
-        alpha = AlphaPath(work.layout, work.target_layout, work.scale, self._device) if work.layout.alpha else None
+        alpha = AlphaPath(work.layout, work.target_layout, work.result, self._device) if work.layout.alpha else None
 
         def begin(out_T3HW: torch.Tensor) -> _Finished:
             nonlocal position
@@ -295,8 +306,8 @@ class ShardWorker:
 
     def _write(self, work: Work, path: str, frames: Iterator[Planes], busy: dict[str, float]) -> None:
         restored = work.restored
-        height = (work.height + restored.top + restored.bottom) * work.scale
-        width = (work.width + restored.left + restored.right) * work.scale
+        height = work.result[0] + restored.top + restored.bottom
+        width = work.result[1] + restored.left + restored.right
         threads = self._first.threads
         with SegmentWriter(path, height, width, work.target_layout, work.shard.start, threads) as writer:
             for planes in frames:
@@ -333,8 +344,8 @@ class _Finished:
         if not bool(finite):
             raise _NotNumbers(self._first)
         self._gauge.note(self._sampled, errors.tolist(), light.tolist())
-        work, restored = self._work, self._work.restored.times(self._work.scale)
-        return [put_back(planes, work.target_layout, work.target_colour, restored) for planes in planes_of(codes)]
+        work = self._work
+        return [put_back(planes, work.target_layout, work.target_colour, work.restored) for planes in planes_of(codes)]
 
 
 class _NotNumbers(Exception):

@@ -94,7 +94,7 @@ def _finish_all_shards(library: Path, output: Path, profile: Profile) -> None:
 
 def _finish_shard(work: Work, store: Store) -> None:
     shard, layout = work.shard, work.target_layout
-    height, width = work.height * work.scale, work.width * work.scale
+    height, width = work.result
     gray = _gray(layout, height, width)
     with store.temporary_folder() as folder:
         path = str(folder / "segment.mkv")

@@ -81,7 +81,7 @@ def encoded(frames: torch.Tensor) -> Iterator[av.VideoFrame]:
 
 
 def judged(source: list[Planes], frames: torch.Tensor, cuts: tuple[int, ...]) -> list[Fault]:
-    comparison = Comparison(iter(source), EIGHT, LIMITED, LIMITED, SCALE)
+    comparison = Comparison(iter(source), EIGHT, LIMITED, LIMITED)
     for frame in encoded(frames):
         comparison.add(frame)
     return faults(comparison.finish(), SHARDS, cuts)

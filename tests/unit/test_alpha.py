@@ -143,14 +143,14 @@ def alpha_of(uri: str) -> list[np.ndarray]:
     return [to_planes(frame, layout)[3] / ((1 << layout.depth) - 1) for frame in frames]
 
 
-def master_of(folder: Path, codec: str, scale: int) -> Mastered:
+def master_of(folder: Path, codec: str, scale: float) -> Mastered:
     settings = {"master.codec": codec, "scale": scale, "model": "lanczos", "master.preset": None}
     return remaster(folder / "films", str(folder / "masters"), str(folder / "store"), **settings)
 
 
-@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("scale", [1, 1.5, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_alpha_is_the_sources_enlarged_by_lanczos(kind: str, scale: int, tmp_path: Path) -> None:
+def test_alpha_is_the_sources_enlarged_by_lanczos(kind: str, scale: float, tmp_path: Path) -> None:
     """To within one code of the source's depth; the same, where nothing is enlarged."""
     encoder, pix_fmt, ending, codec = KINDS[kind]
     (tmp_path / "films").mkdir()
@@ -161,7 +161,9 @@ def test_alpha_is_the_sources_enlarged_by_lanczos(kind: str, scale: int, tmp_pat
     assert len(has) == len(had) == FRAMES
     code = 1 / ((1 << layout_of(pix_fmt, kind).depth) - 1)
     for one, other in zip(had, has, strict=True):
-        wanted = resize(torch.from_numpy(one)[None, None].float(), scale * HEIGHT, scale * WIDTH, "lanczos")
+        wanted = resize(
+            torch.from_numpy(one)[None, None].float(), round(scale * HEIGHT), round(scale * WIDTH), "lanczos"
+        )
         np.testing.assert_allclose(other, wanted[0, 0].clamp(0, 1).numpy(), rtol=0, atol=code)
         if scale == 1:
             np.testing.assert_allclose(other, one, rtol=0, atol=code / 2)
@@ -237,7 +239,7 @@ def test_a_master_without_a_place_for_alpha_is_refused_with_those_that_have_one(
 
 def test_the_alpha_of_each_picture_goes_with_it_past_a_network_that_keeps_some_back() -> None:
     source, target = Layout("rgb", 8, alpha=True), Layout("rgb", 10, alpha=True)
-    path = AlphaPath(source, target, 1, torch.device("cpu"))
+    path = AlphaPath(source, target, (2, 2), torch.device("cpu"))
     planes = [tuple(np.full((2, 2), number, np.uint8) for _ in range(4)) for number in range(6)]
     path.remember(planes[:4], 10)
     path.remember(planes[4:], 14)
@@ -248,7 +250,7 @@ def test_the_alpha_of_each_picture_goes_with_it_past_a_network_that_keeps_some_b
 
 def test_codes_of_sixteen_bits_are_those_bits() -> None:
     layout = Layout("rgb", 16, alpha=True)
-    path = AlphaPath(layout, layout, 1, torch.device("cpu"))
+    path = AlphaPath(layout, layout, (1, 5), torch.device("cpu"))
     alpha = np.array([[0, 1, 32767, 32768, 65535]], np.uint16)
     path.remember([(alpha, alpha, alpha, alpha)], 0)
     np.testing.assert_array_equal(path.codes(0, 1)[0].numpy().view(np.uint16), alpha)

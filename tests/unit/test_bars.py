@@ -126,12 +126,21 @@ def test_the_network_never_sees_bars_and_the_master_has_them_exactly_black(tmp_p
     _, alone = upscaled(letterboxed(tmp_path / "alone.mkv", bars=False), tmp_path / "a")
     film = letterboxed(tmp_path / "film.mkv", bars=True)
     plan, boxed = upscaled(film, tmp_path / "b")
-    assert (plan.bars, plan.restored, plan.master_size(2)) == (Bars(8, 8), Bars(8, 8), (128, 128))
+    assert (plan.bars, plan.restored, plan.master_size) == (Bars(8, 8), Bars(8, 8), (128, 128))
     assert any("black bars (top 8, bottom 8" in remark for remark in remarks(plan))
     assert len(boxed) == len(alone) == 9
     for one, other in zip(boxed, alone, strict=True):
         assert (one[:16] == 64).all() and (one[-16:] == 64).all()
         np.testing.assert_array_equal(one[16:-16], other)
+
+
+def test_bars_of_any_scale_are_exactly_black_and_the_network_makes_what_is_between(tmp_path: Path) -> None:
+    """8 rows are 10.72: 10 of whole chroma, so that of 85.76, which are 86, 66 are left for 48."""
+    plan, boxed = upscaled(letterboxed(tmp_path / "film.mkv", bars=True), tmp_path / "b", scale="1.34")
+    assert (plan.master_size, plan.work[0].result, plan.work[0].restored) == ((86, 86), (66, 86), Bars(10, 10))
+    assert {luma.shape for luma in boxed} == {(86, 86)}
+    for luma in boxed:
+        assert (luma[:10] == 64).all() and (luma[-10:] == 64).all() and luma[10:-10].std() > 0
 
 
 def test_bars_may_be_left_out_or_be_picture_and_the_key_tells(tmp_path: Path) -> None:
@@ -140,5 +149,5 @@ def test_bars_may_be_left_out_or_be_picture_and_the_key_tells(tmp_path: Path) ->
     for choice, size in (("restore", (128, 128)), ("remove", (96, 128)), ("keep", (128, 128))):
         plans[choice], lumas = upscaled(film, tmp_path / choice, bars=choice)
         assert {luma.shape for luma in lumas} == {size}
-        assert plans[choice].master_size(2) == size
+        assert plans[choice].master_size == size
     assert len({plan.shards[0].key for plan in plans.values()}) == 3

@@ -97,5 +97,9 @@ def test_bench_prints_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> No
     # The parts are timed in a pass of their own: on a busy machine they may add up to more than the whole was.
     assert min(figures["milliseconds"].values()) > 0
     assert figures["fps"] > 0
+    assert main(["bench", "--size", "16x25", "--scale", "3/2", "--chunks", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"] == [24, 38]
+    assert main(["bench", "--size", "16x24", "--scale", "half"]) == 2
+    assert "--scale: half is no scale; write 2, 1.5 or 4/3." in capsys.readouterr().err
     assert main(["bench", "--size", "16"]) == 2
     assert main(["bench", "--model", "swift", "--random-weights"]) == 2

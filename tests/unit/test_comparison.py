@@ -76,6 +76,17 @@ def test_it_shows_what_a_run_makes(at: float, off: int, film: Path, tmp_path: Pa
     assert (found.candidates[1].pictures_T3HW.int() - made).abs().max() <= off
 
 
+def test_at_any_scale_all_that_is_compared_has_one_size(film: Path) -> None:
+    """Of 53 x 41 source pixels, of which fours are taken, at 1.3."""
+    profile = read_profile(None, {"scale": 1.3, "shards.frames": 1000})
+    title = examine("film.mkv", str(film), profile)
+    found = compare_networks(title, profile, ("lanczos", "swift"), 1.0, 0.2, (41, 53), 2)
+    assert (found.scale, found.part.within(96, 128)) == ("1.3", (40, 52))
+    assert [tuple(each.pictures_T3HW.shape) for each in found.candidates] == [(2, 3, 52, 68)] * 3  # 67.6
+    assert min(each.fidelity for each in found.candidates[1:]) > 30.0
+    assert "1.3" in comparison_page(found)
+
+
 def test_what_a_network_looks_ahead_ends_with_the_shot(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead: list[int] = []
 

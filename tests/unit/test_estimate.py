@@ -110,7 +110,7 @@ def test_the_trial_sees_how_often_an_encoder_begins_anew(
     with open_source(str(Path(done.store) / done.records[0].segment), "segment") as segment:
         frames = list(read_segment(segment, plan.layout, shard.start, shard.stop))
     trial = try_encoder(
-        str(tmp_path / "trial.mkv"), "mkv", settings.encoding(), *plan.master_size(2), plan.layout, plan.colour,
+        str(tmp_path / "trial.mkv"), "mkv", settings.encoding(), *plan.master_size, plan.layout, plan.colour,
         Fraction(24), [frames],
     )  # fmt: skip
     assert trial.period == period

@@ -51,11 +51,11 @@ def judged(done: Mastered, master: MasterRecord, grades: Grades, floor: float) -
 
 def test_a_good_master_is_graded_well_and_once(done: Mastered) -> None:
     store = Store(done.store)
-    grades = grades_of(done.master, done.plan, 2, store)
+    grades = grades_of(done.master, done.plan, store)
     assert len(grades.shards) == len(done.plan.shards) == 2
     assert all(one.vmaf_neg > 90.0 for one in grades.shards)
     gone = replace(done.master, uri=str(Path(done.output) / "gone.mkv"))
-    assert grades_of(gone, done.plan, 2, store) == grades
+    assert grades_of(gone, done.plan, store) == grades
     (line,) = [line for line in judged(done, done.master, grades, 80.0).lines if line[0] == "VMAF-NEG"]
     assert line[1]
     assert line[2].startswith("lowest 9")
@@ -64,7 +64,7 @@ def test_a_good_master_is_graded_well_and_once(done: Mastered) -> None:
 def test_a_shard_that_lost_its_shades_is_named(done: Mastered, tmp_path: Path) -> None:
     last = done.plan.shards[-1]
     spoilt = with_bands(done, tmp_path / "spoilt.mkv", last.start)
-    grades = grades_of(spoilt, done.plan, 2, Store(str(tmp_path / "store")))
+    grades = grades_of(spoilt, done.plan, Store(str(tmp_path / "store")))
     *good, bad = grades.shards
     assert bad.vmaf_neg < min(one.vmaf_neg for one in good) - 5.0
     floor = (bad.vmaf_neg + min(one.vmaf_neg for one in good)) / 2
@@ -77,7 +77,7 @@ def test_a_shard_that_lost_its_shades_is_named(done: Mastered, tmp_path: Path) -
 def test_pictures_too_small_to_be_graded_are_not(tmp_path: Path) -> None:
     make(tmp_path / "films" / "film.mkv", Clip(frames=5, width=48, height=32))
     tiny = mastered.remaster(tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"))
-    grades = grades_of(tiny.master, tiny.plan, 2, Store(tiny.store))
+    grades = grades_of(tiny.master, tiny.plan, Store(tiny.store))
     assert grades.shards == ()
     assert ("VMAF-NEG", True, "not measured: the picture is too small") in judged(tiny, tiny.master, grades, 50.0).lines
 

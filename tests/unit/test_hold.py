@@ -99,7 +99,7 @@ class Held:
         return plan_decided(self.title, self.profile, self.store, self.output, run.revisions, run.id)
 
     def check(self, master: MasterRecord) -> CheckResult:
-        likeness = likeness_of(master, self.plan, self.profile.scale, self.store)
+        likeness = likeness_of(master, self.plan, self.store)
         return check_master(self.plan, self.profile, master, self.records, likeness)
 
     def hold(self, master: MasterRecord, plan: str = PLAN, of_run: tuple[Revision, ...] = ()) -> Hold:

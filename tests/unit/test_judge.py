@@ -93,7 +93,7 @@ def upscaled(case: Case, source: list[Planes]) -> torch.Tensor:
 
 
 def judged(case: Case, source: list[Planes], frames: torch.Tensor) -> list[Fault]:
-    comparison = Comparison(iter(source), case.layout, case.colour, case.colour, SCALE)
+    comparison = Comparison(iter(source), case.layout, case.colour, case.colour)
     for planes in to_planes(frames, case.master, case.colour, 0):
         comparison.add(to_frame(planes, case.master))
     return faults(comparison.finish(), SHARDS, ())
@@ -123,7 +123,7 @@ def test_a_cut_a_flash_and_a_still_picture_are_no_faults() -> None:
     flash = [tuple(np.full_like(plane, 200) for plane in source[0])]
     other = replace(case, seed=7).source()
     edited = [*source[:8], *flash, *still, *other[:15]]
-    comparison = Comparison(iter(edited), case.layout, case.colour, case.colour, SCALE)
+    comparison = Comparison(iter(edited), case.layout, case.colour, case.colour)
     for planes in to_planes(upscaled(case, edited), case.master, case.colour, 0):
         comparison.add(to_frame(planes, case.master))
     assert faults(comparison.finish(), SHARDS, (8, 9, 17)) == []

@@ -42,7 +42,7 @@ def with_swapped_frames(master: Path, other: Path, at: int) -> Path:
 
 
 def judged(done: Mastered, profile: Profile, uri: str) -> CheckResult:
-    _, likeness = watch_master(Source(uri, "master"), 0, done.plan, profile.scale)
+    _, likeness = watch_master(Source(uri, "master"), 0, done.plan)
     return check_master(done.plan, profile, replace(done.master, uri=uri, picture=0), done.records, likeness)
 
 
@@ -67,8 +67,8 @@ def test_a_good_master_says_how_steady_it_is(done: Mastered) -> None:
 def test_what_was_seen_is_kept_and_seen_again_if_it_is_damaged(done: Mastered) -> None:
     store = Store(done.store)
     (place,) = store.list("likeness")
-    first = likeness_of(done.master, done.plan, done.profile.scale, store)
+    first = likeness_of(done.master, done.plan, store)
     store.write(place, b"not what it was")
-    again = likeness_of(done.master, done.plan, done.profile.scale, store)
+    again = likeness_of(done.master, done.plan, store)
     assert store.read(place) != b"not what it was"
     np.testing.assert_array_equal(first.apart, again.apart)

@@ -17,6 +17,7 @@ from tasks.media.reading.source import Source
 from tasks.media.reading.timeline import Timeline, read_timeline
 from tasks.plan import Plan, plan_title, remarks
 from tasks.profile import ShardSettings, read_profile
+from tasks.records import content_key
 from tasks.scan import scan
 from tasks.store import Store
 from tests import broken
@@ -92,6 +93,7 @@ def test_the_same_film_elsewhere_has_the_same_keys(film: Path, tmp_path: Path) -
     "change",
     [
         {"scale": 3},
+        {"scale": 1.5},
         {"seed": 1},
         {"model": "bicubic"},
         {"precision": "float32"},
@@ -115,6 +117,26 @@ def test_what_decides_a_pixel_changes_every_key(change: dict[str, Any], film: Pa
 def test_what_decides_no_pixel_changes_no_key(change: dict[str, Any], film: Path, tmp_path: Path) -> None:
     before = [s.key for s in planned(film, tmp_path / "store").shards]
     assert before == [s.key for s in planned(film, tmp_path / "store", **change).shards]
+
+
+def test_a_whole_scale_is_hashed_as_a_whole_number_and_all_spellings_of_another_alike(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was made before there were other scales stays where it is found."""
+    hashed: list[Any] = []
+
+    def watched(parts: dict[str, Any]) -> str:
+        hashed.append(parts["scale"])
+        return content_key(parts)
+
+    monkeypatch.setattr("tasks.plan.content_key", watched)
+
+    def keys(scale: object) -> list[str]:
+        return [shard.key for shard in planned(film, tmp_path / "store", scale=scale).shards]
+
+    assert keys(2) == keys(2.0) == keys("2") == keys("4/2")
+    assert set(map(repr, hashed)) == {"2"}
+    assert keys(1.5) == keys("1.50") == keys("3/2")
 
 
 def test_how_tiles_overlap_matters_where_there_are_tiles(film: Path, tmp_path: Path) -> None:

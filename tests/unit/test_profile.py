@@ -49,8 +49,8 @@ def test_encoders_take_what_the_built_in_profiles_say(name: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"scale": 0}, "scale = 0: Input should be greater than or equal to 1"),
-        ({"scale": 5}, "scale = 5: Input should be less than or equal to 4"),
+        ({"scale": 0}, "scale = 0: ask for a number from 1 to 4, such as 2, 1.5 or 4/3"),
+        ({"scale": 4.01}, "scale = 4.01: ask for a number from 1 to 4, such as 2, 1.5 or 4/3"),
         ({"scale": True}, "scale = True"),
         ({"scale": "two"}, "scale = 'two'"),
         ({"scael": 2}, "unknown setting scael; did you mean scale?"),
@@ -99,6 +99,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_a_profile_survives_json() -> None:
     profile = read_profile(None, {"scale": 2, "master.options.tune": "film", "retry.delay": 0.5})
     assert Profile.model_validate_json(profile.model_dump_json()) == profile
+
+
+def test_spellings_of_a_scale_are_one_and_a_whole_one_is_a_number(tmp_path: Path) -> None:
+    for spelled, wanted in (("2", 2), ("2.0", 2), ('"4/2"', 2), ("1.5", "1.5"), ('"3/2"', "1.5"), ('"4/3"', "4/3")):
+        profile = read_profile(written(tmp_path, f"scale = {spelled}\n"), {})
+        assert profile.model_dump()["scale"] == wanted and type(profile.scale) is type(wanted)
+        assert Profile.model_validate_json(profile.model_dump_json()) == profile
 
 
 def test_every_setting_has_a_sentence_for_people() -> None:

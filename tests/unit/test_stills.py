@@ -49,7 +49,7 @@ def nearest(picture: np.ndarray, frames: list[np.ndarray]) -> int:
 
 
 def test_each_still_is_the_frame_it_says(done: Mastered) -> None:
-    stills = make_stills(done.plan, done.records, Store(done.store), done.profile.scale)
+    stills = make_stills(done.plan, done.records, Store(done.store))
     assert (stills.shots, stills.whole, stills.columns) == (2, True, 128)
     assert [still.shot for still in stills.shown] == [1, 2]
     assert stills.shape == stills.close == pytest.approx(64 / 48)
@@ -72,9 +72,9 @@ def test_one_frame_of_a_segment_is_the_one_that_reading_all_of_it_gives(done: Ma
 
 
 def test_of_what_is_not_made_there_is_no_picture(done: Mastered) -> None:
-    stills = make_stills(done.plan, done.records[:1], Store(done.store), done.profile.scale)
+    stills = make_stills(done.plan, done.records[:1], Store(done.store))
     assert [still.shot for still in stills.shown] == [1]
-    assert make_stills(done.plan, [], Store(done.store), done.profile.scale).shown == ()
+    assert make_stills(done.plan, [], Store(done.store)).shown == ()
 
 
 def with_shots(plan: Plan, frames: int, shots: int) -> Plan:
@@ -119,7 +119,7 @@ def test_of_a_large_picture_the_middle_is_shown_at_its_own_size(
     store = Store(str(tmp_path / "store"))
     plan = plan_title(examine("large.mkv", str(film), profile), profile, store)
     records: list[Record] = [ShardWorker(WorkerSettings("bicubic")).upscale(order) for order in plan.work]
-    stills = make_stills(plan, records, store, 2)
+    stills = make_stills(plan, records, store)
     (still,) = stills.shown
     assert not stills.whole
     columns, rows = shown

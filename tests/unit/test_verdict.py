@@ -67,7 +67,7 @@ def test_a_shard_below_a_floor_fails_waits_or_is_let_pass(
     key = master_key(done.plan, profile, done.records, output)
     place = held_place(key, done.plan.title) if policy == "hold" else done.plan.title.master
     assert made.uri == output.uri(place) and output.exists(place)
-    grades = grades_of(made, done.plan, profile.scale, store) if profile.check.vmaf else None
+    grades = grades_of(made, done.plan, store) if profile.check.vmaf else None
     check = check_master(done.plan, profile, made, done.records, None, grades)
     name = {"check.fidelity": "fidelity", "check.vmaf": "VMAF-NEG"}[floor]
     assert check.passed == (policy == "report")

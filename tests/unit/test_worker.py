@@ -26,8 +26,10 @@ from tasks.store import Store
 from tests import broken
 from tests.clips import Clip, make
 from vsr_model.classical import FramewiseStream
+from vsr_model.contract import Upscaler
 from vsr_model.flashvsr.upscaler import FlashVsrStream
 from vsr_model.swift.upscaler import SwiftStream
+from vsr_model.tiling import TiledUpscaler
 
 FILM = Clip(frames=40, cuts=(17,), audio="")
 
@@ -216,6 +218,33 @@ def test_a_shard_too_large_for_the_device_is_made_in_tiles(tmp_path: Path, monke
     assert [(record.rung, record.made) for record in records] == [(2, "tiles of 96 px")] * 2
     for one, other in zip(pictures(plain, tmp_path / "plain"), pictures(tiled, tmp_path / "tiled"), strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_tiles_are_cut_from_what_the_network_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one and a half times: an enlarged picture for lanczos, the source for swift, which draws twice its size."""
+    cut: list[tuple[int, int]] = []
+
+    class Noted(TiledUpscaler):
+        def __init__(self, inner: Upscaler, tile: int, overlap: int, park: bool = False) -> None:
+            super().__init__(inner, tile, overlap, park)
+            cut.append((tile, overlap))
+
+    film = make(tmp_path / "film.mkv", Clip(frames=4, width=97, height=71, codec="ffv1", audio=""))
+    settings: dict[str, Any] = {"scale": 1.5, "tile": 32, "tile_overlap": 3}
+    for model, wanted in (("lanczos", (48, 5)), ("swift", (32, 3))):
+        whole, tiled = (
+            planned(film, tmp_path / kind, model=model, **{**settings, "tile": tile})
+            for kind, tile in ((f"{model} whole", 0), (f"{model} tiled", 32))
+        )
+        ShardWorker(WorkerSettings(model, threads=1)).upscale(whole.work[0])
+        monkeypatch.setattr("tasks.pool.worker.TiledUpscaler", Noted)
+        ShardWorker(WorkerSettings(model, tile=32, tile_overlap=3, threads=1)).upscale(tiled.work[0])
+        assert cut.pop() == wanted and not cut
+        pairs = zip(
+            pictures(whole, tmp_path / f"{model} whole"), pictures(tiled, tmp_path / f"{model} tiled"), strict=True
+        )
+        errors = [np.abs(one.astype(int) - other) for one, other in pairs]
+        assert len(errors) == 4 and max(float(error.mean()) for error in errors) < 1.0
 
 
 def test_without_memory_for_any_tile_the_shard_is_resized_and_says_so(

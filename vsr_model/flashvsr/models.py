@@ -64,8 +64,8 @@ def _info(
 ) -> ModelInfo:
     """What all modes have in common, and what each has of its own; `memory` is all of a stream's and what it keeps."""
     return ModelInfo(
-        name=name, scales=(2, 3, 4), warm_up=warm_up, chunk=FRAMES, look_ahead=LOOK_AHEAD, size_multiple=MULTIPLE,
-        grid=MULTIPLE, min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=memory[0],
+        name=name, scales=(1, 2, 3, 4), enlarged_by="bicubic", warm_up=warm_up, chunk=FRAMES, look_ahead=LOOK_AHEAD,
+        size_multiple=MULTIPLE, grid=MULTIPLE, min_frames=SHORTEST, dtypes=dtypes, bytes_per_pixel=memory[0],
         remembered_per_pixel=memory[1], settings="flashvsr", offload=True, summary=summary, licence="Apache-2.0",
     )  # fmt: skip
 

@@ -25,7 +25,6 @@ from vsr_model.flashvsr.tcdecoder import FRAMES, LATENT_CHANNELS, PATCH
 
 # Frames between the one just fed and the last that has come out, at most.
 LOOK_AHEAD = SHORTEST - 1
-LARGEST_FACTOR = 8
 
 
 class FlashVsrUpscaler:
@@ -72,22 +71,6 @@ class FlashVsrUpscaler:
             raise UnsupportedScale(f"{self._info.name} enlarges by {can}, not by {scale}: ask for one of those")
         result = (height * scale, width * scale)
         place = _Place(seed, first_frame, corner[0] * scale // PATCH, corner[1] * scale // PATCH)
-        return FlashVsrStream(self.networks, self._settings, self._device, (height, width), result, place)
-
-    def stream_to(
-        self, height: int, width: int, result: tuple[int, int], seed: int = 0, first_frame: int = 0
-    ) -> FlashVsrStream:
-        """As `stream`, to frames of `result` rows and columns: the networks only see the enlarged source.
-
-        Raises:
-            UnsupportedScale: the result is smaller than the source, or more than `LARGEST_FACTOR` times as large.
-        """
-        factors = (result[0] / height, result[1] / width)
-        if not 1.0 <= min(factors) <= max(factors) <= LARGEST_FACTOR:
-            raise UnsupportedScale(
-                f"{self._info.name} enlarges by 1 to {LARGEST_FACTOR}, not {width}x{height} to {result[1]}x{result[0]}"
-            )
-        place = _Place(seed, first_frame, 0, 0)
         return FlashVsrStream(self.networks, self._settings, self._device, (height, width), result, place)
 
 

@@ -30,6 +30,7 @@ INFO: dict[str, ModelInfo] = {
     "swift": ModelInfo(
         name="swift",
         scales=(2, 3, 4),
+        reduced=(3,),
         warm_up=12,
         dtypes=("float16", "float32", "bfloat16"),
         bytes_per_pixel=700.0,
@@ -39,6 +40,7 @@ INFO: dict[str, ModelInfo] = {
     "swift-restore": ModelInfo(
         name="swift-restore",
         scales=(2, 3, 4),
+        reduced=(3,),
         warm_up=12,
         dtypes=("float16", "float32", "bfloat16"),
         bytes_per_pixel=700.0,

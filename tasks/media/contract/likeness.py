@@ -16,7 +16,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from tasks.media.contract.looks import Look, cell_of, look, reduced_luma
+from tasks.media.contract.looks import Look, cell_of, in_squares, look, reduced_luma
 from tasks.media.picture.colour import Colour
 from tasks.media.picture.pixels import Layout, Planes, layout_of, to_planes
 
@@ -76,17 +76,16 @@ class Likeness:
 class Comparison:
     """Takes a master's frames one after the other, and fetches the source's itself."""
 
-    def __init__(self, source: Iterator[Planes], layout: Layout, colour: Colour, master: Colour, scale: int) -> None:
+    def __init__(self, source: Iterator[Planes], layout: Layout, colour: Colour, master: Colour) -> None:
         """Begin.
 
         Args:
             source: its pictures, in order.
             layout, colour: of the source's planes.
             master: colour of the master.
-            scale: of the master's sides to the source's.
         """
         self._source, self._layout, self._colour = source, layout, colour
-        self._master, self._scale = master, scale
+        self._master = master
         self._looks: dict[int, tuple[Look, Look]] = {}
         self._steps: list[tuple[Floats, Floats]] = []
         self._seams: dict[int, tuple[float, float]] = {}
@@ -101,15 +100,17 @@ class Comparison:
             return
         layout = layout_of(frame.format.name, "master")
         made = to_planes(frame, layout)
-        cell = cell_of(*planes[0].shape)
+        height, width = planes[0].shape
+        cell = cell_of(height, width)
         ours = look(planes, self._layout, self._colour, cell)
         colour = replace(self._master, full_range=layout.family == "rgb" or self._master.full_range)
         if not ours.size:
             return  # a picture too small to be seen from afar
-        self._looks[self._taken] = ours, look(made, layout, colour, cell * self._scale)
+        made, layout, side = in_squares(made, layout, height, width)
+        self._looks[self._taken] = ours, look(made, layout, colour, cell * side)
         if self._taken % _SEAM_EVERY == 0:
             before = reduced_luma(planes, self._layout, self._colour, 1)
-            after = reduced_luma(made, layout, colour, self._scale)
+            after = reduced_luma(made, layout, colour, side)
             self._steps.append((_steps(before, after), _steps(before.T, after.T)))
             if len(self._steps) == _SEAM_SAMPLES:
                 self._seams[self._taken] = _seam(self._steps)

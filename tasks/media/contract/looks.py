@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from tasks.media.picture.colour import Colour, luma_weights, swing
 from tasks.media.picture.halves import as_shown
 from tasks.media.picture.pixels import Layout, Plane, Planes
+from vsr_model.classical import resize
 
 Look = npt.NDArray[np.float32]
 
@@ -25,6 +27,28 @@ _STEP = 8
 def cell_of(height: int, width: int) -> int:
     """Side of a cell, in pixels of a source of this size: such that there are about 36 by 64 of them."""
     return max(_STEP, min(height // _ROWS, width // _COLUMNS) // _STEP * _STEP)
+
+
+def in_squares(planes: Planes, layout: Layout, height: int, width: int) -> tuple[Planes, Layout, int]:
+    """A master's planes, squares of which are the pixels of a source of `height` x `width`; their layout; and the sides
+    of the squares.
+
+    A master that is no whole number of times as large is reduced to the source's size, and its squares are pixels.
+    """
+    rows, columns = planes[0].shape
+    side = rows // height
+    if (rows, columns) == (side * height, side * width):
+        return planes, layout, side
+    planes, layout = _shown(planes, layout)
+    shapes = layout.plane_shapes(height, width)
+    return tuple(_resized(plane, *shape) for plane, shape in zip(planes, shapes, strict=False)), layout, 1
+
+
+def _resized(plane: Plane, height: int, width: int) -> Plane:
+    values = torch.from_numpy(plane.astype(np.float32))[None, None]
+    top = np.iinfo(plane.dtype).max
+    resized: Plane = resize(values, height, width)[0, 0].round_().clamp_(0, top).numpy().astype(plane.dtype)  # type: ignore[assignment]
+    return resized
 
 
 def look(planes: Planes, layout: Layout, colour: Colour, cell: int) -> Look:

@@ -27,10 +27,10 @@ _OPAQUE = 255
 class AlphaPath:
     """The way of a shard's alpha past the network: kept while colours are made, enlarged when they are done."""
 
-    def __init__(self, layout: Layout, target: Layout, scale: int, device: torch.device) -> None:
-        """Begin; `layout` is the source's and `target` the segment's."""
+    def __init__(self, layout: Layout, target: Layout, size: tuple[int, int], device: torch.device) -> None:
+        """Begin; `layout` is the source's and `target` the segment's, `size` rows and columns of what is made."""
         self._gain, self._top, self._eight = _top(target) / _top(layout), _top(target), target.depth == 8
-        self._scale, self._device = scale, device
+        self._size, self._device = size, device
         self._waiting: deque[tuple[int, Plane]] = deque()
 
     def remember(self, batch: list[Planes], first: int) -> None:
@@ -46,8 +46,7 @@ class AlphaPath:
             self._waiting.popleft()
         planes = np.stack([self._waiting.popleft()[1] for _ in range(count)])
         alpha_T1HW = torch.from_numpy(planes.astype(np.float32)).unsqueeze(1).to(self._device)
-        height, width = (side * self._scale for side in planes.shape[1:])
-        large_THW = resize(alpha_T1HW, height, width, "lanczos").squeeze(1)
+        large_THW = resize(alpha_T1HW, *self._size, "lanczos").squeeze(1)
         codes = large_THW.mul_(self._gain).round_().clamp_(0.0, self._top).to(torch.int32)
         return codes.to(torch.uint8 if self._eight else torch.int16)
 

@@ -33,10 +33,6 @@ class Bars:
     def __bool__(self) -> bool:
         return bool(self.top or self.bottom or self.left or self.right)
 
-    def times(self, scale: int) -> Bars:
-        """The same around an enlarged picture."""
-        return Bars(self.top * scale, self.bottom * scale, self.left * scale, self.right * scale)
-
     def within(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the picture between them."""
         return height - self.top - self.bottom, width - self.left - self.right
