@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests run in so many processes, each with servers of its own; JOBS=0 for a single one, which a debugger needs.
+# A file's tests stay together, for they share what it sets up. Files go in the order given: the long ones first, so that
+# no process is left with one of them at the end.
+JOBS ?= 2
+AT_ONCE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-slow test-torture test-faults test-infra test-cluster test-gpu test-browser check bench quality clean
 
@@ -9,10 +14,10 @@ demo: $(VENV)/.installed
 	$(BIN)/remaster run datasets/demo/flower.mp4 demo --profile datasets/demo/demo.toml
 
 test: $(VENV)/.installed $(VENV)/.spandrel
-	$(BIN)/python -m pytest -m "not slow and not gpu and not torture and not faults" tests/unit tests/integration tests/faults
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow and not gpu and not torture and not faults" tests/integration tests/faults tests/unit
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "slow and not faults" tests/unit tests/integration tests/faults
+	$(BIN)/python -m pytest $(AT_ONCE) -m "slow and not faults" tests/integration tests/faults tests/unit
 
 test-torture: $(VENV)/.installed
 	$(BIN)/python -m pytest -m torture tests/integration

@@ -11,6 +11,8 @@ environment.prepare()
 os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
 if not os.path.exists("/dev/nvidiactl"):
     os.environ["TRITON_INTERPRET"] = "1"  # kernels run step by step on the CPU; read when Triton is imported
+# Threads that wait for work sleep: two processes of tests with a thread a core each have no core to spin on.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # changes no bit; read when torch is imported
 
 import socket  # noqa: E402
 import subprocess  # noqa: E402
