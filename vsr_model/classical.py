@@ -5,6 +5,8 @@ in float64 from exact integer positions; the sums are single float32 multiplicat
 order. So a result depends on the picture alone: not on the device, the number of threads, the slicing into pushes or
 the tile a pixel was in.
 
+On a GPU all taps of an axis are summed in one kernel (`classical_triton`), once it has shown that its bits are these.
+
 Knows nothing of colour or ranges: values are never clamped, so overshoot and super-whites pass.
 
 Shape suffixes: T frames, C channels (3: R, G, B), H rows, W columns, K taps of a kernel, N outputs along one axis.
@@ -21,8 +23,10 @@ import torch
 
 from vsr_model.contract import Corner, ModelEntry, ModelInfo, ModelRef, Placement
 from vsr_model.errors import UnsupportedScale
+from vsr_model.trial import agree, works
 
 KernelName = Literal["bicubic", "lanczos"]
+Resample = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 # Elements of one slab of rows: two such buffers stay in a core's cache; a GPU wants few, large launches instead.
 _SLAB = {"cpu": 1 << 18}
@@ -86,6 +90,17 @@ def _rows(x_CHW: torch.Tensor, height: int, kernel: KernelName, into: torch.Tens
     if x_CHW.shape[1] == height:
         return x_CHW
     x_CHW = x_CHW.contiguous()
+    resample = _kernel(x_CHW.device)
+    if resample:
+        taken_CNW = resample(x_CHW, *_taps(x_CHW.shape[1], height, kernel, x_CHW.device))
+        return taken_CNW if into is None else into.copy_(taken_CNW)
+    return _rows_plainly(x_CHW, height, kernel, into)
+
+
+def _rows_plainly(
+    x_CHW: torch.Tensor, height: int, kernel: KernelName, into: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The same of contiguous `x_CHW` in ordinary torch, anywhere."""
     out_CNW = x_CHW.new_empty((x_CHW.shape[0], height, x_CHW.shape[2])) if into is None else into
     index_KN, weight_KN = _taps(x_CHW.shape[1], height, kernel, x_CHW.device)
     slab = _SLAB.get(x_CHW.device.type, _SLAB_ELSEWHERE) // x_CHW.shape[2]  # rows of it
@@ -111,8 +126,42 @@ def _columns(x_CHW: torch.Tensor, width: int, kernel: KernelName) -> torch.Tenso
     """Resample float32 `x_CHW` along its columns."""
     if x_CHW.shape[2] == width:
         return x_CHW
+    resample = _kernel(x_CHW.device)
+    if resample:
+        x_CWR = x_CHW.contiguous()[..., None].flatten(0, 1)
+        taken_CNR = resample(x_CWR, *_taps(x_CHW.shape[2], width, kernel, x_CHW.device))
+        return taken_CNR.view(*x_CHW.shape[:2], width)
     # Gathering whole rows is many times faster than gathering single pixels, both transpositions included.
     return _rows(x_CHW.transpose(1, 2), width, kernel).transpose(1, 2)
+
+
+@lru_cache(maxsize=8)
+def _kernel(device: torch.device) -> Resample | None:
+    """The kernel for a device, if it runs there and its bits are those of plain torch."""
+    if device.type != "cuda":
+        return None
+    made: list[Resample] = []
+
+    def prove() -> None:
+        from vsr_model.classical_triton import resample as kernel
+
+        made.append(kernel)
+        check(kernel, device)
+
+    return made[0] if works("the resampling kernel is", device, prove) else None
+
+
+def check(resample: Resample, device: torch.device) -> None:
+    """Hold a kernel against plain torch on fresh noise, enlarging and reducing.
+
+    Raises:
+        ArithmeticError: a bit differs.
+    """
+    x_CHW = torch.randn((3, 37, 53), device=device)
+    for height in (148, 55, 11):
+        for kernel in _KERNELS:
+            found_CNW = resample(x_CHW, *_taps(37, height, kernel, device))
+            agree("its result", found_CNW, _rows_plainly(x_CHW, height, kernel), None)
 
 
 @torch.no_grad()

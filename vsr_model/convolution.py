@@ -1,13 +1,19 @@
-"""A convolution with what follows it, in one kernel where cuDNN has one.
+"""Convolutions in the fewest kernels: with what follows, with an enlargement before, and to a few channels.
 
-Knows no network. Shape suffixes: B batch, C channels, H rows, W columns.
+Knows no network. Shape suffixes: B batch, C channels, O of what comes out, H rows, W columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from vsr_model.layout import words
+from vsr_model.trial import agree, works
 
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -21,3 +27,101 @@ def conv_relu(conv: nn.Conv2d, x_BCHW: torch.Tensor, add_BCHW: torch.Tensor | No
         return torch.cudnn_convolution_add_relu(x_BCHW, conv.weight, add_BCHW, 1.0, conv.bias, one, one, one, 1)
     out_BCHW = conv(x_BCHW)
     return F.relu(out_BCHW if add_BCHW is None else out_BCHW + add_BCHW)
+
+
+Few = Callable[[nn.Conv2d, torch.Tensor], torch.Tensor]
+
+
+def conv_few(conv: nn.Conv2d, x_BCHW: torch.Tensor) -> torch.Tensor:
+    """A 3 x 3 convolution that keeps the size and makes a few channels; on a GPU in half precision by a kernel."""
+    if x_BCHW.is_cuda and x_BCHW.dtype in _HALVES and not torch.is_grad_enabled():
+        few = _few_on(x_BCHW.device, x_BCHW.dtype)
+        whole = x_BCHW.shape[1] in (16, 32, 64, 128) and x_BCHW.is_contiguous(memory_format=torch.channels_last)
+        if few and whole and conv.weight.is_contiguous(memory_format=torch.channels_last):
+            return few(conv, x_BCHW)
+    out_BOHW: torch.Tensor = conv(x_BCHW)
+    return out_BOHW
+
+
+@lru_cache(maxsize=8)
+def _few_on(device: torch.device, dtype: torch.dtype) -> Few | None:
+    """The kernel for a device, if it runs there and computes what it should."""
+    made: list[Few] = []
+
+    def prove() -> None:
+        from vsr_model.convolution_triton import conv_few as kernel
+
+        made.append(kernel)
+        check_few(kernel, device, dtype)
+
+    return made[0] if works("the convolution to a few channels is", device, prove) else None
+
+
+@torch.no_grad()
+def check_few(few: Few, device: torch.device, dtype: torch.dtype) -> None:
+    """Compare a kernel with the convolution of torch on fresh noise.
+
+    Raises:
+        ArithmeticError: they differ by more than rounding explains.
+    """
+    for channels, outs, biased in ((128, 3, True), (16, 2, False)):
+        conv = nn.Conv2d(channels, outs, 3, padding=1, bias=biased, device=device).to(dtype)
+        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+        x_BCHW = (
+            torch.randn((2, channels, 7, 45), device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+        )
+        exact = nn.Conv2d(channels, outs, 3, padding=1, bias=biased, device=device)
+        exact.load_state_dict(conv.state_dict())
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            agree("its result", few(conv, x_BCHW), exact(x_BCHW.float()), dtype)
+
+
+def phase_weights(weight_OC33: torch.Tensor) -> torch.Tensor:
+    """The weights of `conv_enlarged`: four 2 x 2 convolutions, one for each pixel that one becomes, [4 O, C, 2, 2].
+
+    Of the three taps along an axis two fall on one pixel of the picture before it was enlarged, so their weights add
+    up: 16 products for four pixels instead of 36.
+    """
+    # What the near and the far tap of an even and an odd pixel are made of.
+    taps_a23 = weight_OC33.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+    weight_abOC22 = torch.einsum("ocyx,aky,blx->abockl", weight_OC33, taps_a23, taps_a23)
+    return weight_abOC22.flatten(0, 2).contiguous(memory_format=torch.channels_last)
+
+
+def conv_enlarged(x_BCHW: torch.Tensor, weights: list[torch.Tensor], bend: bool) -> torch.Tensor:
+    """Pictures made twice as large, each pixel repeated, and then 3 x 3 convolutions that keep the size.
+
+    Args:
+        x_BCHW: the small pictures, channels side by side in memory.
+        weights: `phase_weights` of each convolution's, which make pictures of their own of every small one.
+        bend: ReLU after it.
+
+    Returns:
+        [B * len(weights), O, 2 H, 2 W], what is made of one small picture lies together.
+    """
+    batch, _, height, width = x_BCHW.shape
+    outs = len(weights[0]) // 4
+    out_BOHW = torch.empty(
+        (batch * len(weights), outs, 2 * height, 2 * width), dtype=x_BCHW.dtype, device=x_BCHW.device,
+        memory_format=torch.channels_last,
+    )  # fmt: skip
+    to_BHWO = words(out_BOHW.permute(0, 2, 3, 1))
+    to_BnHaWbO = to_BHWO.view(batch, len(weights), height, 2, width, 2, -1)
+    for n, weight_PC22 in enumerate(weights):
+        phases_BPHW = _bent(x_BCHW, weight_PC22) if bend else F.conv2d(x_BCHW, weight_PC22, padding=1)
+        made_BHWP = phases_BPHW.permute(0, 2, 3, 1)
+        made_BHWabO = (words(made_BHWP) if to_BHWO.is_complex() else made_BHWP).view(
+            batch, height + 1, width + 1, 2, 2, -1
+        )
+        for a in (0, 1):
+            for b in (0, 1):
+                to_BnHaWbO[:, n, :, a, :, b] = made_BHWabO[:, a : a + height, b : b + width, a, b]
+        del phases_BPHW, made_BHWP, made_BHWabO  # before the next ones are made
+    return out_BOHW
+
+
+def _bent(x_BCHW: torch.Tensor, weight_OC22: torch.Tensor) -> torch.Tensor:
+    """A 2 x 2 convolution over the picture with a border of zeros, and ReLU."""
+    if x_BCHW.is_cuda and x_BCHW.dtype in _HALVES:
+        return torch.cudnn_convolution_relu(x_BCHW, weight_OC22, None, [1, 1], [1, 1], [1, 1], 1)
+    return F.relu(F.conv2d(x_BCHW, weight_OC22, padding=1))

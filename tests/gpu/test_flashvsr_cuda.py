@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.unit.model_contract import check_contract, make_clip, run
-from vsr_model import color
+from vsr_model import classical, color, convolution
 from vsr_model.contract import Placement
 from vsr_model.convolution import conv_relu
 from vsr_model.flashvsr import attention, dit
@@ -16,6 +16,7 @@ from vsr_model.flashvsr.channel_norm import norm_silu, norm_silu_on
 from vsr_model.flashvsr.fused import Plain, steps_on
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.seen import Seen
+from vsr_model.flashvsr.tcdecoder import Memory, TcDecoder, TimeGrow
 from vsr_model.trial import ROUNDING
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -111,6 +112,41 @@ def test_the_colour_fix_has_its_kernel() -> None:
     result, source = torch.randn((2, 8, 3, 129, 250), device=CUDA)
     wanted = color.match_plainly(result.double(), source.double(), -1.0, 1.0, color.WAVELET_LEVELS)
     assert float((kernel(result, source, -1.0, 1.0, color.WAVELET_LEVELS) - wanted).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_convolutions_to_a_few_channels_have_their_kernel(dtype: torch.dtype) -> None:
+    assert convolution._few_on(CUDA, dtype) is not None
+
+
+def test_resampling_has_its_kernel_with_the_same_bits() -> None:
+    assert classical._kernel(CUDA) is not None
+    x_T3HW = torch.randn((2, 3, 50, 71))
+    for size in ((200, 284), (97, 40)):
+        for kernel in ("bicubic", "lanczos"):
+            there_T3HW = classical.resize(x_T3HW.to(CUDA), *size, kernel).cpu()
+            assert torch.equal(there_T3HW, classical.resize(x_T3HW, *size, kernel))
+
+
+def test_merged_convolutions_are_as_near_the_truth() -> None:
+    """As those they were merged from: weights that are rounded once instead of twice make it no worse."""
+    torch.manual_seed(0)
+    exact = TcDecoder().to(CUDA)
+    errors = {}
+    source, latent = torch.randn((3, 8, 64, 96), device=CUDA), torch.randn((16, 2, 8, 12), device=CUDA)
+    with torch.inference_mode():
+        wanted = exact(latent, source, Memory())
+        for merged in (False, True):
+            decoder = TcDecoder()
+            decoder.load_state_dict(exact.state_dict())
+            decoder.to(CUDA, torch.bfloat16)
+            decoder.lay_out()
+            for grow in decoder.decoder:
+                if isinstance(grow, TimeGrow) and not merged:
+                    grow.merged = []
+            found = decoder(latent.bfloat16(), source.bfloat16(), Memory()).float()
+            errors[merged] = float((found - wanted).square().mean().sqrt())
+    assert errors[True] < 1.1 * errors[False], errors
 
 
 def test_the_transformer_may_leave_the_device_between_chunks() -> None:

@@ -48,7 +48,7 @@ def from_windows(x_NC: torch.Tensor, times: int, height: int, width: int) -> tor
 
 def of_heads(x_NED: torch.Tensor) -> torch.Tensor:
     """Tokens in the order of windows as [E, W, L, D]; a view."""
-    return x_NED.transpose(0, 1).unflatten(1, (-1, WINDOW_TOKENS))
+    return x_NED.view(-1, WINDOW_TOKENS, *x_NED.shape[1:]).permute(2, 0, 1, 3)
 
 
 @lru_cache(maxsize=8)

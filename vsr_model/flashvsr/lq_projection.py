@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vsr_model.flashvsr.channel_norm import ChannelNorm, norm_silu_on
-from vsr_model.flashvsr.layout import words
+from vsr_model.layout import words
 
 PATCH = 16
 CLIP = 4  # frames of every call but the first
@@ -66,7 +66,7 @@ class LqProjection(nn.Module):
         is_first = history.first_CThw is None
         if is_first:
             frames_3THW = frames_3THW.repeat(1, CLIP, 1, 1)
-        clip_CThw = F.pixel_unshuffle(frames_3THW.transpose(0, 1), PATCH).transpose(0, 1)
+        clip_CThw = _patches(frames_3THW)
         before_CThw = (
             clip_CThw[:, :1].repeat(1, HISTORY, 1, 1) if is_first else self._before(clip_CThw, history.first_CThw)
         )
@@ -94,6 +94,14 @@ class LqProjection(nn.Module):
         x_1CThw = F.pad(torch.cat((before_CThw, clip_CThw), dim=1)[None], (1, 1, 1, 1, 0, 0), mode="replicate")
         out_CKhw: torch.Tensor = F.silu(norm(conv(x_1CThw)))[0]
         return out_CKhw
+
+
+def _patches(frames_3THW: torch.Tensor) -> torch.Tensor:
+    """The pixels of each patch as channels, which lie side by side in memory, [3 * PATCH * PATCH, T, h, w]."""
+    _, times, height, width = frames_3THW.shape
+    h, w = height // PATCH, width // PATCH
+    x_3ThPwP = frames_3THW.reshape(3, times, h, PATCH, w, PATCH)
+    return x_3ThPwP.permute(1, 2, 4, 0, 3, 5).reshape(times, h, w, -1).permute(3, 0, 1, 2)
 
 
 def _flat_convolution(

@@ -106,10 +106,8 @@ class Pipeline:
     @torch.inference_mode()
     def push(self, source_3THW: torch.Tensor) -> torch.Tensor:
         """Take frames in -1..1; returns those that are finished, float32 [3, T', H, W], T' may be 0."""
-        done = [source_3THW[:, :0].float()]
-        for t in range(source_3THW.shape[1]):
-            done += self._take(source_3THW[:, t : t + 1])
-        result_3THW = torch.cat(done, dim=1)
+        done = [x for t in range(source_3THW.shape[1]) for x in self._take(source_3THW[:, t : t + 1])]
+        result_3THW = joined(done or [source_3THW[:, :0].float()], dim=1)
         self._given += result_3THW.shape[1]
         return result_3THW
 
@@ -214,6 +212,11 @@ class Pipeline:
     def _correct(self, result_3THW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
         fix = self._settings.color_fix
         return fix_colors(fix, result_3THW.transpose(0, 1), source_3THW.transpose(0, 1)).transpose(0, 1)
+
+
+def joined(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
+    """The parts, one after the other; not copied if it is one."""
+    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
 
 
 def fix_colors(fix: ColorFix, result_T3HW: torch.Tensor, source_T3HW: torch.Tensor) -> torch.Tensor:

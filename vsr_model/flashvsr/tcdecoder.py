@@ -14,14 +14,15 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from vsr_model.convolution import conv_relu
-from vsr_model.flashvsr.layout import order_of, words
+from vsr_model.convolution import conv_enlarged, conv_few, conv_relu, phase_weights
+from vsr_model.layout import order_of, words
 
 FRAMES = 4  # of a latent
 PATCH = 8
 LATENT_CHANNELS = 16
 CONDITION_CHANNELS = 3 * FRAMES * PATCH * PATCH
 WIDTHS = (512, 256, 128, 128)
+FEW = 3  # channels that a convolution makes, for which it has a kernel of its own
 
 
 @dataclass
@@ -63,15 +64,30 @@ class TimeGrow(nn.Module):
     large in both directions, each pixel repeated.
 
     The original enlarges first. A 1 x 1 convolution sees no neighbours, so that is the same at four times the work.
+
+    Where `merge` has been told of the 3 x 3 convolution after it, that is done as well: one convolution of the small
+    picture does all, with weights that are products of both.
     """
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
         self.factor = factor
         self.conv = nn.Conv2d(channels, channels * factor, 1, bias=False)
+        self.merged: list[torch.Tensor] = []
+        self.bend = False
+
+    def merge(self, following: nn.Conv2d, bend: bool) -> None:
+        """Take over the convolution after it, and ReLU after that; weights must not change any more."""
+        weight_FMC = self.conv.weight.float().view(self.factor, -1, self.conv.in_channels)
+        for weight_MC in weight_FMC:
+            weight_OC33 = torch.einsum("omyx,mc->ocyx", following.weight.float(), weight_MC)
+            self.merged.append(phase_weights(weight_OC33).to(self.conv.weight.dtype))
+        self.bend = bend
 
     def forward(self, x_TCHW: torch.Tensor) -> torch.Tensor:
-        """[T, C, H, W] to [T * factor, C, 2 H, 2 W]."""
+        """[T, C, H, W] to [T * factor, C or what the convolution after it makes, 2 H, 2 W]."""
+        if self.merged:
+            return conv_enlarged(x_TCHW, self.merged, self.bend)
         grown = _words(self.conv(x_TCHW))
         times, height, width, _ = grown.shape
         channels = self.conv.out_channels // self.factor
@@ -114,7 +130,10 @@ class TcDecoder(nn.Module):
         layers: nn.ModuleList, x_TCHW: torch.Tensor, last: list[torch.Tensor], kept: list[torch.Tensor]
     ) -> torch.Tensor:
         """Through some of the layers; blocks that look back read from `last` and add to `kept`."""
+        done: nn.Module | None = None
         for layer, following in pairwise([*layers, nn.Identity()]):
+            if layer is done:
+                continue
             if isinstance(layer, MemoryBlock):
                 last_CHW = last[len(kept)] if last else None
                 # A view would hold all time steps.
@@ -122,15 +141,28 @@ class TcDecoder(nn.Module):
                 x_TCHW = layer(x_TCHW, last_CHW)
             elif isinstance(layer, nn.Conv2d) and isinstance(following, nn.ReLU):
                 x_TCHW = conv_relu(layer, x_TCHW)
+            elif isinstance(layer, nn.Conv2d) and layer.out_channels <= FEW:
+                x_TCHW = conv_few(layer, x_TCHW)
             elif not isinstance(layer, nn.ReLU):  # each has been applied with the convolution before it
+                done = following if isinstance(layer, TimeGrow) and layer.merged else None
                 x_TCHW = layer(x_TCHW)
         return x_TCHW
 
     def lay_out(self) -> None:
-        """Put the weights in memory as the convolutions read them."""
+        """Put the weights in memory as the convolutions read them; on a GPU in half precision merge what can be."""
         for weight in self.parameters():
             if weight.ndim == 4:
                 weight.data = weight.data.contiguous(memory_format=order_of(weight.device))
+        if weight.is_cuda and weight.dtype.itemsize == 2:
+            self.merge()
+
+    def merge(self) -> None:
+        """Make one convolution of each that enlarges and the one after it, which rounds once less."""
+        layers = [*self.decoder, nn.Identity()]
+        for grow, conv, after in zip(layers, layers[1:], layers[2:], strict=False):
+            if isinstance(grow, TimeGrow):
+                assert isinstance(conv, nn.Conv2d)
+                grow.merge(conv, isinstance(after, nn.ReLU))
 
     def forward(self, latents_CtHW: torch.Tensor, source_3THW: torch.Tensor, memory: Memory) -> torch.Tensor:
         """Decode a chunk.
@@ -151,6 +183,8 @@ class TcDecoder(nn.Module):
         x_TCHW = self._through(self.decoder[:last_grow], x_TCHW, last, memory.last)
         # From here on no time step sees another, and all at once would take most of a chunk's memory.
         grow, rest = self.decoder[last_grow], self.decoder[last_grow + 1 :]
+        assert isinstance(grow, TimeGrow)
+        rest = rest[1:] if grow.merged else rest
         x_TCHW = torch.cat([
             self._through(rest, x_1CHW, [], [])
             for before_1CHW in torch.split(x_TCHW, 1) for x_1CHW in torch.split(grow(before_1CHW), 1)

@@ -20,7 +20,7 @@ from vsr_model.classical import resize
 from vsr_model.contract import Corner, ModelInfo
 from vsr_model.errors import UnsupportedScale
 from vsr_model.flashvsr.noise import noise
-from vsr_model.flashvsr.pipeline import LATENTS, MULTIPLE, SHORTEST, Networks, Pipeline, Settings, fix_colors
+from vsr_model.flashvsr.pipeline import LATENTS, MULTIPLE, SHORTEST, Networks, Pipeline, Settings, fix_colors, joined
 from vsr_model.flashvsr.tcdecoder import FRAMES, LATENT_CHANNELS, PATCH
 
 # Frames between the one just fed and the last that has come out, at most.
@@ -124,13 +124,13 @@ class FlashVsrStream:
         for part_T3HW in torch.split(frames_T3HW, FRAMES * LATENTS):
             self._next_frame += len(part_T3HW)
             done.append(self._trimmed(self._pipeline.push(self._enlarge(part_T3HW).transpose(0, 1))))
-        return torch.cat([self._nothing(), *done])
+        return joined(done or [self._nothing()], dim=0)
 
     def finish(self) -> torch.Tensor:
         """Return the frames still inside and close the stream."""
         self.reset()
-        done = torch.cat([self._nothing(), *self._ready])
-        self._ready.clear()
+        done = joined(self._ready or [self._nothing()], dim=0)
+        self._ready = []
         return done
 
     def move(self, device: torch.device) -> None:
