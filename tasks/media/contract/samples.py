@@ -45,7 +45,7 @@ def _one_factor(had: Inventory, has: Inventory) -> bool:
     sides = (had.height, has.height, 1 << layout.chroma_y), (had.width, has.width, 1 << layout.chroma_x)
     least = max(Fraction(2 * after - step, 2 * before) for before, after, step in sides)
     beyond = min(Fraction(2 * after + step, 2 * before) for before, after, step in sides)
-    return max(least, 1) < beyond
+    return max(least, Fraction(1)) < beyond
 
 
 def colour(had: Inventory, has: Inventory, layout: Layout) -> Iterator[Row]:
