@@ -98,6 +98,7 @@ def _models(options: argparse.Namespace) -> int:
     for entry, state in rows:
         scales = ", ".join(f"x{scale}" for scale in entry.info.scales)
         print(f"{entry.info.name:<18} {scales:<28} {entry.info.summary}{f'  ({state})' if state else ''}")
+    print("whatever lies between 1 and the largest of its scales, such as x1.5, a network makes too")
     print("any single-image network file that spandrel can load: --model path/to/file.safetensors", flush=True)
     if silent:
         raise silent

@@ -99,6 +99,8 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
     wanted_layouts = {plan.layout}
     if profile.master.codec == "prores":
         wanted_layouts.add(replace(plan.layout, depth=12))  # what every ProRes 4444 says it is
+    if profile.master.codec == "h264" and plan.layout.family == "gray":
+        wanted_layouts.add(replace(plan.layout, family="yuv", chroma_x=1, chroma_y=1))  # as decoders fill it up
     yield "pixel format", layout_of(held.pix_fmt, plan.title.name) in wanted_layouts, held.pix_fmt
     colour = plan.colour
     tags = (colour.matrix, colour.primaries, colour.transfer, 2 if colour.full_range else 1)

@@ -100,7 +100,7 @@ class Plan:
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """Rows and columns of what the network is given."""
+        """Rows and columns of the source between its bars: of what is made large."""
         assert self.title.probe is not None
         return self.bars.within(self.title.probe.height, self.title.probe.width)
 

@@ -199,7 +199,7 @@ class Work:
         stream: index of the picture stream.
         height, width: of a source frame, without the bars that are cut off.
         bars: what is cut off before the network, in source pixels.
-        result: rows and columns of what the network makes.
+        result: rows and columns of what is made of it.
         restored: what is put around that as exact black, in pixels of the result.
         layout, colour: of the source's planes.
         window: frames to decode, for the pictures from the warm-up's first to the last of what is looked ahead.

@@ -21,7 +21,7 @@ import torch
 
 from vsr_model.classical import resize
 from vsr_model.contract import ModelInfo, Resettable, Stream, Upscaler
-from vsr_model.errors import UnsupportedScale
+from vsr_model.errors import ModelError, UnsupportedScale
 
 # By so many pixels at most does a side that is rounded to whole steps of chroma, of four pixels, pass whole factors.
 _ROUNDED = 1
@@ -104,9 +104,17 @@ def stream_to(
 
     Raises:
         UnsupportedScale: see `way_to`.
+        ModelError: tiles are too small, in pixels of what they are cut from.
     """
     way = way_to(upscaler.info, height, width, result)
-    stream = upscaler.stream(*way, seed, first_frame)
+    try:
+        stream = upscaler.stream(*way, seed, first_frame)
+    except ModelError as error:
+        if (way.height, way.width) == (height, width):
+            raise
+        raise ModelError(
+            f"{error}; counted in pixels of the picture enlarged from {width}x{height} to {way.width}x{way.height}"
+        ) from error
     if way.made != result:
         return FittedStream(stream, (height, width), after=partial(resize, height=result[0], width=result[1]))
     if (way.height, way.width) != (height, width):

@@ -21,7 +21,7 @@ import torch
 from vsr_model.contract import ModelInfo
 from vsr_model.tiling import Area, area
 
-LEAST_TILE = 96  # source pixels: below that the shared borders are most of a tile
+LEAST_TILE = 96  # pixels of what the network is given: below that the shared borders are most of a tile
 CLASSICAL = 4
 _TILE_STEP = 32
 _WIDER = ("float16", "bfloat16", "float32")  # from the narrowest range of numbers to the widest and finest

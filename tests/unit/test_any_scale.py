@@ -12,8 +12,11 @@ import pytest
 from tasks.check import check_master
 from tasks.estimate import _at_most
 from tasks.grades import grades_of
+from tasks.media.contract.contract import compare
 from tasks.media.contract.looks import in_squares
+from tasks.media.contract.rows import Row
 from tasks.media.picture.pixels import Layout
+from tasks.media.reading.source import Source
 from tasks.pictures import likeness_of
 from tasks.stills import make_stills
 from tasks.store import Store
@@ -48,6 +51,13 @@ def test_every_check_passes_and_another_size_would_not(done: Mastered) -> None:
     lines = check_master(whole, done.profile, done.master, done.records, None).lines
     failed = [name for name, passed, _ in lines if not passed]
     assert failed == ["size"]
+
+
+def test_two_files_by_themselves_show_no_loss(done: Mastered) -> None:
+    files = Source(done.plan.title.uri, "film"), Source(done.master.uri, "master")
+    rows = {row.name: row for row in compare(*files)}
+    assert rows["size"] == Row("size", "changed", "165x131", f"{WIDTH}x{HEIGHT}", "upscaled x1.33")
+    assert [row for row in rows.values() if row.verdict == "lost"] == []
 
 
 def test_frames_are_held_against_the_frames_of_their_own_number(done: Mastered) -> None:

@@ -51,6 +51,7 @@ def test_models_lists_every_network(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "lanczos" in out
     assert "bicubic" in out
+    assert "whatever lies between 1 and the largest of its scales, such as x1.5, a network makes too\n" in out
 
 
 def test_probe_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,28 @@ def test_another_picture_is_seen(other: Clip, row: str, source: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("width", "height", "pix_fmt", "verdict"),
+    [
+        (194, 142, "yuv420p", "changed"),
+        (146, 106, "yuv420p", "changed"),  # one and a half times: 145.5 x 106.5
+        (146, 107, "yuv444p", "changed"),
+        (146, 106, "yuv444p", "lost"),  # nothing that makes 146 of 97 makes less than 107 of 71
+        (144, 107, "yuv444p", "lost"),
+        (150, 106, "yuv420p", "lost"),
+        (96, 70, "yuv420p", "lost"),
+        (48, 36, "yuv420p", "lost"),
+    ],
+)
+def test_sides_grow_by_one_factor_but_for_what_they_are_rounded_by(
+    width: int, height: int, pix_fmt: str, verdict: str, tmp_path: Path
+) -> None:
+    clip = Clip(frames=2, width=97, height=71, codec="ffv1", audio="")
+    large = replace(clip, width=width, height=height, pix_fmt=pix_fmt)
+    row = held_against(make(tmp_path / "film.mkv", clip), make(tmp_path / "large.mkv", large))["size"]
+    assert row.verdict == verdict, row
+
+
+@pytest.mark.parametrize(
     ("had", "has", "verdict"),
     [
         ("yuv420p", "yuv420p10le", "changed"),

@@ -14,6 +14,7 @@ import pytest
 
 from tasks.errors import UnsupportedSource
 from tasks.media.picture.pixels import Layout, Planes, to_frame, to_planes
+from tasks.media.picture.size import Enlargement
 from tasks.media.reading.probe import Probe, probe
 from tasks.media.reading.source import Source
 from tasks.media.reading.timeline import Timeline, read_timeline
@@ -193,7 +194,7 @@ def test_a_stream_is_not_lost_to_keep_times_to_the_tick(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "height", "width", "words"),
     [
-        (EncodeSettings("h264", chroma="420"), 33, 64, "multiples of 2x2"),
+        (EncodeSettings("h264", chroma="420"), 33, 64, "multiples of 2x2.*one that is no whole number"),
         (EncodeSettings("h265"), 8, 8, "it takes 64x16 and more"),
         (EncodeSettings("h264", preset="quick"), 96, 128, "does not take these settings.*Correct master.preset"),
         (EncodeSettings("h265", preset="quick"), 96, 128, "does not take these settings.*Correct master.preset"),
@@ -205,6 +206,16 @@ def test_what_an_encoder_will_not_take_is_said_before_any_work(
 ) -> None:
     with pytest.raises(UnsupportedSource, match=f"film: .*{words}"):
         require_encodable(settings, height, width, Layout("yuv", 10, 1, 1), "film")
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "prores", "dnxhr", "ffv1"])
+def test_at_a_scale_that_is_no_whole_number_no_side_is_one_that_an_encoder_will_not_take(codec: Any) -> None:
+    settings = EncodeSettings(codec)
+    sources = [Layout("yuv", 8, x, y) for x, y in ((1, 1), (1, 0), (2, 0), (0, 0))]
+    for source in (*sources, Layout("gray", 8), Layout("rgb", 8)):
+        layout = master_layout(settings, source, "film")
+        for scale in ("1.5", "1.01", "7/3"):
+            require_encodable(settings, *Enlargement.of(scale, layout).size(133, 267), layout, "film")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tasks.profile import Profile, read_profile
 from tasks.records import CheckResult
 from tasks.store import Store
 from tests import mastered
+from tests.clips import Clip, make
 from tests.mastered import Mastered
 
 
@@ -72,3 +73,15 @@ def test_what_was_seen_is_kept_and_seen_again_if_it_is_damaged(done: Mastered) -
     again = likeness_of(done.master, done.plan, store)
     assert store.read(place) != b"not what it was"
     np.testing.assert_array_equal(first.apart, again.apart)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "ffv1"])
+def test_gray_masters_pass_also_where_decoders_add_a_chroma_without_colour(codec: str, tmp_path: Path) -> None:
+    make(tmp_path / "films" / "film.mkv", Clip(frames=5, width=67, height=55, codec="ffv1", pix_fmt="gray", audio=""))
+    places = (tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"))
+    preset = None if codec == "ffv1" else "ultrafast"
+    made = mastered.remaster(*places, scale=1.5, **{"master.codec": codec, "master.preset": preset})
+    assert made.plan.master_size == (83, 101)  # 82.5 x 100.5
+    likeness = likeness_of(made.master, made.plan, Store(made.store))
+    lines = check_master(made.plan, made.profile, made.master, made.records, likeness).lines
+    assert [line for line in lines if not line[1]] == []

@@ -14,7 +14,7 @@ from tasks.media.picture.size import Enlargement, Scale, exact_scale
 from tests.unit.model_contract import make_clip, run
 from vsr_model.classical import KernelName, resize
 from vsr_model.contract import ModelInfo, Placement, Stream, Upscaler
-from vsr_model.errors import UnsupportedScale
+from vsr_model.errors import ModelError, UnsupportedScale
 from vsr_model.flashvsr.noise import noise
 from vsr_model.registry import find, load
 from vsr_model.sizes import Way, enlarged, factors, makes, stream_to, way_to
@@ -234,6 +234,14 @@ def test_tiles_of_an_enlarged_picture_draw_one_field_of_noise(monkeypatch: pytes
     stream = stream_to(TiledUpscaler(upscaler, 256, 8), 191, 255, (286, 382), 5)
     assert run(stream, make_clip(upscaler, 3, 191, 255)).shape == (3, 3, 286, 382)
     assert set(seen) == {(0, 0), (0, 16), (16, 0), (16, 16)}
+
+
+def test_a_tile_that_is_too_small_is_told_in_pixels_of_a_picture_that_is_named() -> None:
+    tiled = TiledUpscaler(load("flashvsr-test", Placement()), 144, 24)
+    with pytest.raises(ModelError, match=r"use at least 188 px.*; counted in .* enlarged from 300x200 to 450x300$"):
+        stream_to(tiled, 200, 300, (300, 450))
+    with pytest.raises(ModelError, match=r"use at least 188 px, or a smaller overlap$"):
+        stream_to(tiled, 200, 300, (200, 300))
 
 
 def test_a_picture_that_was_enlarged_before_is_what_the_network_enlarges_itself() -> None:

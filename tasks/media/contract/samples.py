@@ -28,16 +28,24 @@ def made_sdr(had: Inventory, has: Inventory) -> bool:
 def picture(had: Inventory, has: Inventory) -> Iterator[Row]:
     """Size, shape and sampling of the picture."""
     sizes = (f"{had.width}x{had.height}", f"{has.width}x{has.height}")
-    factor = Fraction(has.width, had.width)
-    whole = factor.denominator == 1 and factor == Fraction(has.height, had.height)
-    if had.width == has.width and whole:
+    if (had.width, had.height) == (has.width, has.height):
         yield Row("size", "kept", *sizes)
+    elif _one_factor(had, has):
+        yield Row("size", "changed", *sizes, f"upscaled x{has.width / had.width:.3g}")
     else:
-        note = f"upscaled x{factor}" if whole else "the sides do not grow by one whole factor"
-        yield Row("size", "changed" if whole else "lost", *sizes, note)
+        yield Row("size", "lost", *sizes, "the sides do not grow by one factor")
     aspects = (f"{had.sample_aspect}", f"{has.sample_aspect}")
     yield _row("pixel aspect", had.sample_aspect == has.sample_aspect, *aspects, "the picture is stretched")
     yield _sampling(had.pix_fmt, has.pix_fmt)
+
+
+def _one_factor(had: Inventory, has: Inventory) -> bool:
+    """True if both sides grow by one factor, but for half of the pixels that share chroma, by which each is rounded."""
+    layout = layout_of(has.pix_fmt, "master")
+    sides = (had.height, has.height, 1 << layout.chroma_y), (had.width, has.width, 1 << layout.chroma_x)
+    least = max(Fraction(2 * after - step, 2 * before) for before, after, step in sides)
+    beyond = min(Fraction(2 * after + step, 2 * before) for before, after, step in sides)
+    return max(least, Fraction(1)) < beyond
 
 
 def colour(had: Inventory, has: Inventory, layout: Layout) -> Iterator[Row]:

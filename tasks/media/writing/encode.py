@@ -336,7 +336,8 @@ def require_encodable(settings: EncodeSettings, height: int, width: int, layout:
         full = ' or master.chroma = "444"' if "444" in encoder.chroma else ""
         raise UnsupportedSource(
             f"{label}: its master would be {width}x{height}, and {settings.codec} with this chroma needs multiples of"
-            f' {step_x}x{step_y}. Choose an even scale, master.codec = "ffv1"{full}.'
+            f" {step_x}x{step_y}. Choose an even scale, one that is no whole number (sides are then rounded),"
+            f' master.codec = "ffv1"{full}.'
         )
     refusal = _refusal(settings, height, width, layout)
     if not refusal:
