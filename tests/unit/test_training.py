@@ -21,7 +21,7 @@ from vsr_model.training import motion
 from vsr_model.training.blend import blend
 from vsr_model.training.data import Clips, Pairs, Shares, material, shrink
 from vsr_model.training.structure import unlike
-from vsr_model.training.train import Recipe, Trainer, load_checkpoint, read_rows, train
+from vsr_model.training.train import Recipe, Trainer, load_checkpoint, read_rows, save_weights, train
 from vsr_model.training.validate import psnr_y
 
 SHAPE = Shape(channels=8, blocks=1, flow_channels=8, canvas=2)
@@ -74,6 +74,22 @@ def test_loss_falls(data: Path) -> None:
     lesson = Clips(data, "train", CPU).lesson(0, 2, 3, 16, 4)
     losses = [float(trainer.step(lesson, 4)[0]) for _ in range(20)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_piece_can_begin_from_weights(data: Path, tmp_path: Path) -> None:
+    """They, and nothing else of what made them; and blocks can be added to them."""
+    first = Trainer(RECIPE, SHAPE, CPU)
+    learn(first, data, 2)
+    save_weights(first.average, tmp_path / "swift.safetensors")
+    state = load_checkpoint(tmp_path / "swift.safetensors")
+    for shape in (SHAPE, replace(SHAPE, blocks=SHAPE.blocks + 1)):
+        second = Trainer(replace(RECIPE, seed=3), shape, CPU)
+        second.restore(state)
+        assert second.step_number == 0
+        for net in (second.net, second.average):
+            held = net.state_dict()
+            assert all(torch.equal(value, held[key]) for key, value in first.average.state_dict().items())
+        assert len(learn(second, data, 2)) == 2
 
 
 def test_resume_is_exact(data: Path, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def _kth_largest(x, out, k, scores, B: tl.constexpr, WHOLE: tl.constexpr):  # ty
     tl.store(out + row, tl.cast(found, tl.float32, bitcast=True))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _as_large(bits_B, one, two, three):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
     """Whether each is as large as three bounds, to be counted in 21 bits each."""
     count_B = (bits_B >= one).to(tl.int64) + ((bits_B >= two).to(tl.int64) << 21)

@@ -34,6 +34,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from vsr_model.swift.network import Shape, Swift, channels_last, resize_flow, warp
+from vsr_model.swift.upscaler import read_network
 from vsr_model.training.curve import draw_curve
 from vsr_model.training.data import Clips, Lesson, Pairs, Shares
 from vsr_model.training.structure import unlike
@@ -264,7 +265,14 @@ def grow(state: dict[str, Any], shape: Shape) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint: tensors and plain data only."""
+    """Read a checkpoint, tensors and plain data only; or weights (`.safetensors`), to begin anew from them.
+
+    What begins from weights counts its steps from 0, with an average that is the weights and moments that are zero.
+    """
+    if path.suffix == ".safetensors":
+        network = channels_last(read_network(path))
+        weights, moments = network.state_dict(), [{} for _ in network.parameters()]
+        return {"step": 0, "shape": asdict(network.shape), "net": weights, "average": weights, "moments": moments}
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
@@ -359,7 +367,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--resume", type=Path, help="checkpoint.pt of the piece before")
+    parser.add_argument("--resume", type=Path, help="checkpoint.pt of the piece before, or weights to begin from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--validate-every", type=int, default=2000)
     groups: list[type] = [Recipe, Shape]
