@@ -37,13 +37,15 @@ from tasks.media.reading.stills import holds_its_chunks
 from tasks.media.reading.whole import what_is_missing
 
 # Bumped when a table made by older code must not be reused.
-TIMELINE_VERSION = 3
+TIMELINE_VERSION = 4
 
 _LIMITS = Limits()
 PROGRESSIVE, TOP_FIRST, BOTTOM_FIRST, UNDETERMINED = range(4)
 _FIELD_CODES = {"progressive": PROGRESSIVE, "tff": TOP_FIRST, "bff": BOTTOM_FIRST, "undetermined": UNDETERMINED}
 # A title shorter than its header by more than this share (and more than a second) was cut off.
 _TRUNCATED_SHARE = 0.02
+# Decoders of pictures that need no other: every packet gives one.
+_STANDING_ALONE = frozenset({"dpx", "exr", "mjpeg", "png", "tiff"})
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
         stream = video_stream(container, stream_index, damaged)
         collector = Collector(source, stream, hdr, damaged)
         end_seconds, packets = 0.0, 0
+        stands_alone = stream.codec_context.name in _STANDING_ALONE
         with source_errors(source, "decoding it"):
             for packet in container.demux():
                 end_seconds = max(end_seconds, _end_of(packet))
@@ -132,23 +135,26 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
                     limits.require(source.label, frames=packets)
                     if stream.codec_context.name == "exr" and packet.size and not holds_its_chunks(bytes(packet)):
                         raise _cut_off(source, packet)
-                    for frame in _decoded(packet, collector):
+                    for frame in _decoded(packet, collector, stands_alone):
                         collector.add(frame)
                     if collector.is_damaged and not damaged:
                         raise _Damaged
+        # Decoders that work ahead swallow what is wrong with the last file.
+        if stands_alone and len(collector.pts) < packets and not damaged:
+            raise _Damaged
         timeline = collector.finish()
         _require_whole(source, container, stream, packets, end_seconds)
     return timeline
 
 
-def _decoded(packet: av.packet.Packet[Any], collector: Collector) -> list[av.VideoFrame]:
-    # A capture may start in mid-GOP: nothing decodes before its first key frame.
+def _decoded(packet: av.packet.Packet[Any], collector: Collector, stands_alone: bool) -> list[av.VideoFrame]:
+    # A capture may start in mid-GOP: nothing decodes before its first key frame. Numbered images all are key frames.
     if packet.is_corrupt and collector.pts:
         collector.torn(packet)
     try:
         return list(packet.decode())
     except av.error.InvalidDataError:
-        if collector.pts:
+        if collector.pts or stands_alone:
             collector.lost(packet)
         return []
 
@@ -312,6 +318,7 @@ class Collector:
         graph = av.filter.Graph()
         graph.link_nodes(
             graph.add_buffer(template=self._stream),
+            graph.add("metadata", "mode=delete"),  # damaged headers hold what is no text, which PyAV does not read
             graph.add("idet"),
             graph.add("scdet", "threshold=100"),  # only the score is wanted, not FFmpeg's own verdict
             graph.add("buffersink"),
