@@ -36,7 +36,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _TEST_SEED = 20
 # Frames of warm-up: what the cache holds, and the 24 latents that Wan's decoder looks back at (docs/models.md).
 WARM_UP, FULL_WARM_UP = 24, 96
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)
