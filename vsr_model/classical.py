@@ -23,7 +23,7 @@ import torch
 
 from vsr_model.contract import Corner, ModelEntry, ModelInfo, ModelRef, Placement
 from vsr_model.errors import UnsupportedScale
-from vsr_model.trial import agree, works
+from vsr_model.trial import agree, proven
 
 KernelName = Literal["bicubic", "lanczos"]
 Resample = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -140,15 +140,13 @@ def _kernel(device: torch.device) -> Resample | None:
     """The kernel for a device, if it runs there and its bits are those of plain torch."""
     if device.type != "cuda":
         return None
-    made: list[Resample] = []
 
-    def prove() -> None:
+    def make() -> Resample:
         from vsr_model.classical_triton import resample as kernel
 
-        made.append(kernel)
-        check(kernel, device)
+        return kernel
 
-    return made[0] if works("the resampling kernel is", device, prove) else None
+    return proven("the resampling kernel is", device, make, lambda kernel: check(kernel, device))
 
 
 def check(resample: Resample, device: torch.device) -> None:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from vsr_model.trial import agree, works
+from vsr_model.trial import agree, proven
 
 WAVELET_LEVELS = 5  # the widest blur reaches 31 pixels to either side
 _VARIANCE_FLOOR = 1e-5
@@ -89,15 +89,13 @@ def _kernel(device: torch.device) -> Match | None:
     """The kernel for a device, if it runs there and computes what it should."""
     if device.type != "cuda":
         return None
-    made: list[Match] = []
 
-    def prove() -> None:
+    def make() -> Match:
         from vsr_model.color_triton import match_low_frequencies as kernel
 
-        made.append(kernel)
-        check(kernel, device)
+        return kernel
 
-    return made[0] if works("the colour fix's kernel is", device, prove) else None
+    return proven("the colour fix's kernel is", device, make, lambda kernel: check(kernel, device))
 
 
 def check(match: Match, device: torch.device) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vsr_model.layout import words
-from vsr_model.trial import agree, works
+from vsr_model.trial import agree, proven
 
 _HALVES = (torch.float16, torch.bfloat16)
 
@@ -46,15 +46,13 @@ def conv_few(conv: nn.Conv2d, x_BCHW: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=8)
 def _few_on(device: torch.device, dtype: torch.dtype) -> Few | None:
     """The kernel for a device, if it runs there and computes what it should."""
-    made: list[Few] = []
 
-    def prove() -> None:
+    def make() -> Few:
         from vsr_model.convolution_triton import conv_few as kernel
 
-        made.append(kernel)
-        check_few(kernel, device, dtype)
+        return kernel
 
-    return made[0] if works("the convolution to a few channels is", device, prove) else None
+    return proven("the convolution to a few channels is", device, make, lambda few: check_few(few, device, dtype))
 
 
 @torch.no_grad()

@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+Kernel = TypeVar("Kernel")
 
 # Largest difference on values of about 1 that rounding explains.
 ROUNDING = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
 
-def works(what: str, device: torch.device, prove: Callable[[], None]) -> bool:
-    """True if `prove` ends well on the device; else warns and says why not."""
+def proven(
+    what: str, device: torch.device, make: Callable[[], Kernel], check: Callable[[Kernel], None]
+) -> Kernel | None:
+    """What `make` makes, if it can be made for the device and passes the check there; else warns and says why not.
+
+    Args:
+        what: the kernel, in words that a warning begins with.
+        device: where it runs.
+        make: imports it: compilers are not there everywhere.
+        check: compares it with plain torch; raises where they differ.
+    """
     try:
-        prove()
+        made = make()
+        check(made)
     except torch.OutOfMemoryError:  # says nothing of the kernel, and whoever asked knows what to do
         raise
     except Exception as error:  # compilers fail in as many ways as there are devices and versions
@@ -26,8 +39,8 @@ def works(what: str, device: torch.device, prove: Callable[[], None]) -> bool:
             " slow; a newer triton may help",
             stacklevel=3,
         )
-        return False
-    return True
+        return None
+    return made
 
 
 def agree(what: str, found: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype | None) -> None:

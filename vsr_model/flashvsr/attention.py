@@ -20,7 +20,7 @@ from functools import lru_cache
 import torch
 
 from vsr_model.flashvsr.seen import Seen
-from vsr_model.trial import agree, works
+from vsr_model.trial import agree, proven
 
 WINDOW = (2, 8, 8)  # latent frames, token rows, token columns
 WINDOW_TOKENS = math.prod(WINDOW)
@@ -142,15 +142,10 @@ def _kernel(device: torch.device, dtype: torch.dtype, tokens: int, head_width: i
     halves = dtype.itemsize == 2 and (tokens, head_width) == (128, 128)
     if halves and torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] == 9:
         kernels = {"the attention kernel for Hopper is": _for_hopper} | kernels
-    for what, kernel in kernels.items():
-        made: list[Attend] = []
-
-        def prove(kernel: Callable[[], Attend] = kernel, made: list[Attend] = made) -> None:
-            made.append(kernel())
-            check(made[0], device, dtype, tokens, head_width)
-
-        if works(what, device, prove):
-            return made[0]
+    for what, make in kernels.items():
+        attend = proven(what, device, make, lambda attend: check(attend, device, dtype, tokens, head_width))
+        if attend:
+            return attend
     return None
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vsr_model.trial import agree, works
+from vsr_model.trial import agree, proven
 
 LEAST_LENGTH = 1e-12  # that is divided by
 
@@ -50,15 +50,13 @@ def norm_silu_on(device: torch.device, dtype: torch.dtype) -> NormSilu:
     """The fastest `norm_silu` that is right on a device."""
     if device.type != "cuda":
         return norm_silu
-    made: list[NormSilu] = []
 
-    def prove() -> None:
+    def make() -> NormSilu:
         from vsr_model.flashvsr.fused_triton import norm_silu as kernel
 
-        made.append(kernel)
-        check(kernel, device, dtype)
+        return kernel
 
-    return made[0] if works("the projection's norm is", device, prove) else norm_silu
+    return proven("the projection's norm is", device, make, lambda kernel: check(kernel, device, dtype)) or norm_silu
 
 
 def check(fused: NormSilu, device: torch.device, dtype: torch.dtype) -> None:

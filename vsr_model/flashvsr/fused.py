@@ -21,7 +21,7 @@ from torch import nn
 
 from vsr_model.flashvsr.attention import WINDOW_TOKENS, kth_largest, of_heads, shares
 from vsr_model.flashvsr.rope import rotate
-from vsr_model.trial import agree, works
+from vsr_model.trial import agree, proven
 
 EPS = 1e-6  # of every norm
 
@@ -105,15 +105,14 @@ def steps_on(device: torch.device, dtype: torch.dtype, width: int, heads: int) -
     plain = Plain()
     if device.type != "cuda":
         return plain
-    made: list[Steps] = []
 
-    def prove() -> None:
+    def make() -> Steps:
         from vsr_model.flashvsr.fused_triton import Fused
 
-        made.append(Fused())
-        check(made[0], plain, device, dtype, width, heads)
+        return Fused()
 
-    return made[0] if works("the fused steps of the transformer are", device, prove) else plain
+    what = "the fused steps of the transformer are"
+    return proven(what, device, make, lambda steps: check(steps, plain, device, dtype, width, heads)) or plain
 
 
 @torch.no_grad()

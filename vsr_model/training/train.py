@@ -271,8 +271,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if path.suffix == ".safetensors":
         network = channels_last(read_network(path))
-        weights, moments = network.state_dict(), [{} for _ in network.parameters()]
-        return {"step": 0, "shape": asdict(network.shape), "net": weights, "average": weights, "moments": moments}
+        weights, none = network.state_dict(), [dict[str, Any]() for _ in network.parameters()]
+        return {"step": 0, "shape": asdict(network.shape), "net": weights, "average": weights, "moments": none}
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
