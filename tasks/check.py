@@ -23,7 +23,7 @@ from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import SAYING_ALL
 from tasks.media.writing.captions import CAPTIONED
-from tasks.media.writing.encode import STILLS
+from tasks.media.writing.codecs import STILLS
 from tasks.media.writing.master import ALONE
 from tasks.media.writing.sound import hear
 from tasks.plan import Plan

@@ -27,7 +27,8 @@ from tasks.media.picture.pixels import Layout
 from tasks.media.reading.checksums import frame_checksums
 from tasks.media.writing.bitstream import Said
 from tasks.media.writing.captions import CAPTIONED, with_captions
-from tasks.media.writing.encode import ENCODE_VERSION, STILLS, Container
+from tasks.media.writing.codecs import STILLS, Container
+from tasks.media.writing.encode import ENCODE_VERSION
 from tasks.media.writing.join import Range
 from tasks.media.writing.master import MASTER_VERSION, Contents, Picture, write_master
 from tasks.media.writing.numbered import NUMBERED_VERSION

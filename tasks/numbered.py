@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 
 from tasks.media.writing.carry import Copied
-from tasks.media.writing.encode import EncodeSettings
+from tasks.media.writing.codecs import EncodeSettings
 from tasks.media.writing.master import ALONE, Contents
 from tasks.media.writing.numbered import WITH_HEADERS, Header, read_header, write_files
 from tasks.plan import Plan

@@ -27,7 +27,8 @@ from tasks.media.picture.pixels import Layout
 from tasks.media.picture.size import Enlargement
 from tasks.media.reading.probe import Probe
 from tasks.media.reading.timeline import TIMELINE_VERSION, Timeline
-from tasks.media.writing.encode import master_colour, master_layout, require_encodable
+from tasks.media.writing.codecs import master_colour, master_layout
+from tasks.media.writing.encode import require_encodable
 from tasks.media.writing.segment import SEGMENT_VERSION
 from tasks.pool.worker import UPSCALE_VERSION
 from tasks.profile import Profile, with_settings

@@ -25,7 +25,7 @@ from tasks.errors import UsageError
 from tasks.media.picture.size import Scale, exact_scale
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.movie import exact_rate
-from tasks.media.writing.encode import STILLS, Codec, EncodeSettings, containers_for
+from tasks.media.writing.codecs import STILLS, Codec, EncodeSettings, containers_for
 from tasks.media.writing.ranges import why_whole
 from vsr_model.tone import CurveName
 

@@ -15,7 +15,7 @@ from statistics import fmean
 import av
 import numpy as np
 
-from tasks.media.writing.encode import Container
+from tasks.media.writing.codecs import Container
 from tasks.media.writing.segment import read_segment
 from tasks.media.writing.trial import Trial, copied_bytes_a_second, try_encoder
 from tasks.plan import Plan, order, stretch_of

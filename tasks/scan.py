@@ -19,7 +19,7 @@ from tasks.media.picture.hdr import is_hdr
 from tasks.media.reading.probe import Probe, probe
 from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import unsaid
-from tasks.media.writing.encode import containers_for, require_place_for_alpha
+from tasks.media.writing.codecs import containers_for, require_place_for_alpha
 from tasks.media.writing.master import choose_container
 from tasks.profile import Profile
 from tasks.records import Title

@@ -21,7 +21,8 @@ from tasks.media.picture.pixels import to_frame
 from tasks.media.picture.pixels import to_planes as frame_planes
 from tasks.media.reading.probe import Probe, probe
 from tasks.media.reading.source import Source, open_input, video_stream
-from tasks.media.writing.encode import MUXER, Container, add_picture, master_colour, master_layout
+from tasks.media.writing.codecs import MUXER, Container, master_colour, master_layout
+from tasks.media.writing.encode import add_picture
 from tasks.profile import Profile, read_profile
 from vsr_model import registry
 from vsr_model.contract import Placement

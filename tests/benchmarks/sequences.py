@@ -14,7 +14,7 @@ from tasks.media.picture.halves import places
 from tasks.media.picture.pixels import Layout, Planes, to_frame
 from tasks.media.reading.probe import probe
 from tasks.media.reading.timeline import read_timeline
-from tasks.media.writing.encode import STILLS, EncodeSettings, master_layout
+from tasks.media.writing.codecs import STILLS, EncodeSettings, master_layout
 from tasks.media.writing.numbered import write_files
 from tasks.sources import open_source
 from tasks.store.sequence import Pattern

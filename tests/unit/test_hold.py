@@ -28,7 +28,7 @@ from tasks.decided import Decided, plan_decided
 from tasks.errors import LeaseLost, StoreDamaged, UsageError
 from tasks.finish import held_place, master_key, publish_title, published_master
 from tasks.hold import Hold, broken, drop_hold, list_holds, read_hold
-from tasks.media.writing.encode import EncodeSettings
+from tasks.media.writing.codecs import EncodeSettings
 from tasks.media.writing.master import write_master
 from tasks.pictures import likeness_of, pictures_of
 from tasks.plan import plan_title, revise

@@ -18,14 +18,8 @@ from tasks.media.picture.size import Enlargement
 from tasks.media.reading.probe import Probe, probe
 from tasks.media.reading.source import Source
 from tasks.media.reading.timeline import Timeline, read_timeline
-from tasks.media.writing.encode import (
-    Container,
-    EncodeSettings,
-    containers_for,
-    master_colour,
-    master_layout,
-    require_encodable,
-)
+from tasks.media.writing.codecs import Container, EncodeSettings, containers_for, master_colour, master_layout
+from tasks.media.writing.encode import require_encodable
 from tasks.media.writing.join import Range
 from tasks.media.writing.master import Contents, Picture, choose_container, write_master
 from tests.clips import Clip, make

@@ -15,7 +15,8 @@ from tasks.media.reading.mastering import Mastering, MasteringDisplay, read_mast
 from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import Said, Sayer
-from tasks.media.writing.encode import MUXER, Codec, Container, EncodeSettings, add_picture, containers_for
+from tasks.media.writing.codecs import MUXER, Codec, Container, EncodeSettings, containers_for
+from tasks.media.writing.encode import add_picture
 from tests.hdr import LEVELS, make_hdr
 
 _UNIT = Fraction(1, 50_000)

@@ -9,7 +9,8 @@ import pytest
 
 from tasks.errors import UsageError
 from tasks.media.picture.pixels import Layout
-from tasks.media.writing.encode import master_layout, require_encodable
+from tasks.media.writing.codecs import master_layout
+from tasks.media.writing.encode import require_encodable
 from tasks.profile import Profile, built_in_profiles, read_profile, setting_names
 
 

@@ -18,7 +18,7 @@ from tasks.finish import finish_title, master_key
 from tasks.media.contract.contract import compare
 from tasks.media.reading.source import Source
 from tasks.media.writing import join
-from tasks.media.writing.encode import EncodeSettings
+from tasks.media.writing.codecs import EncodeSettings
 from tasks.media.writing.join import Range, encode_ranges
 from tasks.media.writing.ranges import cut, how_many, leave_no_trace, why_whole
 from tasks.profile import read_profile

@@ -19,7 +19,7 @@ from tasks.media.reading.movie import exact_rate
 from tasks.media.reading.probe import probe
 from tasks.media.reading.timeline import Timeline, read_timeline
 from tasks.media.writing import numbered as writer
-from tasks.media.writing.encode import EncodeSettings, master_colour, master_layout
+from tasks.media.writing.codecs import EncodeSettings, master_colour, master_layout
 from tasks.plan import plan_title
 from tasks.profile import Profile, read_profile
 from tasks.records import Title

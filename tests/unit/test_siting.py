@@ -19,7 +19,8 @@ from tasks.media.picture.pixels import Layout, to_frame, to_planes
 from tasks.media.reading.mastering import Mastering
 from tasks.media.reading.probe import probe
 from tasks.media.reading.source import Source
-from tasks.media.writing.encode import EncodeSettings, add_picture, master_colour
+from tasks.media.writing.codecs import EncodeSettings, master_colour
+from tasks.media.writing.encode import add_picture
 from tests.clips import Clip, make
 from tests.mastered import masters_of, remaster
 from tests.unit.test_colour import edge

@@ -37,15 +37,8 @@ from tasks.media.writing.carry import (
     refusal,
     still_pictures,
 )
-from tasks.media.writing.encode import (
-    MUXER,
-    STILLS,
-    Container,
-    EncodeSettings,
-    add_picture,
-    containers_for,
-    movie_timescale,
-)
+from tasks.media.writing.codecs import MUXER, STILLS, Container, EncodeSettings, containers_for
+from tasks.media.writing.encode import add_picture, movie_timescale
 from tasks.media.writing.held import not_held
 from tasks.media.writing.join import Range, encode_ranges
 from tasks.media.writing.sound import BY_SAMPLES

@@ -24,7 +24,8 @@ from tasks.media.picture.colour import Colour
 from tasks.media.picture.halves import halves
 from tasks.media.picture.pixels import Layout, planes_of_frame
 from tasks.media.reading.movie import exact_rate
-from tasks.media.writing.encode import EncodeSettings, coded_format, still_encoder
+from tasks.media.writing.codecs import EncodeSettings
+from tasks.media.writing.encode import coded_format, still_encoder
 
 # Bumped when the same frames and headers would give other files.
 NUMBERED_VERSION = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from tasks.media.writing.encode import STILLS, EncodeSettings
+from tasks.media.writing.codecs import STILLS, EncodeSettings
 
 # Ten minutes at 24 a second: what a key frame costs does not show in so many, and a film has a dozen ranges.
 _ENOUGH = 14_400

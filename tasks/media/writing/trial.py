@@ -16,7 +16,8 @@ from tasks.media.picture.colour import Colour
 from tasks.media.picture.pixels import Layout
 from tasks.media.reading.checksums import frame_checksums
 from tasks.media.reading.source import Source, open_input, source_errors
-from tasks.media.writing.encode import MUXER, Container, EncodeSettings, add_picture
+from tasks.media.writing.codecs import MUXER, Container, EncodeSettings
+from tasks.media.writing.encode import add_picture
 
 _INTRA = av.video.frame.PictureType.I
 _COPIED_SECONDS = 60.0
