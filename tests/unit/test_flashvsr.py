@@ -248,10 +248,13 @@ def test_noise_is_normal_and_belongs_to_its_place() -> None:
 
 
 def test_windows_there_and_back() -> None:
-    x_NED = torch.arange(4 * 16 * 24 * 2 * 3, dtype=torch.float32).reshape(-1, 2, 3)
-    windows_EWLD = to_windows(x_NED, 4, 16, 24)
-    assert windows_EWLD.shape == (2, 12, 128, 3)
-    assert torch.equal(from_windows(windows_EWLD, 4, 16, 24), x_NED.flatten(1))
+    x_NC = torch.arange(4 * 16 * 24 * 3, dtype=torch.float32).reshape(-1, 3)
+    windows_NC = to_windows(x_NC, 4, 16, 24)
+    assert torch.equal(from_windows(windows_NC, 4, 16, 24), x_NC)
+    x_tHWC = x_NC.view(4, 16, 24, 3)
+    second_NC = windows_NC.view(12, 128, 3)[1]  # of the first slab's upper row
+    assert torch.equal(second_NC, x_tHWC[:2, :8, 8:16].reshape(128, 3))
+    assert torch.equal(windows_NC.view(12, 128, 3)[6 + 5], x_tHWC[2:, 8:, 16:].reshape(128, 3))
 
 
 def test_sparse_attention_is_dense_attention_over_what_was_chosen() -> None:
@@ -264,8 +267,9 @@ def test_sparse_attention_is_dense_attention_over_what_was_chosen() -> None:
     dense = torch.nn.functional.scaled_dot_product_attention(
         query.flatten(1, 2)[None], key.flatten(1, 2)[None], value.flatten(1, 2)[None], attn_mask=mask
     )[0].nan_to_num(0.0)
-    assert torch.allclose(out.flatten(1, 2), dense, atol=1e-5)
-    assert not out[1, 2].any()
+    out_ENC = out.view(3 * 128, 2, 16).transpose(0, 1)
+    assert torch.allclose(out_ENC, dense, atol=1e-5)
+    assert not out_ENC[1, 2 * 128 :].any()
 
 
 def test_all_layers_share_the_slab_that_is_being_made() -> None:

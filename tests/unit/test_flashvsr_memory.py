@@ -18,6 +18,7 @@ from vsr_model.flashvsr.dit import Dit
 from vsr_model.flashvsr.lq_projection import LqProjection
 from vsr_model.flashvsr.models import SIZES, TEST_INFO, TEST_SIZES, Sizes, empty_networks, entry, install
 from vsr_model.flashvsr.pipeline import Networks, Settings
+from vsr_model.flashvsr.seen import Seen
 from vsr_model.flashvsr.tcdecoder import TcDecoder
 from vsr_model.flashvsr.upscaler import FlashVsrStream, FlashVsrUpscaler
 from vsr_model.flashvsr.wan_vae import WanVae
@@ -60,6 +61,12 @@ def nowhere(sizes: Sizes, dtype: torch.dtype | None, full: bool, settings: Setti
     return FlashVsrUpscaler(networks, settings, TEST_INFO, NOWHERE)
 
 
+def made_nowhere(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
+    """What attention gives, by its size alone."""
+    heads, windows, tokens, width = query_EWLD.shape
+    return query_EWLD.new_empty((windows * tokens, heads * width))
+
+
 @pytest.mark.parametrize(
     ("mode", "kv_ratio", "wanted"),
     [
@@ -75,7 +82,7 @@ def test_a_stream_remembers_as_much_as_tiles_are_planned_with(
     mode: str, kv_ratio: float, wanted: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the published widths in bfloat16, by the sizes of all that it holds between two pushes."""
-    monkeypatch.setattr("vsr_model.flashvsr.dit.sparse_attention", lambda query, seen, chosen: torch.empty_like(query))
+    monkeypatch.setattr("vsr_model.flashvsr.dit.sparse_attention", made_nowhere)
     monkeypatch.setattr(tcdecoder, "_words", lambda x_TCHW: x_TCHW.permute(0, 2, 3, 1))
     sizes, dtype = (TEST_SIZES, torch.float32) if mode == "flashvsr-test" else (SIZES, torch.bfloat16)
     upscaler = nowhere(sizes, dtype, mode.endswith("-full"), Settings(kv_ratio=kv_ratio))
@@ -106,7 +113,7 @@ def test_the_transformer_is_off_the_device_while_frames_are_decoded(
 ) -> None:
     """The device is one without values, so that coming back from the host's memory has to make some up."""
     monkeypatch.setattr(Dit, "to", lambda self, device: nn.Module.to_empty(self, device=device))
-    monkeypatch.setattr("vsr_model.flashvsr.dit.sparse_attention", lambda query, seen, chosen: torch.empty_like(query))
+    monkeypatch.setattr("vsr_model.flashvsr.dit.sparse_attention", made_nowhere)
     monkeypatch.setattr(tcdecoder, "_words", lambda x_TCHW: x_TCHW.permute(0, 2, 3, 1))
     upscaler = nowhere(TEST_SIZES, None, False, Settings(unload_dit=unload))
     with NOWHERE:
