@@ -15,6 +15,7 @@ import torch
 from tasks.errors import UsageError
 from tasks.profile import read_profile
 from tests.unit.model_contract import check_contract, run
+from tests.unit.noise_field import watch_noise
 from vsr_model.contract import Placement
 from vsr_model.flashvsr.attention import from_windows, sparse_attention, to_windows
 from vsr_model.flashvsr.dit import Cache
@@ -154,18 +155,7 @@ def test_settings_outside_their_range_are_refused(setting: str, good: tuple[Any,
 
 
 def test_tiles_of_a_picture_draw_one_field_of_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole_CtHW = noise(5, [0, 4, 8, 12, 16, 20], 16, 48, 64)
-    seen = []
-
-    def watched(seed: int, frames: list[int], *size: int) -> torch.Tensor:
-        _, height, width, top, left, *_ = size
-        field_CtHW = noise(seed, frames, *size)
-        seen.append((top, left))
-        inside_CtHW = whole_CtHW[..., top : top + height, left : left + width]
-        assert torch.equal(field_CtHW[..., : inside_CtHW.shape[2], : inside_CtHW.shape[3]], inside_CtHW)
-        return field_CtHW
-
-    monkeypatch.setattr("vsr_model.flashvsr.upscaler.noise", watched)
+    seen = watch_noise(monkeypatch, 5, 48, 64)
     run(TiledUpscaler(load_small(Placement()), 160, 8).stream(192, 256, 2, seed=5), smooth(3, 192, 256))
     assert len(set(seen)) == 4
 

@@ -12,10 +12,10 @@ from tasks.media.picture.bars import Bars
 from tasks.media.picture.pixels import Layout
 from tasks.media.picture.size import Enlargement, Scale, exact_scale
 from tests.unit.model_contract import make_clip, run
+from tests.unit.noise_field import watch_noise
 from vsr_model.classical import KernelName, resize
 from vsr_model.contract import ModelInfo, Placement, Stream, Upscaler
 from vsr_model.errors import ModelError, UnsupportedScale
-from vsr_model.flashvsr.noise import noise
 from vsr_model.registry import find, load
 from vsr_model.sizes import Way, enlarged, factors, makes, stream_to, way_to
 from vsr_model.tiling import TiledUpscaler
@@ -218,18 +218,7 @@ def test_a_whole_factor_is_the_networks_own_stream() -> None:
 
 def test_tiles_of_an_enlarged_picture_draw_one_field_of_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """At one and a half times, where source pixels of a tile's border would be none of the result."""
-    whole_CtHW = noise(5, [0, 4, 8, 12, 16, 20], 16, 64, 80)
-    seen = []
-
-    def watched(seed: int, frames: list[int], *size: int) -> torch.Tensor:
-        _, height, width, top, left, *_ = size
-        field_CtHW = noise(seed, frames, *size)
-        seen.append((top, left))
-        inside_CtHW = whole_CtHW[..., top : top + height, left : left + width]
-        assert torch.equal(field_CtHW[..., : inside_CtHW.shape[2], : inside_CtHW.shape[3]], inside_CtHW)
-        return field_CtHW
-
-    monkeypatch.setattr("vsr_model.flashvsr.upscaler.noise", watched)
+    seen = watch_noise(monkeypatch, 5, 64, 80)
     upscaler = load("flashvsr-test", Placement())
     stream = stream_to(TiledUpscaler(upscaler, 256, 8), 191, 255, (286, 382), 5)
     assert run(stream, make_clip(upscaler, 3, 191, 255)).shape == (3, 3, 286, 382)
