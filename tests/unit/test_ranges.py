@@ -276,7 +276,7 @@ class Encoder:
 
     def packets(self, one: Range) -> Iterator[av.Packet[Any]]:
         for number, _ in enumerate(one.frames, one.start):
-            packet: av.Packet[Any] = av.Packet(bytes([number]))
+            packet: av.Packet[Any] = av.Packet(bytes([number % 256]))
             packet.pts, packet.is_keyframe = number, number == one.start
             yield packet
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -99,3 +101,12 @@ def test_a_content_key_depends_on_the_content_alone() -> None:
     assert content_key({"a": 1, "b": shard}) == content_key({"b": shard, "a": 1})
     assert content_key({"a": 1, "b": shard}) != content_key({"a": 1, "b": replace(shard, stop=2)})
     assert len(content_key({})) == 64
+
+
+def test_reading_a_table_leaves_no_thread_behind_that_could_end_the_process() -> None:
+    script = (
+        "import os; from tasks import tables; before = len(os.listdir('/proc/self/task'));"
+        "table = tables.read_table(tables.estimates_table([])); assert table.num_rows == 0;"
+        "assert len(os.listdir('/proc/self/task')) == before"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
