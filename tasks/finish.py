@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import av
 
+from tasks.dynamic import DYNAMIC_VERSION, carries_hdr10_plus, hdr10_plus_of
 from tasks.errors import SourceError, StoreDamaged
 from tasks.grades import grades_of
 from tasks.hold import read_hold
@@ -69,6 +70,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["active format"] = title.probe.active_format
     if title.probe and title.probe.projection is not None:
         parts["projection"] = title.probe.projection
+    if carries_hdr10_plus(plan, profile.master.codec):
+        parts["HDR10+"] = DYNAMIC_VERSION
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
     if any(BY_SAMPLES in remark for remark in title.remarks):
@@ -261,10 +264,6 @@ def finish_title(
     title, probe = plan.title, plan.title.probe
     assert probe is not None
     key = master_key(plan, profile, records, output)
-    picture = Picture(
-        *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
-        plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format, probe.projection),
-    )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
     stills = profile.master.codec in STILLS
     rate = frame_rate(plan) if stills else None
@@ -275,6 +274,11 @@ def finish_title(
         ranges = _ranges_of_frames(plan, profile, records, store, progress)
         if plan.timeline.captions.any() and profile.master.codec in CAPTIONED:
             ranges = [_with_captions(one, plan, opened) for one in ranges]
+        picture = Picture(
+            *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
+            plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format, probe.projection),
+            hdr10_plus_of(plan, source) if carries_hdr10_plus(plan, profile.master.codec) else (),
+        )  # fmt: skip
         if stills:
             contents = write_numbered(path, plan, profile.master.encoding(), ranges[0].frames)
         else:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from tasks.errors import RemasterError, UsageError
 from tasks.media.picture.hdr import is_hdr
+from tasks.media.reading.hdr10_plus import first_message
 from tasks.media.reading.probe import Probe, probe
 from tasks.media.reading.source import Source
-from tasks.media.writing.bitstream import unsaid
+from tasks.media.writing.bitstream import hdr10_plus_dropped, unsaid
 from tasks.media.writing.codecs import containers_for, require_place_for_alpha
 from tasks.media.writing.master import choose_container
 from tasks.profile import Profile
@@ -216,7 +217,10 @@ def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) ->
     if found.dolby_vision:
         remarks.append("Dolby Vision's metadata is dropped: it describes the source's samples, not the master's")
     if is_hdr(found.colour) and profile.hdr.mode == "keep":
-        remarks += unsaid(found.mastering, found.hdr10_plus, profile.master.codec)
+        remarks += unsaid(found.mastering, profile.master.codec)
+        message = first_message(source, found.stream) if found.hdr10_plus else b""
+        if found.hdr10_plus and (why := hdr10_plus_dropped(message, profile.master.codec)):
+            remarks.append(f"HDR10+'s metadata is dropped: {why}")
     return replace(title, probe=found, container=container, remarks=(*title.remarks, *remarks))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,12 +57,19 @@ def rgb(number: int, height: int, width: int, transfer: int = PQ, peak: float = 
 
 def make_hdr(
     path: Path, transfer: int = PQ, frames: int = 12, size: tuple[int, int] = (64, 96), peak: float = 1000.0,
-    cuts: tuple[int, ...] = (), tagged: bool = True, encoder: str = "libx265",
+    cuts: tuple[int, ...] = (), tagged: bool = True, encoder: str = "libx265", messages: Sequence[bytes] = (),
 ) -> Path:  # fmt: skip
-    """Write a 10-bit clip in BT.2020; `tagged` with a mastering display and light levels."""
+    """Write a 10-bit clip in BT.2020; `tagged` with a mastering display and light levels.
+
+    With `messages`, one a frame, each frame says one, and frames lean on later ones.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     said = f":hdr10=1:master-display={DISPLAY}:max-cll={LEVELS[0]},{LEVELS[1]}" if tagged else ""
-    options = {"crf": "4", "preset": "veryfast", "x265-params": f"log-level=error:info=0:bframes=0{said}"}
+    options = {
+        "crf": "4",
+        "preset": "veryfast",
+        "x265-params": f"log-level=error:info=0:bframes={3 if messages else 0}{said}",
+    }
     height, width = size
     with av.open(str(path), "w") as output:
         stream = output.add_stream(encoder, rate=24, options=options if encoder == "libx265" else {})
@@ -73,9 +82,35 @@ def make_hdr(
             frame = yuv_frame(rgb(number, height, width, transfer, peak, shot))
             frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = 9, 9, transfer, 1
             frame.pts, frame.time_base = number, Fraction(1, 24)
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+            output.mux([_saying(packet, messages) for packet in stream.encode(frame)])
+        output.mux([_saying(packet, messages) for packet in stream.encode(None)])
     return path
+
+
+def hdr10_plus(brightest: int, parts: int = 1) -> bytes:
+    """A message of HDR10+ as in SMPTE ST 2094-40, for a frame of so many tenths of nits, and so many windows."""
+    begins = [(0xB5, 8), (0x3C, 16), (1, 16), (4, 8), (1, 8), (parts, 2)]
+    # Of a window but the first: corners, centre, angle, three axes, how they overlap.
+    windows = [(0, 16), (0, 16), (9, 16), (9, 16), (4, 16), (4, 16), (0, 8), (2, 16), (3, 16), (3, 16), (0, 1)]
+    light = [*[(brightest, 17)] * 3, (brightest // 9, 17), (2, 4), (1, 7), (0, 17), (99, 7), (brightest, 17), (5, 10)]
+    fields = [*begins, *windows * (parts - 1), (4000, 27), (0, 1), *light * parts, (0, 1), *[(0, 1), (0, 1)] * parts]
+    bits = "".join(f"{value:0{size}b}" for value, size in fields)
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8))
+
+
+def _saying(packet: av.Packet, messages: Sequence[bytes]) -> av.Packet:
+    """A packet of H.265 with a message in a unit of its own before the first one of the picture."""
+    message = messages[packet.pts or 0] if messages else b""
+    if not message:
+        return packet
+    unit = b"\x4e\x01\x04" + bytes([len(message)]) + message + b"\x80"
+    unit = re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", unit)
+    data = bytes(packet)
+    at = next(m.start() for m in re.finditer(rb"\x00\x00\x01", data) if data[m.end()] >> 1 < 32)
+    said = av.Packet(data[:at] + b"\x00\x00\x01" + unit + data[at:])
+    said.pts, said.dts, said.time_base, said.duration = packet.pts, packet.dts, packet.time_base, packet.duration
+    said.is_keyframe, said.stream = packet.is_keyframe, packet.stream
+    return said
 
 
 def yuv_frame(rgb_HW3: np.ndarray) -> av.VideoFrame:

@@ -29,14 +29,10 @@ DOZEN = [
     "streams/companion.mkv", "streams/tags.mov", "pictures/mirrored.mp4",
 ]  # fmt: skip
 REST = [name for name in TORTURE if name not in DOZEN]
-# Of HDR, with what of it no master is given: that is said in a remark, and in the check.
-HDR_CLIPS: dict[str, set[str]] = {
-    "dovi_hlg_rotated_editlist_vfr.mp4": set(),
-    "hdr10_av1_mdcv_clli_1080p60.mp4": set(),
-    "hdr10_av1_portrait_720x1280.mp4": set(),
-    "hdr10_pq_1080p_hevc10.mp4": {"HDR10+"},
-    "hlg_1080p_hevc10_vfr.mp4": set(),
-}
+HDR_CLIPS = (
+    "dovi_hlg_rotated_editlist_vfr.mp4", "hdr10_av1_mdcv_clli_1080p60.mp4", "hdr10_av1_portrait_720x1280.mp4",
+    "hdr10_pq_1080p_hevc10.mp4", "hlg_1080p_hevc10_vfr.mp4",
+)  # fmt: skip
 # Those of many pixels, at which most of the time goes.
 LONG_CLIPS = (
     "bbb_trailer_720p24.mp4", "subs_srt_1080x720.mkv", "subs_pgs_1080x720.mkv", "tears_of_steel_800x332_vp8.webm",
@@ -89,12 +85,12 @@ def rest(remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return of
 
 
-def finish_clips(remaster: Remaster, clips: list[Path], folder: Path) -> Finished:
+def finish_clips(remaster: Remaster, clips: list[Path], folder: Path, codec: str = "h264") -> Finished:
     """Scale 1: the contract does not depend on the scale, the time it takes does."""
     (folder / "library").mkdir()
     for clip in clips:
         (folder / "library" / clip.name).symlink_to(clip)
-    fast = ("--scale", "1", "--set", "master.codec=h264", "--set", "master.preset=ultrafast")
+    fast = ("--scale", "1", "--set", f"master.codec={codec}", "--set", "master.preset=ultrafast")
     return finish(remaster, folder / "library", folder / "out", *fast)
 
 
@@ -168,6 +164,6 @@ def assert_clips_are_kept(remaster: Remaster, clips: Path, names: list[str], fol
 def test_every_clip_in_hdr_keeps_its_contract(
     name: str, shared_clips: Path, remaster: Remaster, tmp_path: Path
 ) -> None:
-    done = finish_clips(remaster, [shared_clips / name], tmp_path)
-    assert {row.name for row in done.rows(name) if row.verdict == "lost"} == HDR_CLIPS[name]
+    done = finish_clips(remaster, [shared_clips / name], tmp_path, "h265")  # which says all that there is to say
+    assert not [row for row in done.rows(name) if row.verdict == "lost"]
     assert_keeps(shared_clips / name, Path(done.outcomes[name]["master"]), 1)

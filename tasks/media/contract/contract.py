@@ -24,6 +24,7 @@ from tasks.media.contract.rows import Row
 from tasks.media.contract.rows import kept_or_lost as _row
 from tasks.media.contract.samples import alpha, colour, made_sdr, picture, siting
 from tasks.media.picture.pixels import layout_of
+from tasks.media.reading.hdr10_plus import of_frames
 from tasks.media.reading.mastering import OF_HDR, said_alike
 from tasks.media.reading.probe import Choice, Probe, probe
 from tasks.media.reading.side_data import NAMES, SideData, turns_alike
@@ -70,6 +71,7 @@ def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Ro
         *shown(before, after),
         *alpha(before, after),
         *side_data(before.side_data, after.side_data, made_sdr(had, has)),
+        *frames_said(of_frames(source, one), of_frames(master, other)),
         *streams(had, has, lambda index, other: hear(source, index, master, other)),
         *labels(had, has),
     )
@@ -136,12 +138,21 @@ def side_data(before: SideData, after: SideData, made_sdr: bool = False) -> Iter
             yield Row(name, "changed", *seen, "turned alike; where a turned picture is put is said otherwise")
         else:
             yield _row(name, wanted == held, *seen, "it is gone" if held is None else "not the same bytes")
-    if before.hdr10_plus:
+    if before.hdr10_plus and made_sdr and not after.hdr10_plus:
+        yield Row("HDR10+", "changed", "present", "-", "it describes the HDR picture, which the master's is no more")
+    elif before.hdr10_plus:
         yield _row("HDR10+", after.hdr10_plus, "present", _present(after.hdr10_plus), "its dynamic metadata is gone")
     if before.dolby_vision or after.dolby_vision:
         note = "it describes the source's samples and would misrepresent the master's"
         seen = (_present(before.dolby_vision), _present(after.dolby_vision))
         yield Row("Dolby Vision", "lost" if after.dolby_vision else "changed", *seen, note)
+
+
+def frames_said(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[Row]:
+    """What HDR10+ says of each frame in the order shown, byte for byte; whether it is gone says `side_data`."""
+    if any(before) and any(after):
+        seen = (f"{sum(map(bool, before))} frames", f"{sum(map(bool, after))} frames")
+        yield _row("HDR10+ of frames", list(before) == list(after), *seen, "not the same bytes")
 
 
 def streams(had: Inventory, has: Inventory, heard: converted.Hearing) -> Iterator[Row]:

@@ -1,23 +1,25 @@
-"""What a picture says of itself, as units of an encoded stream: added to its key frames, before the picture.
+"""What a picture says of itself, as units of an encoded stream: added before the picture, where it stands for the whole
+in key frames, where it is of one frame in that one.
 
 PyAV hands none of it to encoders. Knows how bitstreams say it; values are not judged.
 
-Formats: SEI payloads 4 (active format as in ETSI TS 101 154, annex B.4), 137, 144 and 148 of ITU-T H.265 and H.264
-(annex D); metadata OBUs 1 and 2 of the AV1 specification (section 5.8).
+Formats: SEI payloads 4 (active format as in ETSI TS 101 154, annex B.4; HDR10+), 137, 144 and 148 of ITU-T H.265 and
+H.264 (annex D); metadata OBUs 1, 2 and 4 of the AV1 specification (section 5.8).
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from av.packet import Packet
 
+from tasks.media.reading.hdr10_plus import is_of_the_whole
 from tasks.media.reading.mastering import Mastering, MasteringDisplay
 from tasks.media.reading.projection import Projection
+from tasks.media.reading.units import in_leb128, in_sei, nal_units, obus
 
 # In what parts of one SEI and AV1 count chromaticities, light, and the dimmest light.
 _SEI_UNITS = (50_000, 10_000, 10_000)
@@ -26,17 +28,30 @@ _SEI_OF = {"h264": "h264", "h264_nvenc": "h264", "h265": "h265", "h265_nvenc": "
 _AV1 = ("av1", "av1_nvenc")
 # Codecs whose streams say all of it; AV1 says some.
 SAYING_ALL = frozenset(_SEI_OF)
-_START = re.compile(rb"\x00\x00\x01")
+# Those whose streams say HDR10+, so that players read it there.
+SAYING_HDR10_PLUS = frozenset({"h265", "h265_nvenc", *_AV1})
 # Country and provider, whose message it is, and that a format follows.
 _AFD = b"\xb5\x00\x31DTG1\x41"
 
 
-def unsaid(said: Mastering | None, hdr10_plus: bool, codec: str) -> Iterator[str]:
+def unsaid(said: Mastering | None, codec: str) -> Iterator[str]:
     """What of it a master of this codec will not say, each in words."""
-    if hdr10_plus:
-        yield "HDR10+'s metadata is dropped: it describes single frames of the source"
     if said and said.ambient and codec not in SAYING_ALL:
         yield f"the light of the surroundings that it was graded in is dropped: {codec} has no place for it"
+
+
+def hdr10_plus_dropped(message: bytes, codec: str) -> str:
+    """Why a master of this codec will not say what HDR10+ does of its source's frames; empty if it will.
+
+    Args:
+        message: of the source's first frame; empty if none was found within the stream.
+        codec: the master's.
+    """
+    if codec not in SAYING_HDR10_PLUS:
+        return f"{codec} has no place for it, h265 and av1 have"
+    if not message:
+        return "it is not within the picture's own stream, where H.265 and AV1 say it"
+    return "" if is_of_the_whole(message) else "it names parts of the source's picture by their place"
 
 
 @dataclass(frozen=True)
@@ -55,11 +70,18 @@ class Said:
 
 
 class Sayer:
-    """Adds it to the packets of a stream, in its key frames."""
+    """Adds it to the packets of a stream."""
 
-    def __init__(self, said: Said, codec: str) -> None:
-        """`codec` is a master's; of one that says nothing of it the packets stay as they are."""
+    def __init__(self, said: Said, codec: str, hdr10_plus: Mapping[int, bytes] | None = None) -> None:
+        """Say it in key frames, and of frames that have one their own message.
+
+        Args:
+            said: of the whole.
+            codec: a master's; of one that says nothing of it the packets stay as they are.
+            hdr10_plus: messages of frames, each as `tasks.media.reading.hdr10_plus` reads it, by their time.
+        """
         self._codec = codec
+        self._of_frames = hdr10_plus if hdr10_plus and codec in SAYING_HDR10_PLUS else {}
         units: Iterable[bytes] = ()
         if codec in _AV1 and said.mastering:
             units = _obus(said.mastering)
@@ -68,23 +90,33 @@ class Sayer:
         self._units = b"".join(units)
 
     def said(self, packet: Packet[Any]) -> Packet[Any]:
-        """The packet with the units before its picture, if it is a key frame."""
-        if not packet.is_keyframe or not self._units:
+        """The packet with all that is to be said before its picture."""
+        assert packet.pts is not None
+        units, message = self._units if packet.is_keyframe else b"", self._of_frames.get(packet.pts)
+        if not units and not message:
             return packet
         data = bytes(packet)
-        at = _after_sequence_header(data) if self._codec in _AV1 else _before_picture(data, _SEI_OF[self._codec])
-        made: Packet[Any] = Packet(data[:at] + self._units + data[at:])
+        if self._codec in _AV1:
+            own = _metadata_obu(4, message) if message else b""
+            first, shown = _places(data)
+            data = data[:first] + units + data[first:shown] + own + data[shown:]
+        else:
+            at = _before_picture(data, _SEI_OF[self._codec])
+            units += _sei_unit(_SEI_OF[self._codec], 4, message) if message else b""
+            data = data[:at] + units + data[at:]
+        made: Packet[Any] = Packet(data)
         made.pts, made.dts, made.time_base, made.duration = packet.pts, packet.dts, packet.time_base, packet.duration
-        made.is_keyframe, made.stream = True, packet.stream
+        made.is_keyframe, made.stream = packet.is_keyframe, packet.stream
         return made
 
 
 def _nal_units(said: Said, kind: str) -> Iterator[bytes]:
-    header = b"\x06" if kind == "h264" else b"\x4e\x01"
     for payload_type, payload in _sei_payloads(said):
-        message = bytes([payload_type, len(payload)]) + payload + b"\x80"
-        # Three bytes that would look like the beginning of a unit are kept apart.
-        yield b"\x00\x00\x00\x01" + header + re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", message)
+        yield _sei_unit(kind, payload_type, payload)
+
+
+def _sei_unit(kind: str, payload_type: int, payload: bytes) -> bytes:
+    return b"\x00\x00\x00\x01" + (b"\x06" if kind == "h264" else b"\x4e\x01") + in_sei(payload_type, payload)
 
 
 def _sei_payloads(said: Said) -> Iterator[tuple[int, bytes]]:
@@ -114,8 +146,7 @@ def _obus(said: Mastering) -> Iterator[bytes]:
 
 
 def _metadata_obu(kind: int, payload: bytes) -> bytes:
-    # Type 5 with a size; all of it is shorter than 128 bytes.
-    return bytes([0x2A, len(payload) + 2, kind]) + payload + b"\x80"
+    return b"\x2a" + in_leb128(len(payload) + 2) + bytes([kind]) + payload + b"\x80"  # type 5, with a size
 
 
 def _pairs(display: MasteringDisplay, parts: int) -> Iterator[tuple[int, int]]:
@@ -125,28 +156,19 @@ def _pairs(display: MasteringDisplay, parts: int) -> Iterator[tuple[int, int]]:
 
 def _before_picture(data: bytes, kind: str) -> int:
     """Where in an access unit (H.264 and H.265, annex B) the first unit of its picture begins."""
-    for found in _START.finditer(data):
-        header = data[found.end()]
-        is_picture = 1 <= header & 0x1F <= 5 if kind == "h264" else header >> 1 & 0x3F < 32
+    for start, header in nal_units(data):
+        is_picture = 1 <= data[header] & 0x1F <= 5 if kind == "h264" else data[header] >> 1 & 0x3F < 32
         if is_picture:
-            return found.start() - (found.start() > 0 and data[found.start() - 1] == 0)
+            return start
     return 0
 
 
-def _after_sequence_header(data: bytes) -> int:
-    """Where in a temporal unit (AV1, section 7.5) its metadata belong."""
-    place = after = 0
-    while place < len(data):
-        kind, header = data[place] >> 3 & 0xF, 1 + (data[place] >> 2 & 1)
-        size = shift = 0
-        at = place + header
-        while True:  # leb128
-            size |= (data[at] & 0x7F) << shift
-            shift, at = shift + 7, at + 1
-            if not data[at - 1] & 0x80:
-                break
-        place = at + size
-        if kind not in {1, 2}:  # sequence header, temporal delimiter
-            break
-        after = place
-    return after
+def _places(data: bytes) -> tuple[int, int]:
+    """Where in a temporal unit (AV1, section 7.5) metadata of the whole belongs, and that of the frame it shows."""
+    first = shown = 0
+    for unit in obus(data):
+        if unit.kind in {1, 2}:  # sequence header, temporal delimiter
+            first = shown = unit.stop
+        elif unit.kind in {3, 6}:  # a frame's header, with or without its tiles; of several the last one is shown
+            shown = unit.start
+    return first, shown

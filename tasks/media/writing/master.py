@@ -70,6 +70,7 @@ class Picture:
         time_base: seconds a tick of that; unset: the source's.
         frame_rate: average; unset: the source's.
         said: what it says of itself.
+        hdr10_plus: the message of each frame, empty where it has none; or nothing at all.
     """
 
     height: int
@@ -80,6 +81,7 @@ class Picture:
     time_base: Fraction | None = None
     frame_rate: Fraction | None = None
     said: Said = field(default_factory=Said)
+    hdr10_plus: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def write_master(
                 packets = encode_ranges(encode, ranges, times, path, source.label)
             shown = dict(zip(times, _durations(picture.timeline), strict=True))
             encoded = _timed(packets, video, shown)
-            encoded = map(Sayer(picture.said, settings.codec).said, encoded)
+            of_frames = dict(zip(times, picture.hdr10_plus, strict=bool(picture.hdr10_plus)))
+            encoded = map(Sayer(picture.said, settings.codec, of_frames).said, encoded)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
