@@ -341,7 +341,9 @@ def _with_captions(one: Range, plan: Plan, opened: ExitStack) -> Range:
     # Opened once more: a remote file has one position, and its other streams are read meanwhile.
     again = opened.enter_context(open_source(title.uri, title.name))
     twins = _captioned(plan)[one.start : one.stop]
-    return replace(one, frames=with_captions(iter(one.frames), plan.layout, again, title.probe.stream, twins))
+    damaged = not plan.timeline.is_plain
+    frames = with_captions(iter(one.frames), plan.layout, again, title.probe.stream, twins, damaged)
+    return replace(one, frames=frames)
 
 
 def _frames(

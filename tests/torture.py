@@ -294,6 +294,15 @@ def _noted(note: bytes, packet: bytes) -> bytes:
     return len(note).to_bytes(4, "big") + note + packet
 
 
+def captioned_with_a_hole(path: Path) -> Path:
+    """Closed captions on all frames, and a packet that decodes to nothing."""
+
+    def alter(data: bytes, number: int) -> bytes:
+        return b"\xff" * len(data) if number == 25 else _noted(captions(number), data)
+
+    return rewritten(path, replace(FILM, frames=40, b_frames=0, audio=""), alter)
+
+
 def captioned(path: Path) -> Path:
     """Closed captions within the picture's stream, on all frames but a few."""
     return rewritten(

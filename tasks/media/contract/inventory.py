@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tasks.media.picture.alpha import quarters
 from tasks.media.picture.colour import Siting
 from tasks.media.picture.pixels import layout_of, to_planes
+from tasks.media.reading.decoding import Damaged, decoded
 from tasks.media.reading.side_data import SideData, attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
@@ -173,17 +174,24 @@ def take_inventory(source: Source, picture: int) -> Inventory:
 
 
 def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None) -> Shown:
-    """Decode a picture stream from end to end.
+    """Decode a picture stream from end to end; twice, if it turns out to be damaged.
 
     Args:
-        source: any video.
+        source: any video; what of it is damaged is passed over, as in its frame table.
         picture: index of the stream.
         numbers: of the pictures that carry the closed captions of frames, by frame; None: the same.
 
     Raises:
-        SourceError: it cannot be decoded.
+        SourceError: it cannot be read.
         UnsupportedSource: its pixel format is not handled.
     """
+    try:
+        return _watch(source, picture, numbers, damaged=False)
+    except Damaged:
+        return _watch(source, picture, numbers, damaged=True)
+
+
+def _watch(source: Source, picture: int, numbers: Mapping[int, int] | None, damaged: bool) -> Shown:
     stamps: list[int] = []
     interlaced = captions = 0
     digest = hashlib.sha256()
@@ -191,8 +199,8 @@ def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None
     dolby_vision = hdr10_plus = False
     alpha: list[tuple[float, ...]] = []
     with open_input(source) as container, source_errors(source, "decoding it"):
-        stream = video_stream(container, picture)
-        for number, frame in enumerate(container.decode(stream)):
+        stream = video_stream(container, picture, damaged)
+        for number, frame in enumerate(decoded(container, stream, damaged)):
             stamps.append(NEVER if frame.pts is None else frame.pts)
             interlaced += frame.interlaced_frame
             said = attached(frame).get("A53_CC")

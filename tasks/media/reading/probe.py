@@ -19,6 +19,7 @@ from tasks.errors import SourceError
 from tasks.media.picture.alpha import require_opaque
 from tasks.media.picture.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.picture.pixels import Layout, layout_of
+from tasks.media.reading.decoding import UNDECODABLE
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.mastering import Mastering, read_mastering
 from tasks.media.reading.projection import Projection, read_projection
@@ -203,7 +204,7 @@ def _first_frame(
         for packet in container.demux(pictures):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except UNDECODABLE:
                 continue  # a broadcast capture may start in mid-GOP: nothing decodes before its first key frame
             except av.error.ArgumentError as error:
                 raise limits.hidden(source.label) from error

@@ -16,6 +16,7 @@ import av
 import av.dictionary
 import av.sidedata.sidedata
 
+from tasks.media.reading.decoding import decoded
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 
 # By PyAV's names, what a person calls it.
@@ -81,13 +82,13 @@ def side_data_of(frame: av.VideoFrame) -> SideData:
 
 
 def first_side_data(source: Source, picture: int) -> SideData:
-    """What the first frame that is shown says; no more is decoded than that takes.
+    """What the first frame that can be decoded says; no more is decoded than that takes.
 
     Raises:
-        SourceError: no frame can be decoded.
+        SourceError: it cannot be read.
     """
     with open_input(source) as container, source_errors(source, "reading its first frame"):
-        for frame in container.decode(video_stream(container, picture)):
+        for frame in decoded(container, video_stream(container, picture)):
             return side_data_of(frame)
     return SideData({}, False, False)
 

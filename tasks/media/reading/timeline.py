@@ -14,7 +14,6 @@ from typing import Any
 
 import av
 import av.container
-import av.error
 import av.filter
 import av.packet
 import av.video.stream
@@ -29,6 +28,7 @@ from tasks.media.picture.graph import pulled
 from tasks.media.picture.hdr import brightest_code
 from tasks.media.picture.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.reading.damage import AFTER_LOSS, CONCEALED
+from tasks.media.reading.decoding import UNDECODABLE, Damaged
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.side_data import attached
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
@@ -113,12 +113,8 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS, h
         )
     try:
         return _read(source, stream_index, limits, hdr, damaged=False)
-    except _Damaged:
+    except Damaged:
         return _read(source, stream_index, limits, hdr, damaged=True)
-
-
-class _Damaged(Exception):
-    """Something is damaged that was taken for whole, and is to be read with more care."""
 
 
 def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None, damaged: bool) -> Timeline:
@@ -138,10 +134,10 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
                     for frame in _decoded(packet, collector, stands_alone):
                         collector.add(frame)
                     if collector.is_damaged and not damaged:
-                        raise _Damaged
+                        raise Damaged
         # Decoders that work ahead swallow what is wrong with the last file.
         if stands_alone and len(collector.pts) < packets and not damaged:
-            raise _Damaged
+            raise Damaged
         timeline = collector.finish()
         _require_whole(source, container, stream, packets, end_seconds)
     return timeline
@@ -153,7 +149,7 @@ def _decoded(packet: av.packet.Packet[Any], collector: Collector, stands_alone: 
         collector.torn(packet)
     try:
         return list(packet.decode())
-    except av.error.InvalidDataError:
+    except UNDECODABLE:
         if collector.pts or stands_alone:
             collector.lost(packet)
         return []

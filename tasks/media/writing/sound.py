@@ -15,9 +15,9 @@ from typing import Any
 
 import av
 import av.container
-import av.error
 from av.packet import Packet
 
+from tasks.media.reading.decoding import UNDECODABLE
 from tasks.media.reading.source import Source, open_input, source_errors
 
 # By muxer: what it takes, and how that wants samples of up to 16 bits, and others, laid out.
@@ -68,7 +68,7 @@ class Transcoder:
     def take(self, packet: Packet[Any] | None) -> Iterator[Packet[Any]]:
         """The packets that are ready with the next one of the source's; None for the end."""
         frames: list[Any] = []
-        with suppress(av.error.InvalidDataError):  # what is damaged is a pause
+        with suppress(*UNDECODABLE):  # what is damaged is a pause
             frames = packet.decode() if packet is not None else self._stream.codec_context.decode(None)
         for frame in frames:
             if frame.pts is not None:
@@ -122,7 +122,7 @@ def _heard(source: Source, index: int, small: bool) -> Heard:
         resampler = av.AudioResampler("s16" if small else "s32", _layout(stream), stream.rate)
         for packet in container.demux(stream):
             frames: list[Any] = []
-            with suppress(av.error.InvalidDataError):
+            with suppress(*UNDECODABLE):
                 frames = packet.decode()
             for frame in frames:
                 if begins is None and frame.pts is not None:
