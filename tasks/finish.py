@@ -75,6 +75,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["sound"] = SOUND_VERSION
     if any(BY_WORDS in remark for remark in title.remarks):
         parts["words"] = WORDS_VERSION
+    if title.probe and plan.timecode != title.probe.timecode:
+        parts["timecode"] = plan.timecode
     if not plan.timeline.is_plain:  # else they follow from the source
         parts["times"] = plan.shown.pts.tolist()
     return content_key(parts)

@@ -18,6 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from tasks.media.cadence.recipe import rate_of_pictures
 from tasks.media.contract import converted
 from tasks.media.contract.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.contract.rows import Row
@@ -28,6 +29,7 @@ from tasks.media.reading.mastering import OF_HDR, said_alike
 from tasks.media.reading.probe import Choice, Probe, probe
 from tasks.media.reading.side_data import NAMES, SideData, turns_alike
 from tasks.media.reading.source import Source
+from tasks.media.reading.timecode import restated
 from tasks.media.writing.sound import hear
 
 # Written by muxers and encoders of themselves, or true only of the file they were in.
@@ -187,7 +189,7 @@ def labels(had: Inventory, has: Inventory) -> Iterator[Row]:
     if had.chapters or has.chapters:
         yield _chapters(had, has)
     if had.timecode or has.timecode:
-        yield _row("timecode", had.timecode == has.timecode, had.timecode or "-", has.timecode or "-", "another one")
+        yield _timecode(had, has)
     yield from _track_labels("picture", had.picture, has.picture)
     yield from _tags("file", had.tags, has.tags)
 
@@ -231,6 +233,15 @@ def _plain(tags: Tags) -> Tags:
         lower.setdefault("title", lower.pop("name"))
         lower.pop("name", None)
     return lower
+
+
+def _timecode(had: Inventory, has: Inventory) -> Row:
+    seen = (had.timecode or "-", has.timecode or "-")
+    rate = rate_of_pictures(had.frame_rate, len(has.times), len(had.times)) if had.times else had.frame_rate
+    wanted = restated(had.timecode, had.frame_rate, rate)
+    if has.timecode == wanted != had.timecode:
+        return Row("timecode", "changed", *seen, f"restated: the same moment at {float(rate):.6g} pictures a second")
+    return _row("timecode", has.timecode == wanted, *seen, "another one")
 
 
 def _chapters(had: Inventory, has: Inventory) -> Row:

@@ -21,6 +21,7 @@ from tasks.media.reading.side_data import SideData, attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
 from tasks.media.reading.stamps import NEVER, DoubtfulTimes, Ticks, times_of
+from tasks.media.reading.timecode import said_timecode
 from tasks.media.writing.carry import is_gap, is_helper, payload
 from tasks.media.writing.words import Script
 
@@ -80,6 +81,7 @@ class Inventory:
         picture: the picture's track.
         tracks: every other one, in the file's order.
         timecode: of the first frame as the file says it, empty if it does not.
+        frame_rate: pictures a second on average as the file says it, 0 if it does not.
         chapters: (start seconds, end seconds, tags) of each.
         tags: the file's own metadata.
     """
@@ -93,6 +95,7 @@ class Inventory:
     picture: Track
     tracks: tuple[Track, ...]
     timecode: str
+    frame_rate: Fraction
     chapters: tuple[tuple[Fraction, Fraction, Tags], ...]
     tags: Tags
 
@@ -156,8 +159,6 @@ def take_inventory(source: Source, picture: int) -> Inventory:
         main = tracks.pop(picture)
         shown: Any = container.streams[picture]
         video = shown.codec_context
-        said = [*(stream.metadata for stream in container.streams), container.metadata]
-        codes = [value for tags in said for name, value in tags.items() if name.lower() == "timecode"]
         return Inventory(
             height=video.height,
             width=video.width,
@@ -167,7 +168,8 @@ def take_inventory(source: Source, picture: int) -> Inventory:
             sample_aspect=video.sample_aspect_ratio or Fraction(1),
             picture=main,
             tracks=tuple(tracks.values()),
-            timecode=codes[0] if codes else "",
+            timecode=said_timecode(container),
+            frame_rate=shown.average_rate or Fraction(0),
             chapters=tuple(_chapter(chapter) for chapter in container.chapters()),
             tags=dict(container.metadata),
         )

@@ -13,7 +13,6 @@ import av.container
 import av.error
 import av.video.stream
 
-
 # What decoders say of a packet that they can make nothing of; the latter if a library that they lean on says it.
 UNDECODABLE = (av.error.InvalidDataError, av.error.ExternalError)
 

@@ -26,6 +26,7 @@ from tasks.media.reading.projection import Projection, read_projection
 from tasks.media.reading.side_data import attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
+from tasks.media.reading.timecode import said_timecode
 from vsr_model.nits import TRANSFERS
 
 # How the picture stream is chosen: by length, by size or by disposition first; or its number.
@@ -76,6 +77,7 @@ class Probe:
         active_format: code of what part of the picture is meant to be seen, if it is said (AFD).
         mastering: what an HDR picture says of the display it was graded on.
         projection: how it is to be looked at, where that is not straight on and by both eyes alike.
+        timecode: of its first frame, empty if it says none.
     """
 
     container: str
@@ -102,6 +104,7 @@ class Probe:
     active_format: int | None = None
     mastering: Mastering | None = None
     projection: Projection | None = None
+    timecode: str = ""
 
 
 def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> Probe:
@@ -158,6 +161,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             active_format=carried.standing["AFD"][0] if "AFD" in carried.standing else None,
             mastering=read_mastering(carried.standing),
             projection=read_projection(carried.standing),
+            timecode=said_timecode(container),
         )
 
 

@@ -24,6 +24,7 @@ from tasks.media.reading.probe import Probe
 from tasks.media.reading.projection import Projection
 from tasks.media.reading.siting import unsaid_siting
 from tasks.media.reading.source import Source, open_input
+from tasks.media.reading.timecode import is_timecode, restated
 from tasks.media.reading.timeline import Timeline
 from tasks.media.writing.bitstream import Said, Sayer
 from tasks.media.writing.carry import (
@@ -145,6 +146,7 @@ def write_master(
         with av.open(f"file:{path}", "w", format=MUXER[container_name], options=options) as output:
             video, encoder, targets, carried = _lay_out(original, stills, output, probe, settings, picture)
             output.metadata.update(kept_tags(original.metadata, _CONTAINER_TAGS))
+            _restate(output, video, probe.frame_rate, picture.frame_rate or probe.frame_rate)
             if original.chapters():
                 output.set_chapters(original.chapters())
             output.start_encoding()
@@ -213,6 +215,13 @@ def _lay_out(
         if target is not None:
             targets[stream.index] = target
     return video, encoder, targets, carried
+
+
+def _restate(output: av.container.OutputContainer, video: Any, before: Fraction, after: Fraction) -> None:
+    """Say the timecode at the rate of the picture, wherever that of the source's was taken over."""
+    tracks = (stream for stream in output.streams if stream is video or stream.type != "video")
+    for tags in (output.metadata, *(track.metadata for track in tracks)):
+        tags.update({name: restated(said, before, after) for name, said in tags.items() if is_timecode(name)})
 
 
 def _add_picture(
