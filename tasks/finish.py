@@ -25,10 +25,11 @@ from tasks.media.contract.likeness import Likeness
 from tasks.media.picture.hdr import is_hdr
 from tasks.media.picture.pixels import Layout
 from tasks.media.reading.checksums import frame_checksums
+from tasks.media.reading.mastering import Mastering
 from tasks.media.writing.bitstream import Said
 from tasks.media.writing.captions import CAPTIONED, with_captions
 from tasks.media.writing.codecs import STILLS, Container
-from tasks.media.writing.encode import ENCODE_VERSION
+from tasks.media.writing.encode import ENCODE_VERSION, is_templated
 from tasks.media.writing.join import Range
 from tasks.media.writing.master import MASTER_VERSION, Contents, Picture, write_master
 from tasks.media.writing.numbered import NUMBERED_VERSION
@@ -69,6 +70,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["active format"] = title.probe.active_format
     if title.probe and title.probe.projection is not None:
         parts["projection"] = title.probe.projection
+    if title.probe and is_templated(profile.master.encoding(), _mastering(plan), title.probe.projection):
+        parts["rate"] = plan.rate
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
     if any(BY_SAMPLES in remark for remark in title.remarks):
@@ -265,7 +268,7 @@ def finish_title(
     key = master_key(plan, profile, records, output)
     picture = Picture(
         *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
-        plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format, probe.projection),
+        plan.rate, Said(_mastering(plan), probe.active_format, probe.projection),
     )  # fmt: skip
     container: Container = title.container  # type: ignore[assignment]
     stills = profile.master.codec in STILLS
@@ -316,6 +319,10 @@ def _record(key: str, uri: str, digest: Digest, plan: Plan, contents: Contents, 
         seconds=round(time.perf_counter() - began, 3),
         software=software_versions(),
     )
+
+
+def _mastering(plan: Plan) -> Mastering | None:
+    return plan.title.probe.mastering if plan.title.probe and is_hdr(plan.colour) else None
 
 
 def _ranges(plan: Plan, profile: Profile) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,9 @@ from tasks.media.reading.source import Source
 from tasks.media.reading.timecode import restated
 from tasks.plan import remarks
 from tests import mastered
+from tests.broken import FFMPEG
 from tests.fielded import NTSC, film, telecined, video, write
+from tests.torture import spherical
 
 FILM, PAL = Fraction(24000, 1001), Fraction(25)
 
@@ -82,3 +85,15 @@ def test_a_master_of_another_rate_begins_at_the_same_moment(name: str, tmp_path:
     else:
         assert [case.code in remark and case.wanted in remark for remark in said] == [True]
         assert row.verdict == "changed" and "restated" in row.note
+
+
+def test_a_timecode_is_kept_where_the_container_says_how_a_picture_is_looked_at(tmp_path: Path) -> None:
+    """And so has the stream's rate from us alone, which it is counted by."""
+    (tmp_path / "films").mkdir()
+    around = spherical(tmp_path / "around.mp4")
+    coded = ("-c", "copy", "-strict", "unofficial", "-timecode", "01:02:03:04")
+    subprocess.run([FFMPEG, "-v", "error", "-i", around, *coded, tmp_path / "films" / "around.mp4"], check=True)
+    done = mastered.remaster(tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"))
+    check = check_master(done.plan, done.profile, done.master, done.records, None)
+    assert [(name, seen) for name, ok, seen in check.lines if not ok] == []
+    assert {("spherical", "36 bytes"), ("timecode", "01:02:03:04")} <= {(name, seen) for name, _, seen in check.lines}
