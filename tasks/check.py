@@ -22,7 +22,7 @@ from tasks.media.picture.pixels import layout_of
 from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import SAYING_ALL
-from tasks.media.writing.captions import CAPTIONED
+from tasks.media.writing.captions import uncaptioned
 from tasks.media.writing.codecs import STILLS
 from tasks.media.writing.master import ALONE
 from tasks.media.writing.sound import hear
@@ -64,7 +64,7 @@ def check_master(
     ):
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
         said = list(_side_data(plan, profile.master.codec, source, made, master.picture))
-        captions = list(_captions(plan, profile, source, made, master.picture))
+        captions = list(_captions(plan, source, made, master.picture))
         seen_through = list(_alpha(plan, source, made, master.picture))
         carried = list(_carried(master, had, held, profile.master.codec, source, made))
     seen = found(plan, profile, records, likeness, grades)
@@ -168,20 +168,19 @@ def _side_data(plan: Plan, codec: str, source: Source, made: Source, picture: in
         yield row.name, kept, f"{seen}; {row.note}" if row.note else row.master
 
 
-def _captions(plan: Plan, profile: Profile, source: Source, made: Source, picture: int) -> Iterator[Line]:
+def _captions(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:
     """Closed captions are within the picture's stream: where there are any, both are decoded."""
-    if plan.timeline.captions.any() and plan.title.probe is not None:
-        base = plan.reading.pictures.base
-        numbers = {int(base[number]): int(number) for number in np.flatnonzero(plan.shown.captions)}
-        for row in shown(watch(source, plan.title.probe.stream, numbers), watch(made, picture)):
-            if row.name == "closed captions":
-                holds = profile.master.codec in CAPTIONED
-                why = (
-                    ""
-                    if holds
-                    else f"; {profile.master.codec} does not hold them, {' and '.join(sorted(CAPTIONED))} do"
-                )
-                yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}{why}"
+    if not plan.timeline.captions.any() or plan.title.probe is None:
+        return
+    if why := uncaptioned(plan.codec):
+        # A remark said so before any work was done.
+        yield "closed captions", True, f"of {plan.timeline.captions.sum()} frames, are not carried: {why}"
+        return
+    base = plan.reading.pictures.base
+    numbers = {int(base[number]): int(number) for number in np.flatnonzero(plan.shown.captions)}
+    for row in shown(watch(source, plan.title.probe.stream, numbers), watch(made, picture)):
+        if row.name == "closed captions":
+            yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}"
 
 
 def _light(plan: Plan, records: list[Record]) -> Iterator[Line]:

@@ -19,6 +19,12 @@ from tasks.media.reading.source import Source, open_input, source_errors, video_
 CAPTIONED = frozenset({"h264", "h265"})
 
 
+def uncaptioned(codec: str) -> str:
+    """Why a master of a codec has none, in words; empty if it has them."""
+    holding = " and ".join(sorted(CAPTIONED))
+    return "" if codec in CAPTIONED else f"{codec} masters are written without; those of {holding} hold them"
+
+
 def with_captions(
     frames: Iterator[av.VideoFrame],
     layout: Layout,
