@@ -363,6 +363,19 @@ def coded(path: Path) -> Path:
     return changed(Change(after=lambda o: o.streams.video[0].metadata.update(timecode="01:02:03:04")))(path)
 
 
+def dolby_vision(profile: int, compatible: int, base: Clip = FILM) -> Maker:
+    """A film whose MP4 says that it is Dolby Vision, in the place of the bit rate, which takes as many bytes."""
+    box = b"dvvC" + bytes([1, 0, profile << 1, 0x2D, compatible << 4]) + bytes(7)
+
+    def write(path: Path) -> Path:
+        data = make(path, replace(base, audio="")).read_bytes()
+        place = data.index(b"btrt")
+        path.write_bytes(data[:place] + box + data[place + len(box) :])
+        return path
+
+    return write
+
+
 def stereo(path: Path) -> Path:
     """Two eyes side by side, by Matroska's word for it."""
     return changed(Change(after=lambda o: o.streams.video[0].metadata.update(stereo_mode="left_right")))(path)

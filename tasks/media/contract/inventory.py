@@ -17,6 +17,7 @@ from tasks.media.picture.alpha import quarters
 from tasks.media.picture.colour import Siting
 from tasks.media.picture.pixels import layout_of, to_planes
 from tasks.media.reading.decoding import Damaged, decoded
+from tasks.media.reading.dolby import said_dolby_vision
 from tasks.media.reading.side_data import SideData, attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
@@ -198,10 +199,11 @@ def _watch(source: Source, picture: int, numbers: Mapping[int, int] | None, dama
     interlaced = captions = 0
     digest = hashlib.sha256()
     standing: dict[str, bytes] = {}
-    dolby_vision = hdr10_plus = False
+    hdr10_plus = False
     alpha: list[tuple[float, ...]] = []
     with open_input(source) as container, source_errors(source, "decoding it"):
         stream = video_stream(container, picture, damaged)
+        dolby_vision = said_dolby_vision(stream) is not None
         for number, frame in enumerate(decoded(container, stream, damaged)):
             stamps.append(NEVER if frame.pts is None else frame.pts)
             interlaced += frame.interlaced_frame

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
@@ -17,6 +17,7 @@ import av.dictionary
 import av.sidedata.sidedata
 
 from tasks.media.reading.decoding import decoded
+from tasks.media.reading.dolby import said_dolby_vision
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 
 # By PyAV's names, what a person calls it.
@@ -48,7 +49,7 @@ class SideData:
 
     Attributes:
         standing: of the whole stream, by PyAV's name.
-        dolby_vision, hdr10_plus: whether there is any such dynamic metadata.
+        dolby_vision, hdr10_plus: whether there is any such dynamic metadata, in frames or by the container's word.
     """
 
     standing: dict[str, bytes]
@@ -88,8 +89,10 @@ def first_side_data(source: Source, picture: int) -> SideData:
         SourceError: it cannot be read.
     """
     with open_input(source) as container, source_errors(source, "reading its first frame"):
-        for frame in decoded(container, video_stream(container, picture)):
-            return side_data_of(frame)
+        stream = video_stream(container, picture)
+        for frame in decoded(container, stream):
+            said = side_data_of(frame)
+            return replace(said, dolby_vision=said.dolby_vision or said_dolby_vision(stream) is not None)
     return SideData({}, False, False)
 
 
