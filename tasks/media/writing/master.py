@@ -42,7 +42,7 @@ from tasks.media.writing.codecs import MUXER, STILLS, Container, EncodeSettings,
 from tasks.media.writing.encode import add_picture, movie_timescale
 from tasks.media.writing.held import not_held
 from tasks.media.writing.join import Range, encode_ranges
-from tasks.media.writing.sound import BY_SAMPLES
+from tasks.media.writing.sound import BY_SAMPLES, cuts_off
 from tasks.media.writing.words import BY_WORDS
 
 # Bumped when the same streams would be muxed differently.
@@ -323,6 +323,8 @@ def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source)
                 if made:
                     how = BY_SAMPLES if stream.type == "audio" else BY_WORDS
                     remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {how}: {why}")
+                    if stream.type == "audio" and cuts_off(MUXER[container], stream):
+                        remarks.append(f"stream {stream.index} ({stream.type}) is cut off beyond full scale by {made}")
                 elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
     siting = probe.colour.siting
