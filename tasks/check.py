@@ -16,7 +16,7 @@ from tasks.grades import Grades
 from tasks.media.contract.contract import labels, shown, side_data, streams, times
 from tasks.media.contract.inventory import Inventory, take_inventory, watch
 from tasks.media.contract.likeness import Likeness
-from tasks.media.contract.samples import alpha
+from tasks.media.contract.samples import alpha, fewer_by_choice
 from tasks.media.picture.colour import sited_alike, usual_siting
 from tasks.media.picture.pixels import layout_of
 from tasks.media.reading.side_data import first_side_data
@@ -101,7 +101,9 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
         wanted_layouts.add(replace(plan.layout, depth=12))  # what every ProRes 4444 says it is
     if profile.master.codec == "h264" and plan.layout.family == "gray":
         wanted_layouts.add(replace(plan.layout, family="yuv", chroma_x=1, chroma_y=1))  # as decoders fill it up
-    yield "pixel format", layout_of(held.pix_fmt, plan.title.name) in wanted_layouts, held.pix_fmt
+    chosen = fewer_by_choice(probe.layout, profile.master.encoding(), plan.title.name)
+    seen = f"{held.pix_fmt}, source {probe.pix_fmt}; {chosen}" if chosen else held.pix_fmt
+    yield "pixel format", layout_of(held.pix_fmt, plan.title.name) in wanted_layouts, seen
     colour = plan.colour
     tags = (colour.matrix, colour.primaries, colour.transfer, 2 if colour.full_range else 1)
     guessed = ", source untagged: guessed by size" if colour.assumed else ""
