@@ -14,9 +14,8 @@ from tasks.media.reading.header import TRACK, elements, header_of
 # Matroska's block addition mapping, what type it is of, and what is added.
 _MAPPING, _TYPE, _CONFIGURATION = 0x41E4, 0x41E7, 0x41ED
 _TYPES = (b"dvcC", b"dvvC", b"dvwC")
-# Those whose picture is in a colour space of Dolby's own; of AV1's profile those without another meaning.
-_ALONE = (5, 20)
-_AV1 = 10
+# Profiles whose picture is in a colour space of Dolby's own; that of AV1 where it is compatible with nothing.
+_OWN_COLOURS, _AV1 = (5, 20), 10
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class DolbyVision:
     @property
     def stands_alone(self) -> bool:
         """False if the picture is none without the metadata."""
-        return self.profile not in _ALONE and (self.profile, self.compatible) != (_AV1, 0)
+        return self.profile not in _OWN_COLOURS and (self.profile, self.compatible) != (_AV1, 0)
 
 
 def said_dolby_vision(stream: av.video.stream.VideoStream) -> DolbyVision | None:

@@ -34,5 +34,7 @@ def elements(header: bytes, *path: int) -> Iterator[tuple[int, bytes]]:
     file, place = io.BytesIO(header), 0
     while place < len(header):
         kind, length, body = element(file, place)
+        if not kind:
+            return
         place = len(header) if length is None else body + length
         yield kind, header[body:place]
