@@ -57,6 +57,9 @@ def add_commands(commands: Any) -> None:
     probe.add_argument(
         "--compare", action="store_true", help="hold a master against its source: the first FILE is the source"
     )
+    probe.add_argument(
+        "--profile", metavar="TOML", help="of the master, with --compare: what that leaves out by choice is no loss"
+    )
     probe.add_argument("--video-stream", metavar="N", default="auto", help="which of several, as for run")
     probe.add_argument("--json", action="store_true", help="as JSON")
 
@@ -200,13 +203,15 @@ def _compare(options: argparse.Namespace) -> int:
 
     from tasks.errors import UsageError
     from tasks.media.contract.contract import compare
+    from tasks.profile import read_profile
     from tasks.sources import open_source
 
     if len(options.files) != 2:
         raise UsageError("--compare takes two files, first the source and then its master.")
     one, other = options.files
     with open_source(file_uri(one), one) as source, open_source(file_uri(other), other) as master:
-        rows = compare(source, master, _choice(options))
+        asked = read_profile(options.profile, {}).master.encoding() if options.profile else None
+        rows = compare(source, master, _choice(options), asked)
     lost = sum(row.verdict == "lost" for row in rows)
     if options.json:
         print(json.dumps([asdict(row) for row in rows]))

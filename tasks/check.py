@@ -17,14 +17,14 @@ from tasks.grades import Grades
 from tasks.media.contract.contract import frames_said, labels, shown, side_data, streams, times
 from tasks.media.contract.inventory import Inventory, take_inventory, watch
 from tasks.media.contract.likeness import Likeness
-from tasks.media.contract.samples import alpha
+from tasks.media.contract.samples import alpha, fewer_by_choice
 from tasks.media.picture.colour import sited_alike, usual_siting
 from tasks.media.picture.pixels import layout_of
 from tasks.media.reading.hdr10_plus import first_message, of_frames
 from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import SAYING_ALL, hdr10_plus_dropped
-from tasks.media.writing.captions import CAPTIONED
+from tasks.media.writing.captions import uncaptioned
 from tasks.media.writing.codecs import STILLS
 from tasks.media.writing.master import ALONE
 from tasks.media.writing.sound import hear
@@ -66,7 +66,7 @@ def check_master(
     ):
         had, held = take_inventory(source, plan.title.probe.stream), take_inventory(made, master.picture)
         said = list(_side_data(plan, profile.master.codec, source, made, master.picture))
-        captions = list(_captions(plan, profile, source, made, master.picture))
+        captions = list(_captions(plan, source, made, master.picture))
         seen_through = list(_alpha(plan, source, made, master.picture))
         carried = list(_carried(master, had, held, profile.master.codec, source, made))
     seen = found(plan, profile, records, likeness, grades)
@@ -103,7 +103,9 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
         wanted_layouts.add(replace(plan.layout, depth=12))  # what every ProRes 4444 says it is
     if profile.master.codec == "h264" and plan.layout.family == "gray":
         wanted_layouts.add(replace(plan.layout, family="yuv", chroma_x=1, chroma_y=1))  # as decoders fill it up
-    yield "pixel format", layout_of(held.pix_fmt, plan.title.name) in wanted_layouts, held.pix_fmt
+    chosen = fewer_by_choice(probe.layout, profile.master.encoding(), plan.title.name)
+    seen = f"{held.pix_fmt}, source {probe.pix_fmt}; {chosen}" if chosen else held.pix_fmt
+    yield "pixel format", layout_of(held.pix_fmt, plan.title.name) in wanted_layouts, seen
     colour = plan.colour
     tags = (colour.matrix, colour.primaries, colour.transfer, 2 if colour.full_range else 1)
     guessed = ", source untagged: guessed by size" if colour.assumed else ""
@@ -175,20 +177,19 @@ def _side_data(plan: Plan, codec: str, source: Source, made: Source, picture: in
             yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}"
 
 
-def _captions(plan: Plan, profile: Profile, source: Source, made: Source, picture: int) -> Iterator[Line]:
+def _captions(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:
     """Closed captions are within the picture's stream: where there are any, both are decoded."""
-    if plan.timeline.captions.any() and plan.title.probe is not None:
-        base = plan.reading.pictures.base
-        numbers = {int(base[number]): int(number) for number in np.flatnonzero(plan.shown.captions)}
-        for row in shown(watch(source, plan.title.probe.stream, numbers), watch(made, picture)):
-            if row.name == "closed captions":
-                holds = profile.master.codec in CAPTIONED
-                why = (
-                    ""
-                    if holds
-                    else f"; {profile.master.codec} does not hold them, {' and '.join(sorted(CAPTIONED))} do"
-                )
-                yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}{why}"
+    if not plan.timeline.captions.any() or plan.title.probe is None:
+        return
+    if why := uncaptioned(plan.codec):
+        # A remark said so before any work was done.
+        yield "closed captions", True, f"of {plan.timeline.captions.sum()} frames, are not carried: {why}"
+        return
+    base = plan.reading.pictures.base
+    numbers = {int(base[number]): int(number) for number in np.flatnonzero(plan.shown.captions)}
+    for row in shown(watch(source, plan.title.probe.stream, numbers), watch(made, picture)):
+        if row.name == "closed captions":
+            yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}"
 
 
 def _light(plan: Plan, records: list[Record]) -> Iterator[Line]:

@@ -26,10 +26,11 @@ from tasks.media.contract.likeness import Likeness
 from tasks.media.picture.hdr import is_hdr
 from tasks.media.picture.pixels import Layout
 from tasks.media.reading.checksums import frame_checksums
+from tasks.media.reading.mastering import Mastering
 from tasks.media.writing.bitstream import Said
 from tasks.media.writing.captions import CAPTIONED, with_captions
 from tasks.media.writing.codecs import STILLS, Container
-from tasks.media.writing.encode import ENCODE_VERSION
+from tasks.media.writing.encode import ENCODE_VERSION, is_templated
 from tasks.media.writing.join import Range
 from tasks.media.writing.master import MASTER_VERSION, Contents, Picture, write_master
 from tasks.media.writing.numbered import NUMBERED_VERSION
@@ -72,12 +73,16 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["projection"] = title.probe.projection
     if carries_hdr10_plus(plan, profile.master.codec):
         parts["HDR10+"] = DYNAMIC_VERSION
+    if title.probe and is_templated(profile.master.encoding(), _mastering(plan), title.probe.projection):
+        parts["rate"] = plan.rate
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
     if any(BY_SAMPLES in remark for remark in title.remarks):
         parts["sound"] = SOUND_VERSION
     if any(BY_WORDS in remark for remark in title.remarks):
         parts["words"] = WORDS_VERSION
+    if title.probe and plan.timecode != title.probe.timecode:
+        parts["timecode"] = plan.timecode
     if not plan.timeline.is_plain:  # else they follow from the source
         parts["times"] = plan.shown.pts.tolist()
     return content_key(parts)
@@ -276,7 +281,7 @@ def finish_title(
             ranges = [_with_captions(one, plan, opened) for one in ranges]
         picture = Picture(
             *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
-            plan.rate, Said(probe.mastering if is_hdr(plan.colour) else None, probe.active_format, probe.projection),
+            plan.rate, Said(_mastering(plan), probe.active_format, probe.projection),
             hdr10_plus_of(plan, source) if carries_hdr10_plus(plan, profile.master.codec) else (),
         )  # fmt: skip
         if stills:
@@ -320,6 +325,10 @@ def _record(key: str, uri: str, digest: Digest, plan: Plan, contents: Contents, 
     )
 
 
+def _mastering(plan: Plan) -> Mastering | None:
+    return plan.title.probe.mastering if plan.title.probe and is_hdr(plan.colour) else None
+
+
 def _ranges(plan: Plan, profile: Profile) -> list[int]:
     """Which shards begin a range of the picture that has an encoder of its own."""
     frames, master = len(plan.shown), profile.master
@@ -345,7 +354,9 @@ def _with_captions(one: Range, plan: Plan, opened: ExitStack) -> Range:
     # Opened once more: a remote file has one position, and its other streams are read meanwhile.
     again = opened.enter_context(open_source(title.uri, title.name))
     twins = _captioned(plan)[one.start : one.stop]
-    return replace(one, frames=with_captions(iter(one.frames), plan.layout, again, title.probe.stream, twins))
+    damaged = not plan.timeline.is_plain
+    frames = with_captions(iter(one.frames), plan.layout, again, title.probe.stream, twins, damaged)
+    return replace(one, frames=frames)
 
 
 def _frames(

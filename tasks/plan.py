@@ -26,8 +26,10 @@ from tasks.media.picture.hdr import Hdr, brightest_light, is_hdr, sdr_colour, sh
 from tasks.media.picture.pixels import Layout
 from tasks.media.picture.size import Enlargement
 from tasks.media.reading.probe import Probe
+from tasks.media.reading.timecode import restated
 from tasks.media.reading.timeline import TIMELINE_VERSION, Timeline
-from tasks.media.writing.codecs import master_colour, master_layout
+from tasks.media.writing.captions import uncaptioned
+from tasks.media.writing.codecs import STILLS, master_colour, master_layout
 from tasks.media.writing.encode import require_encodable
 from tasks.media.writing.segment import SEGMENT_VERSION
 from tasks.pool.worker import UPSCALE_VERSION
@@ -65,6 +67,7 @@ class Plan:
         work: the workers' orders, one a shard.
         revised: shards that are made otherwise than the others.
         hdr: what is done about the source's HDR, if it is.
+        codec: of the master's picture.
     """
 
     title: Title
@@ -82,6 +85,7 @@ class Plan:
     work: tuple[Work, ...]
     revised: tuple[Revised, ...] = ()
     hdr: Hdr | None = None
+    codec: str = ""
 
     @property
     def shown(self) -> Timeline:
@@ -98,6 +102,12 @@ class Plan:
         """The master's pictures a second, on average."""
         assert self.title.probe is not None
         return self.reading.pictures.rate(rate_of(self.title, self.timeline), len(self.timeline))
+
+    @property
+    def timecode(self) -> str:
+        """That of the master's first picture; empty if the source says none."""
+        assert self.title.probe is not None
+        return restated(self.title.probe.timecode, self.title.probe.frame_rate, self.rate)
 
     @property
     def network_size(self) -> tuple[int, int]:
@@ -176,7 +186,7 @@ def plan_frames(
         hdr = Hdr(tone) if tone else Hdr(shots=shots_of(reading.pictures.shown.peak, cuts, title.probe.colour))
     base = Plan(
         title, source_print, timeline, reading, bars, restored, Enlargement.of(profile.scale, layout), cuts, layout,
-        colour, model, (), (), hdr=hdr,
+        colour, model, (), (), hdr=hdr, codec=settings.codec,
     )  # fmt: skip
     require_encodable(settings, *base.master_size, layout, title.name)
     shards = tuple(_shards(base, profile, info))
@@ -352,6 +362,13 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     said += remarks_on(plan.reading)
     if plan.title.probe and plan.title.probe.pix_fmt == "gbrpf32le":
         said.append("the source's samples are 32-bit floats: the nearest 16-bit half floats are kept of them")
+    if plan.title.probe and plan.timecode != plan.title.probe.timecode and plan.codec not in STILLS:
+        said.append(
+            f"the source's timecode, {plan.title.probe.timecode}, is restated for {float(plan.rate):.6g} pictures a"
+            f" second: the master begins at {plan.timecode}"
+        )
+    if plan.timeline.captions.any() and (why := uncaptioned(plan.codec)):
+        said.append(f"the source's closed captions are not carried: {why}")
     if plan.bars:
         bars = plan.bars
         lines = f"top {bars.top}, bottom {bars.bottom}, left {bars.left}, right {bars.right}"

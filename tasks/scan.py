@@ -215,7 +215,9 @@ def _with_probe(title: Title, found: Probe, source: Source, profile: Profile) ->
     require_place_for_alpha(profile.master.encoding(), found.layout, title.name)
     container, remarks = choose_container(found, source, profile.master.encoding(), profile.master.container)
     if found.dolby_vision:
-        remarks.append("Dolby Vision's metadata is dropped: it describes the source's samples, not the master's")
+        which = f" (profile {found.dolby_profile})" if found.dolby_profile else ""
+        why = "it describes the source's samples, not the master's"
+        remarks.append(f"Dolby Vision's metadata{which} is dropped: {why}")
     if is_hdr(found.colour) and profile.hdr.mode == "keep":
         remarks += unsaid(found.mastering, profile.master.codec)
         message = first_message(source, found.stream) if found.hdr10_plus else b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from tasks.errors import UnsupportedSource
-from tasks.media.reading.stills import rate_in_header
+from tasks.media.reading.stills import rate_in_header, require_as_shown
 from tasks.store import open_read
 from tasks.store.sequence import Pattern, gaps, members, pattern_of, with_fps
 
@@ -29,7 +29,8 @@ def as_film(uri: str, name: str, rate: Fraction | None) -> tuple[str, tuple[str,
         rate: pictures a second; None: as the first file's header says.
 
     Raises:
-        UnsupportedSource: numbers are missing, or nobody says how fast the files are shown.
+        UnsupportedSource: numbers are missing, nobody says how fast the files are shown, or the first one would be read
+            otherwise than it is shown.
     """
     files, pattern = members(uri), pattern_of(uri)
     assert pattern is not None
@@ -42,7 +43,7 @@ def as_film(uri: str, name: str, rate: Fraction | None) -> tuple[str, tuple[str,
             f"{name}: {count} of its files are missing between {files[0].number} and {files[-1].number}:"
             f" {', '.join(stretches)}{more}. Add them, or put each unbroken run in a folder of its own."
         )
-    said = _said(files[0].uri, pattern)
+    said = _said(files[0].uri, pattern, name)
     if rate is None and said is None:
         raise UnsupportedSource(
             f"{name}: its header does not say how many pictures a second it has. Say it: `--fps 24`, or `sequence.fps`"
@@ -54,8 +55,10 @@ def as_film(uri: str, name: str, rate: Fraction | None) -> tuple[str, tuple[str,
     return with_fps(uri, rate or said), remarks
 
 
-def _said(uri: str, pattern: Pattern) -> Fraction | None:
+def _said(uri: str, pattern: Pattern, name: str) -> Fraction | None:
     if pattern.suffix.lower() not in FILM_SUFFIXES:
         return None
     with open_read(uri) as file:
-        return rate_in_header(file.read())
+        data = file.read()
+    require_as_shown(data, name)
+    return rate_in_header(data)

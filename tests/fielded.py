@@ -65,6 +65,7 @@ def write(
     pts: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
     patch: Any = None,
+    timecode: str = "",
 ) -> Path:
     """A file of these frames with sound; `patch` is given the bytes and the number of each packet, returns others."""
     height, width = frames[0][0].shape
@@ -74,6 +75,8 @@ def write(
         stream.width, stream.height, stream.pix_fmt = width, height, LAYOUT.pix_fmt
         stream.codec_context.time_base = stream.time_base = time_base or 1 / rate
         stream.codec_context.thread_count = 1
+        if timecode:
+            stream.metadata["timecode"] = timecode
         sound = output.add_stream("pcm_s16le" if path.suffix == ".mkv" else "aac", rate=48000, layout="mono")
         count = 0
 

@@ -294,6 +294,15 @@ def _noted(note: bytes, packet: bytes) -> bytes:
     return len(note).to_bytes(4, "big") + note + packet
 
 
+def captioned_with_a_hole(path: Path) -> Path:
+    """Closed captions on all frames, and a packet that decodes to nothing."""
+
+    def alter(data: bytes, number: int) -> bytes:
+        return b"\xff" * len(data) if number == 25 else _noted(captions(number), data)
+
+    return rewritten(path, replace(FILM, frames=40, b_frames=0, audio=""), alter)
+
+
 def captioned(path: Path) -> Path:
     """Closed captions within the picture's stream, on all frames but a few."""
     return rewritten(
@@ -352,6 +361,19 @@ def mirrored(path: Path) -> Path:
 def coded(path: Path) -> Path:
     """With a timecode in the picture's track."""
     return changed(Change(after=lambda o: o.streams.video[0].metadata.update(timecode="01:02:03:04")))(path)
+
+
+def dolby_vision(profile: int, compatible: int, base: Clip = FILM) -> Maker:
+    """A film whose MP4 says that it is Dolby Vision, in the place of the bit rate, which takes as many bytes."""
+    box = b"dvvC" + bytes([1, 0, profile << 1, 0x2D, compatible << 4]) + bytes(7)
+
+    def write(path: Path) -> Path:
+        data = make(path, replace(base, audio="")).read_bytes()
+        place = data.index(b"btrt")
+        path.write_bytes(data[:place] + box + data[place + len(box) :])
+        return path
+
+    return write
 
 
 def stereo(path: Path) -> Path:

@@ -30,7 +30,7 @@ OPTIONS = {
     "models": set(),
     "bench": {"--model", "--size", "--scale", "--chunks", "--precision", "--random-weights"},
     "weights": set(),
-    "probe": {"--compare", "--video-stream", "--json"},
+    "probe": {"--compare", "--profile", "--video-stream", "--json"},
     "score": {"--json"},
     "verify": {"--key", "--json"},
     "clean": {"--yes", "--cut-off"},

@@ -12,11 +12,13 @@ import av
 import pytest
 
 from flows.cli import main
-from tasks.media.contract.contract import compare
+from tasks.check import check_master
+from tasks.media.contract.contract import compare, shown
 from tasks.media.contract.inventory import watch
 from tasks.media.contract.rows import Row
 from tasks.media.reading.source import Source
 from tests.clips import Clip, make
+from tests.mastered import remaster
 from tests.remux import Change, remux
 from tests.torture import captioned
 
@@ -157,6 +159,38 @@ def test_samples_may_become_finer_only(had: str, has: str, verdict: str, tmp_pat
     kinds = (("a", had), ("b", has))
     paths = [make(tmp_path / f"{n}.mkv", replace(CLIP, frames=2, codec="ffv1", pix_fmt=f)) for n, f in kinds]
     assert held_against(*paths)["pixel format"].verdict == verdict
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p"])
+def test_less_colour_by_choice_is_no_loss_to_check_and_comparison(
+    pix_fmt: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of the profile for the web, whose AV1 is 4:2:0; to whoever does not know of it, and by another, it is lost."""
+    clip = Clip(frames=6, width=64, height=64, codec="ffv1", pix_fmt=pix_fmt, audio="")
+    film = make(tmp_path / "films" / "film.mkv", clip)
+    web = {"master.codec": "av1", "master.container": "mp4", "master.chroma": "420", "master.preset": "12"}
+    done = remaster(film.parent, str(tmp_path / "out"), str(tmp_path / "store"), **web)
+    check = check_master(done.plan, done.profile, done.master, done.records, None)
+    assert check.passed, check.lines
+    words = "has less colour resolution by choice: av1 as yuv420p10le"
+    assert [seen for name, _, seen in check.lines if name == "pixel format"] == [
+        f"yuv420p10le, source {pix_fmt}; {words}"
+    ]
+    for profile, verdict in (("web", "changed"), ("editing", "lost"), (None, "lost")):
+        asked = ["--profile", profile] if profile else []
+        assert main(["probe", "--compare", "--json", *asked, str(film), done.master.uri]) == (verdict == "lost")
+        (row,) = [row for row in json.loads(capsys.readouterr().out) if row["name"] == "pixel format"]
+        assert row["verdict"] == verdict
+        assert row["note"] == words if profile == "web" else row["note"] == "has less colour resolution"
+
+
+def test_captions_that_a_codec_cannot_hold_are_gone_by_choice(tmp_path: Path) -> None:
+    film = captioned(tmp_path / "captions.mp4")
+    plain = make(tmp_path / "plain.mp4", Clip(frames=10))
+    before, after = watch(Source(str(film), "film"), 0), watch(Source(str(plain), "master"), 0)
+    for codec, verdict in (("av1", "changed"), ("h264", "lost"), ("", "lost")):
+        (row,) = shown(before, after, codec)
+        assert (row.name, row.verdict) == ("closed captions", verdict)
 
 
 def test_coarser_ticks_are_said_and_no_loss(tmp_path: Path) -> None:

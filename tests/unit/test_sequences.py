@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO as oiio  # noqa: N813
 import pytest
 import torch
 
@@ -200,6 +202,56 @@ def test_light_is_read_beyond_black_and_white(kind: type, tmp_path: Path) -> Non
     assert layout == Layout("light", 16)
     for pixels, planes in zip(made, frames, strict=True):
         assert np.array_equal(np.stack([halves(plane) for plane in planes], -1), pixels)  # type: ignore[arg-type]
+
+
+def windowed(path: Path, number: int, held: tuple[int, int, int, int], shown: tuple[int, int, int, int]) -> np.ndarray:
+    """An EXR file of these windows (left, top, width, height), and its pixels."""
+    pixels = light(number, held[3], held[2])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spec = oiio.ImageSpec(held[2], held[3], 3, "half")
+    spec.x, spec.y = held[:2]
+    spec.full_x, spec.full_y, spec.full_width, spec.full_height = shown
+    spec.attribute("framesPerSecond", oiio.TypeRational, (24, 1))
+    output = oiio.ImageOutput.create(str(path))
+    assert output.open(str(path), spec) and output.write_image(pixels) and output.close()
+    return pixels
+
+
+SHOWN = (0, 0, 32, 24)
+
+
+@pytest.mark.parametrize(
+    ("held", "shown", "words"),
+    [
+        ((-4, -2, 40, 28), SHOWN, "holds 40x28 pixels and shows 32x24"),
+        ((0, 0, 33, 24), SHOWN, "holds 33x24 pixels and shows 32x24"),
+        ((0, -1, 32, 25), SHOWN, "holds 32x25 pixels and shows 32x24"),
+        ((8, 4, 32, 24), (8, 4, 32, 24), r"begins at \(8, 4\), and would be read shifted"),
+    ],
+)
+def test_what_would_be_read_otherwise_than_it_is_shown_is_refused(
+    held: tuple[int, int, int, int], shown: tuple[int, int, int, int], words: str, tmp_path: Path
+) -> None:
+    """At scan where the first file is such, and when planned where another one is."""
+    for name, kinds in (("at once", ((held, shown), (SHOWN, SHOWN))), ("later", ((SHOWN, SHOWN), (held, shown)))):
+        for number, windows in enumerate(kinds):
+            windowed(tmp_path / name / f"a.{number}.exr", number, *windows)
+    words += ".*oiiotool IN --croptofull"
+    profile = read_profile(None, {"master.codec": "exr", "scale": 2})
+    (title,) = titles(tmp_path / "at once", profile).values()
+    assert re.search(words, title.refused)
+    (title,) = titles(tmp_path / "later", profile).values()
+    with pytest.raises(UnsupportedSource, match=words):
+        plan_title(title, profile, Store(str(tmp_path / "store")))
+
+
+def test_where_a_file_holds_less_than_it_shows_it_is_black(tmp_path: Path) -> None:
+    held = [windowed(tmp_path / f"a.{number}.exr", number, (5, 3, 20, 10), SHOWN) for number in range(2)]
+    frames, _, _ = _planes(f"{tmp_path}/a.%d.exr")
+    for pixels, planes in zip(held, frames, strict=True):
+        wanted = np.zeros((24, 32, 3), np.float16)
+        wanted[3:13, 5:25] = pixels
+        assert np.array_equal(np.stack([halves(plane) for plane in planes], -1), wanted)  # type: ignore[arg-type]
 
 
 def test_a_range_of_frames_opens_only_its_own_files(tmp_path: Path) -> None:

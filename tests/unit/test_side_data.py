@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.check import check_master
-from tasks.media.contract.contract import side_data
+from tasks.media.contract.contract import compare, side_data
 from tasks.media.contract.inventory import watch
 from tasks.media.reading.projection import read_projection
 from tasks.media.reading.side_data import SideData, first_side_data
@@ -22,7 +22,7 @@ from tasks.scan import scan
 from tests import mastered
 from tests.clips import Clip, make, picture
 from tests.remux import Change, remux
-from tests.torture import framed, mirrored, posed, profiled, spherical, stereo
+from tests.torture import dolby_vision, framed, mirrored, posed, profiled, spherical, stereo
 
 
 def in_mp4(path: Path) -> Path:
@@ -161,3 +161,31 @@ def test_metadata_of_light_is_judged_too() -> None:
     had = SideData({"MASTERING_DISPLAY_METADATA": b"1", "CONTENT_LIGHT_LEVEL": b"2"}, False, True)
     rows = {row.name: row.verdict for row in side_data(had, SideData({"CONTENT_LIGHT_LEVEL": b"2"}, False, False))}
     assert rows == {"mastering display": "lost", "content light level": "kept", "HDR10+": "lost"}
+
+
+HEVC = Clip(frames=6, codec="libx265", width=96, height=64)
+
+
+@pytest.mark.parametrize(("profile", "compatible", "base"), [(9, 2, Clip(frames=6)), (8, 2, HEVC)], ids=["9", "8"])
+def test_dolby_vision_is_dropped_and_said_whatever_the_decoder_sees(
+    profile: int, compatible: int, base: Clip, tmp_path: Path
+) -> None:
+    case = Case("film.mp4", dolby_vision(profile, compatible, base), "Dolby Vision", True)
+    said, check = ran(case, tmp_path)
+    (remark,) = [remark for remark in said if "Dolby Vision" in remark]
+    assert f"(profile {profile}) is dropped" in remark
+    assert check.passed, check.lines
+    assert [seen.split(";")[0] for name, _, seen in check.lines if name == "Dolby Vision"] == ["-, source present"]
+    source = Source(str(tmp_path / "films" / "film.mp4"), "film")
+    rows = {row.name: row.verdict for row in compare(source, Source(str(tmp_path / "out" / "film.mp4"), "master"))}
+    assert rows["Dolby Vision"] == "changed"
+    assert {row.name: row.verdict for row in compare(source, source)}["Dolby Vision"] == "lost", "as if it still fitted"
+
+
+@pytest.mark.parametrize(("profile", "compatible", "refused"), [(5, 0, True), (10, 0, True), (10, 4, False)])
+def test_a_picture_that_is_none_without_dolby_vision_is_refused(
+    profile: int, compatible: int, refused: bool, tmp_path: Path
+) -> None:
+    path = dolby_vision(profile, compatible, HEVC)(tmp_path / "film.mp4")
+    (title,) = scan(str(path), str(tmp_path / "out"), read_profile(None, {}))
+    assert (f"is Dolby Vision profile {profile}, whose picture is none without" in title.refused) is refused

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from tasks.check import check_master
@@ -20,12 +21,17 @@ from tests.torture import FILM, converted, late
 
 SECONDS = replace(FILM, frames=36, audio="flac")
 CASES = {
-    "wma.wmv": (converted("-c:v", "wmv2", "-c:a", "wmav2", base=SECONDS), "auto", "flac"),
+    "wma.wmv": (converted("-c:v", "wmv2", "-c:a", "wmav2", base=SECONDS), "mp4", "flac"),
+    "wma again.wmv": (converted("-c:v", "wmv2", "-c:a", "wmav2", base=SECONDS), "auto", "pcm_f32le"),
     "adpcm.avi": (converted("-c:v", "mpeg4", "-c:a", "adpcm_ms", base=SECONDS), "auto", "flac"),
     "adpcm again.avi": (converted("-c:v", "mpeg4", "-c:a", "adpcm_ms", base=SECONDS), "mov", "alac"),
     "old pcm.avi": (converted("-c:v", "mpeg4", "-c:a", "pcm_u8", base=SECONDS), "mp4", "flac"),
     "vorbis.mkv": (converted("-c:v", "mpeg4", "-c:a", "libvorbis", base=SECONDS), "mov", "alac"),
-    "stereo.wmv": (converted("-c:v", "wmv2", "-c:a", "wmav2", "-ac", "2", "-ar", "44100", base=SECONDS), "mkv", "flac"),
+    "stereo.wmv": (
+        converted("-c:v", "wmv2", "-c:a", "wmav2", "-ac", "2", "-ar", "44100", base=SECONDS),
+        "mkv",
+        "pcm_f32le",
+    ),
 }
 
 
@@ -49,6 +55,31 @@ def test_every_sample_reaches_the_master(name: str, tmp_path: Path) -> None:
     assert [row.verdict for row in rows if row.name.endswith(": samples")] == ["changed"]
     with av.open(done.master.uri) as held:
         assert held.streams[copied.index].codec_context.name == codec
+
+
+@pytest.mark.parametrize(("container", "whole"), [("mkv", True), ("mp4", False)])
+def test_what_is_beyond_full_scale_is_kept_or_counted(container: str, whole: bool, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    louder = ("-af", "volume=20dB:precision=float", "-c:a", "wmav2")
+    path = converted("-c:v", "wmv2", *louder, base=SECONDS)(tmp_path / "films" / "loud.wmv")
+    beyond = sum(int((np.abs(samples) > 1).sum()) for samples in samples_of(path))
+    assert beyond > 1000
+    settings = {"master.container": container}
+    done = mastered.remaster(tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"), **settings)
+    assert any("is cut off beyond full scale by flac" in remark for remark in done.plan.title.remarks) is not whole
+    check = check_master(done.plan, done.profile, done.master, done.records, None)
+    assert check.passed, [line for line in check.lines if not line[1]]
+    (seen,) = [seen for line, _, seen in check.lines if line.endswith(": samples")]
+    assert (f"but for {beyond} beyond full scale, which are cut off" in seen) is not whole
+    if whole:
+        had, has = (np.concatenate(samples_of(each), axis=1) for each in (path, Path(done.master.uri)))
+        np.testing.assert_array_equal(has, had)
+
+
+def samples_of(place: Path) -> list[np.ndarray]:
+    """Of each frame of a file's sound, which is mono."""
+    with av.open(str(place)) as container:
+        return [frame.to_ndarray() for frame in container.decode(audio=0)]
 
 
 def test_what_a_container_takes_is_copied(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ import pytest
 from tasks.check import check_master
 from tasks.errors import SourceError
 from tasks.finish import master_key
+from tasks.grades import grades_of
 from tasks.media.cadence.read import read_window, window
 from tasks.media.contract.contract import compare
 from tasks.media.reading.damage import damage_of
+from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
 from tasks.media.reading.stamps import NEVER
 from tasks.media.reading.timeline import Timeline, read_timeline
@@ -28,7 +30,7 @@ from tasks.store import Store
 from tests import mastered
 from tests.clips import Clip, make
 from tests.contract import picture_times
-from tests.torture import Maker, interrupted, scratched
+from tests.torture import Maker, captioned_with_a_hole, interrupted, scratched
 
 FILM = Clip(frames=40, width=160, height=96, gop=10, audio="", grain=4.0)
 
@@ -98,6 +100,37 @@ def test_how_much_is_taken_is_for_a_person_to_say(case: Case, tmp_path: Path) ->
     assert f"{case.concealed} frames are made up in part, and {case.missing} are missing" in said
     assert check.passed, check.lines
     assert done.receipt.source.doubts == [said]
+
+
+CARRYING = {
+    "captions.mp4": (captioned_with_a_hole, "closed captions"),
+    "alpha.mov": (scratched(replace(FILM, codec="png", pix_fmt="rgba", colour=None), 12, 25), "alpha"),
+}
+
+
+@pytest.mark.parametrize("name", CARRYING)
+def test_what_frames_carry_is_kept_past_damage_that_is_taken(name: str, tmp_path: Path) -> None:
+    """By the check, by the comparison, and graded."""
+    write, row = CARRYING[name]
+    (tmp_path / "films").mkdir()
+    path = write(tmp_path / "films" / name)
+    settings = {"limits.damaged": 3, "master.codec": "ffv1" if row == "alpha" else "h264"}
+    if row == "alpha":
+        settings["master.preset"] = None
+    done = mastered.remaster(tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"), **settings)
+    assert not done.plan.timeline.is_plain
+    grades = grades_of(done.master, done.plan, Store(done.store))
+    check = check_master(done.plan, done.profile, done.master, done.records, None, grades)
+    assert check.passed, check.lines
+    assert [ok for line, ok, _ in check.lines if line == row] == [True]
+    rows = {found.name: found for found in compare(Source(str(path), name), Source(done.master.uri, "master"))}
+    assert rows[row].verdict == rows["frames"].verdict == "kept", rows
+
+
+def test_a_file_whose_first_packet_gives_nothing_still_says_how_it_is_turned(tmp_path: Path) -> None:
+    base = replace(FILM, codec="png", pix_fmt="rgb24", colour=None, rotation=90)
+    path = scratched(base, 0)(tmp_path / "turned.mov")
+    assert "DISPLAYMATRIX" in first_side_data(Source(str(path), "turned"), 0).standing
 
 
 def test_a_whole_title_is_read_as_ever(tmp_path: Path) -> None:

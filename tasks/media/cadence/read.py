@@ -8,19 +8,16 @@ the reader starts again from further back, in the end from the beginning.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-import av
-import av.container
 import av.error
-import av.video.stream
 import numpy as np
 
 from tasks.errors import SourceChanged
 from tasks.media.cadence.recipe import Recipe
 from tasks.media.cadence.weave import pictures
 from tasks.media.picture.pixels import Layout, Planes, checksum, to_planes
+from tasks.media.reading.decoding import decoded
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.media.reading.stamps import NEVER
 from tasks.media.reading.timeline import Timeline
@@ -107,7 +104,7 @@ def _from(
             except av.error.FFmpegError:
                 return
         met = False
-        for number, frame in enumerate(_decoded(container, stream)):
+        for number, frame in enumerate(decoded(container, stream)):  # what is damaged shows in the checksums
             said = NEVER if frame.pts is None else frame.pts
             if not met and _is_before(wanted, done, said, number if seek is None else None):
                 continue
@@ -129,9 +126,3 @@ def _is_before(wanted: Window, done: int, said: int, number: int | None) -> bool
     if wanted.plain:
         return said < wanted.pts[done]
     return number < wanted.start + done if number is not None else said != wanted.pts[done]
-
-
-def _decoded(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
-    for packet in container.demux(stream):
-        with suppress(av.error.InvalidDataError):  # what it breaks shows in the checksums
-            yield from packet.decode()

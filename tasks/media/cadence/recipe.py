@@ -81,9 +81,7 @@ class Pictures:
 
     def rate(self, source: Fraction, frames: int) -> Fraction:
         """Pictures a second, on average, of a title of `frames` frames that come at a rate of `source`."""
-        ratio = Fraction(len(self), frames)
-        usual = min((Fraction(1), Fraction(4, 5), Fraction(2)), key=lambda each: abs(each - ratio))
-        return source * (usual if abs(usual - ratio) < usual * _NEARLY else ratio)
+        return rate_of_pictures(source, len(self), frames)
 
     def numbers(self, frames: Iterable[int]) -> tuple[int, ...]:
         """The first pictures that hold nothing before each of these frames, in order, each once; the title's first one
@@ -91,6 +89,13 @@ class Pictures:
         first = np.maximum.accumulate(np.minimum(self.top, self.bottom))
         found = {int(np.searchsorted(first, frame)) for frame in frames}
         return tuple(sorted(number for number in found if 0 < number < len(self)))
+
+
+def rate_of_pictures(source: Fraction, pictures: int, frames: int) -> Fraction:
+    """Pictures a second, on average, where so many are made of a number of frames that come at a rate of `source`."""
+    ratio = Fraction(pictures, frames)
+    usual = min((Fraction(1), Fraction(4, 5), Fraction(2)), key=lambda each: abs(each - ratio))
+    return source * (usual if abs(usual - ratio) < usual * _NEARLY else ratio)
 
 
 @dataclass(frozen=True)

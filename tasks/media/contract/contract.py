@@ -18,6 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from tasks.media.cadence.recipe import rate_of_pictures
 from tasks.media.contract import converted
 from tasks.media.contract.inventory import Inventory, Shown, Tags, Track, take_inventory, watch
 from tasks.media.contract.rows import Row
@@ -29,6 +30,9 @@ from tasks.media.reading.mastering import OF_HDR, said_alike
 from tasks.media.reading.probe import Choice, Probe, probe
 from tasks.media.reading.side_data import NAMES, SideData, turns_alike
 from tasks.media.reading.source import Source
+from tasks.media.reading.timecode import restated
+from tasks.media.writing.captions import uncaptioned
+from tasks.media.writing.codecs import EncodeSettings
 from tasks.media.writing.sound import hear
 
 # Written by muxers and encoders of themselves, or true only of the file they were in.
@@ -49,26 +53,29 @@ _IMPAIRED = (
 )
 
 
-def compare(source: Source, master: Source, choice: Choice = "auto") -> tuple[Row, ...]:
+def compare(
+    source: Source, master: Source, choice: Choice = "auto", asked: EncodeSettings | None = None
+) -> tuple[Row, ...]:
     """Hold a master against its source; both are read and decoded from end to end.
 
     Args:
         source, master: the files.
         choice: which of several video streams was remastered.
+        asked: how the master was to be encoded, by whoever wants to know; what that leaves out is no loss.
 
     Raises:
         SourceError: one of them cannot be read.
-        UnsupportedSource: the pixel format of one of them is not handled.
+        UnsupportedSource: the pixel format of one of them is not handled, or cannot become what was asked.
     """
     one, other = _pictures(probe(source, choice), probe(master))
     had, has = take_inventory(source, one), take_inventory(master, other)
     before, after = watch(source, one), watch(master, other)
     return (
         *_repaired(before, times(before.times, after.times, had.picture.time_base, has.picture.time_base)),
-        *picture(had, has),
+        *picture(had, has, asked),
         *colour(had, has, layout_of(had.pix_fmt, source.label)),
         *siting(had, has),
-        *shown(before, after),
+        *shown(before, after, asked.codec if asked else ""),
         *alpha(before, after),
         *side_data(before.side_data, after.side_data, made_sdr(had, has)),
         *frames_said(of_frames(source, one), of_frames(master, other)),
@@ -111,8 +118,11 @@ def _repaired(before: Shown, rows: Iterator[Row]) -> Iterator[Row]:
         yield replace(row, verdict="changed", note=note) if changed else row
 
 
-def shown(before: Shown, after: Shown) -> Iterator[Row]:
-    """What decoded frames carry besides their samples; nothing is said of what the source does not have."""
+def shown(before: Shown, after: Shown, codec: str = "") -> Iterator[Row]:
+    """What decoded frames carry besides their samples; nothing is said of what the source does not have.
+
+    `codec` is what the master was asked to be encoded by, if that is known.
+    """
     if before.interlaced or after.interlaced:
         seen = (f"{before.interlaced} frames", f"{after.interlaced} frames")
         ok = not after.interlaced or after.interlaced == before.interlaced
@@ -120,7 +130,10 @@ def shown(before: Shown, after: Shown) -> Iterator[Row]:
         yield Row("interlaced", "changed" if ok else "lost", *seen, note)
     if before.captions or after.captions:
         seen = (f"{before.captions} frames", f"{after.captions} frames")
-        yield _row("closed captions", before.captions_sha256 == after.captions_sha256, *seen, "not the same bytes")
+        if codec and not after.captions and (why := uncaptioned(codec)):
+            yield Row("closed captions", "changed", *seen, f"gone by choice: {why}")
+        else:
+            yield _row("closed captions", before.captions_sha256 == after.captions_sha256, *seen, "not the same bytes")
 
 
 def side_data(before: SideData, after: SideData, made_sdr: bool = False) -> Iterator[Row]:
@@ -198,7 +211,7 @@ def labels(had: Inventory, has: Inventory) -> Iterator[Row]:
     if had.chapters or has.chapters:
         yield _chapters(had, has)
     if had.timecode or has.timecode:
-        yield _row("timecode", had.timecode == has.timecode, had.timecode or "-", has.timecode or "-", "another one")
+        yield _timecode(had, has)
     yield from _track_labels("picture", had.picture, has.picture)
     yield from _tags("file", had.tags, has.tags)
 
@@ -242,6 +255,15 @@ def _plain(tags: Tags) -> Tags:
         lower.setdefault("title", lower.pop("name"))
         lower.pop("name", None)
     return lower
+
+
+def _timecode(had: Inventory, has: Inventory) -> Row:
+    seen = (had.timecode or "-", has.timecode or "-")
+    rate = rate_of_pictures(had.frame_rate, len(has.times), len(had.times)) if had.times else had.frame_rate
+    wanted = restated(had.timecode, had.frame_rate, rate)
+    if has.timecode == wanted != had.timecode:
+        return Row("timecode", "changed", *seen, f"restated: the same moment at {float(rate):.6g} pictures a second")
+    return _row("timecode", has.timecode == wanted, *seen, "another one")
 
 
 def _chapters(had: Inventory, has: Inventory) -> Row:

@@ -25,7 +25,10 @@ def sound(name: str, codecs: tuple[str, str], later: Fraction, had: Heard, has: 
     if had.sha256 != has.sha256:
         yield Row(f"{name}: samples", "lost", *codecs, "not the same samples")
         return
-    yield Row(f"{name}: samples", "changed", *codecs, "another codec; every sample is kept, in 24 bits at most")
+    note = "another codec; every sample is kept"
+    if had.beyond > has.beyond:
+        note += f", but for {had.beyond} beyond full scale, which are cut off"
+    yield Row(f"{name}: samples", "changed", *codecs, note)
     far = abs(had.begins + later - has.begins)
     begins = (f"from {float(had.begins):.6f} s", f"from {float(has.begins):.6f} s")
     yield kept_or_lost(f"{name}: times", far <= _COARSEST, *begins, f"begins {float(far) * 1000:.3f} ms off")

@@ -16,10 +16,13 @@ import numpy.typing as npt
 from tasks.media.picture.alpha import quarters
 from tasks.media.picture.colour import Siting
 from tasks.media.picture.pixels import layout_of, to_planes
+from tasks.media.reading.decoding import Damaged, decoded
+from tasks.media.reading.dolby import said_dolby_vision
 from tasks.media.reading.side_data import SideData, attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
 from tasks.media.reading.stamps import NEVER, DoubtfulTimes, Ticks, times_of
+from tasks.media.reading.timecode import said_timecode
 from tasks.media.writing.carry import is_gap, is_helper, payload
 from tasks.media.writing.words import Script
 
@@ -79,6 +82,7 @@ class Inventory:
         picture: the picture's track.
         tracks: every other one, in the file's order.
         timecode: of the first frame as the file says it, empty if it does not.
+        frame_rate: pictures a second on average as the file says it, 0 if it does not.
         chapters: (start seconds, end seconds, tags) of each.
         tags: the file's own metadata.
     """
@@ -92,6 +96,7 @@ class Inventory:
     picture: Track
     tracks: tuple[Track, ...]
     timecode: str
+    frame_rate: Fraction
     chapters: tuple[tuple[Fraction, Fraction, Tags], ...]
     tags: Tags
 
@@ -155,8 +160,6 @@ def take_inventory(source: Source, picture: int) -> Inventory:
         main = tracks.pop(picture)
         shown: Any = container.streams[picture]
         video = shown.codec_context
-        said = [*(stream.metadata for stream in container.streams), container.metadata]
-        codes = [value for tags in said for name, value in tags.items() if name.lower() == "timecode"]
         return Inventory(
             height=video.height,
             width=video.width,
@@ -166,33 +169,42 @@ def take_inventory(source: Source, picture: int) -> Inventory:
             sample_aspect=video.sample_aspect_ratio or Fraction(1),
             picture=main,
             tracks=tuple(tracks.values()),
-            timecode=codes[0] if codes else "",
+            timecode=said_timecode(container),
+            frame_rate=shown.average_rate or Fraction(0),
             chapters=tuple(_chapter(chapter) for chapter in container.chapters()),
             tags=dict(container.metadata),
         )
 
 
 def watch(source: Source, picture: int, numbers: Mapping[int, int] | None = None) -> Shown:
-    """Decode a picture stream from end to end.
+    """Decode a picture stream from end to end; twice, if it turns out to be damaged.
 
     Args:
-        source: any video.
+        source: any video; what of it is damaged is passed over, as in its frame table.
         picture: index of the stream.
         numbers: of the pictures that carry the closed captions of frames, by frame; None: the same.
 
     Raises:
-        SourceError: it cannot be decoded.
+        SourceError: it cannot be read.
         UnsupportedSource: its pixel format is not handled.
     """
+    try:
+        return _watch(source, picture, numbers, damaged=False)
+    except Damaged:
+        return _watch(source, picture, numbers, damaged=True)
+
+
+def _watch(source: Source, picture: int, numbers: Mapping[int, int] | None, damaged: bool) -> Shown:
     stamps: list[int] = []
     interlaced = captions = 0
     digest = hashlib.sha256()
     standing: dict[str, bytes] = {}
-    dolby_vision = hdr10_plus = False
+    hdr10_plus = False
     alpha: list[tuple[float, ...]] = []
     with open_input(source) as container, source_errors(source, "decoding it"):
-        stream = video_stream(container, picture)
-        for number, frame in enumerate(container.decode(stream)):
+        stream = video_stream(container, picture, damaged)
+        dolby_vision = said_dolby_vision(stream) is not None
+        for number, frame in enumerate(decoded(container, stream, damaged)):
             stamps.append(NEVER if frame.pts is None else frame.pts)
             interlaced += frame.interlaced_frame
             said = attached(frame).get("A53_CC")

@@ -15,6 +15,7 @@ from tasks.media.contract.rows import kept_or_lost as _row
 from tasks.media.picture.colour import UNSPECIFIED, sited_alike, usual_siting
 from tasks.media.picture.hdr import HDR_TRANSFERS
 from tasks.media.picture.pixels import Layout, layout_of
+from tasks.media.writing.codecs import EncodeSettings, master_layout
 
 # Mean alpha of a quarter, 0..1, that Lanczos may leave another: where it overshoots it is cut off.
 _ALPHA_APART = 0.01
@@ -25,8 +26,8 @@ def made_sdr(had: Inventory, has: Inventory) -> bool:
     return had.colour[2] in HDR_TRANSFERS and has.colour[2] not in {*HDR_TRANSFERS, UNSPECIFIED}
 
 
-def picture(had: Inventory, has: Inventory) -> Iterator[Row]:
-    """Size, shape and sampling of the picture."""
+def picture(had: Inventory, has: Inventory, asked: EncodeSettings | None = None) -> Iterator[Row]:
+    """Size, shape and sampling of the picture; `asked` is what the master was asked to be, if that is known."""
     sizes = (f"{had.width}x{had.height}", f"{has.width}x{has.height}")
     if (had.width, had.height) == (has.width, has.height):
         yield Row("size", "kept", *sizes)
@@ -36,7 +37,7 @@ def picture(had: Inventory, has: Inventory) -> Iterator[Row]:
         yield Row("size", "lost", *sizes, "the sides do not grow by one factor")
     aspects = (f"{had.sample_aspect}", f"{has.sample_aspect}")
     yield _row("pixel aspect", had.sample_aspect == has.sample_aspect, *aspects, "the picture is stretched")
-    yield _sampling(had.pix_fmt, has.pix_fmt)
+    yield _sampling(had.pix_fmt, has.pix_fmt, asked)
 
 
 def _one_factor(had: Inventory, has: Inventory) -> bool:
@@ -108,7 +109,21 @@ def _opacity(alpha: npt.NDArray[np.float64] | None) -> str:
     return "-" if alpha is None else f"{alpha.mean():.1%} opaque"
 
 
-def _sampling(wanted: str, held: str) -> Row:
+def fewer_by_choice(source: Layout, asked: EncodeSettings, label: str) -> str:
+    """Says so where a master of these settings has less colour resolution than its source; else empty."""
+    layout = master_layout(asked, source, label)
+    return (
+        f"has less colour resolution by choice: {asked.codec} as {layout.pix_fmt}" if _coarser(source, layout) else ""
+    )
+
+
+def _coarser(before: Layout, after: Layout) -> bool:
+    if before.family == "gray":
+        return False
+    return after.family == "gray" or after.chroma_x > before.chroma_x or after.chroma_y > before.chroma_y
+
+
+def _sampling(wanted: str, held: str, asked: EncodeSettings | None) -> Row:
     before, after = layout_of(wanted, "source"), layout_of(held, "master")
     seen = (wanted, held)
     if before == after:
@@ -117,9 +132,9 @@ def _sampling(wanted: str, held: str) -> Row:
         return Row("pixel format", "lost", *seen, "has no alpha")
     if after.depth < before.depth:
         return Row("pixel format", "lost", *seen, "has less depth")
-    coarser = after.family == "gray" or max(after.chroma_x, before.chroma_x) > before.chroma_x
-    coarser |= after.chroma_y > before.chroma_y
-    if before.family != "gray" and coarser:
+    if asked and _coarser(before, after) and not _coarser(master_layout(asked, before, "source"), after):
+        return Row("pixel format", "changed", *seen, fewer_by_choice(before, asked, "source"))
+    if _coarser(before, after):
         return Row("pixel format", "lost", *seen, "has less colour resolution")
     return Row("pixel format", "changed", *seen, "holds all that the source's does")
 

@@ -19,12 +19,15 @@ from tasks.errors import SourceError
 from tasks.media.picture.alpha import require_opaque
 from tasks.media.picture.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.picture.pixels import Layout, layout_of
+from tasks.media.reading.decoding import UNDECODABLE
+from tasks.media.reading.dolby import DolbyVision, said_dolby_vision
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.mastering import Mastering, read_mastering
 from tasks.media.reading.projection import Projection, read_projection
 from tasks.media.reading.side_data import attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
+from tasks.media.reading.timecode import said_timecode
 from vsr_model.nits import TRANSFERS
 
 # How the picture stream is chosen: by length, by size or by disposition first; or its number.
@@ -70,11 +73,13 @@ class Probe:
         chapters: number of chapters.
         unsupported: why this source is not handled, and what to do; empty when it is.
         dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
+        dolby_profile: of it, as the container says; 0 if it does not.
         side_data: PyAV's names of what is said of the whole picture stream.
         hdr10_plus: carries HDR10+'s.
         active_format: code of what part of the picture is meant to be seen, if it is said (AFD).
         mastering: what an HDR picture says of the display it was graded on.
         projection: how it is to be looked at, where that is not straight on and by both eyes alike.
+        timecode: of its first frame, empty if it says none.
     """
 
     container: str
@@ -101,6 +106,8 @@ class Probe:
     active_format: int | None = None
     mastering: Mastering | None = None
     projection: Projection | None = None
+    timecode: str = ""
+    dolby_profile: int = 0
 
 
 def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> Probe:
@@ -126,7 +133,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
         context = stream.codec_context
         layout = layout_of(first.format.name, source.label)
         require_opaque(first, source.label, stream.metadata)
-        carried = side_data_of(first)
+        carried, dolby = side_data_of(first), said_dolby_vision(stream)
         # Some decoders forget what the header said.
         matrix, primaries, transfer = (b if a == UNSPECIFIED else a for a, b in zip(_tags(stream), said, strict=True))
         swing = 2 if first.format.name.startswith("yuvj") else int(context.color_range)
@@ -150,13 +157,15 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             field_order=int(context.field_order),
             streams=tuple(_describe(s) for s in container.streams),
             chapters=len(container.chapters()),
-            unsupported=_unsupported(carried.dolby_vision, transfer, matrix, source.label),
-            dolby_vision=carried.dolby_vision,
+            unsupported=_unsupported(dolby, carried.dolby_vision, transfer, matrix, source.label),
+            dolby_vision=carried.dolby_vision or dolby is not None,
+            dolby_profile=dolby.profile if dolby else 0,
             side_data=tuple(carried.standing),
             hdr10_plus=carried.hdr10_plus,
             active_format=carried.standing["AFD"][0] if "AFD" in carried.standing else None,
             mastering=read_mastering(carried.standing),
             projection=read_projection(carried.standing),
+            timecode=said_timecode(container),
         )
 
 
@@ -203,7 +212,7 @@ def _first_frame(
         for packet in container.demux(pictures):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except UNDECODABLE:
                 continue  # a broadcast capture may start in mid-GOP: nothing decodes before its first key frame
             except av.error.ArgumentError as error:
                 raise limits.hidden(source.label) from error
@@ -225,11 +234,13 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     return tuple(int.from_bytes(raw[i : i + 4], "little", signed=True) for i in range(0, 36, 4))
 
 
-def _unsupported(dolby_vision: bool, transfer: int, matrix: int, label: str) -> str:
-    if dolby_vision and transfer == UNSPECIFIED:
+def _unsupported(dolby: DolbyVision | None, in_frames: bool, transfer: int, matrix: int, label: str) -> str:
+    # Where no container says what it is, a picture of Dolby's own colours has no transfer.
+    if not dolby.stands_alone if dolby else in_frames and transfer == UNSPECIFIED:
+        profile = dolby.profile if dolby else 5
         return (
-            f"{label}: is Dolby Vision profile 5, whose picture is none without its metadata, which would not fit an"
-            " enlarged one. Supply a version with an HDR10, HLG or SDR base layer (profiles 7 and 8)."
+            f"{label}: is Dolby Vision profile {profile}, whose picture is none without its metadata, which would not"
+            " fit an enlarged one. Supply a version with an HDR10, HLG or SDR base layer (profiles 7, 8 and 9)."
         )
     if transfer in TRANSFERS and matrix in _OWN_MATRICES:
         return (

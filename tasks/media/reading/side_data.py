@@ -9,13 +9,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
 import av.dictionary
 import av.sidedata.sidedata
 
+from tasks.media.reading.decoding import decoded
+from tasks.media.reading.dolby import said_dolby_vision
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 
 # By PyAV's names, what a person calls it.
@@ -47,7 +49,7 @@ class SideData:
 
     Attributes:
         standing: of the whole stream, by PyAV's name.
-        dolby_vision, hdr10_plus: whether there is any such dynamic metadata.
+        dolby_vision, hdr10_plus: whether there is any such dynamic metadata, in frames or by the container's word.
     """
 
     standing: dict[str, bytes]
@@ -81,14 +83,16 @@ def side_data_of(frame: av.VideoFrame) -> SideData:
 
 
 def first_side_data(source: Source, picture: int) -> SideData:
-    """What the first frame that is shown says; no more is decoded than that takes.
+    """What the first frame that can be decoded says; no more is decoded than that takes.
 
     Raises:
-        SourceError: no frame can be decoded.
+        SourceError: it cannot be read.
     """
     with open_input(source) as container, source_errors(source, "reading its first frame"):
-        for frame in container.decode(video_stream(container, picture)):
-            return side_data_of(frame)
+        stream = video_stream(container, picture)
+        for frame in decoded(container, stream):
+            said = side_data_of(frame)
+            return replace(said, dolby_vision=said.dolby_vision or said_dolby_vision(stream) is not None)
     return SideData({}, False, False)
 
 

@@ -1,24 +1,19 @@
 """Where the chroma samples of a stream sit, as its bitstream or its container says; and what a master can say of it.
 
-PyAV has no word for it, but hands it on: a Matroska header made from the stream says it (RFC 9559, section
-5.1.4.1.28.16 and after). What H.264, H.265 and MPEG leave unsaid FFmpeg says as these standards infer it.
+PyAV has no word for it; a Matroska header made from the stream says it (RFC 9559, section 5.1.4.1.28.16 and after).
+What H.264, H.265 and MPEG leave unsaid FFmpeg says as these standards infer it.
 """
 
 from __future__ import annotations
 
-import io
-
-import av
-import av.container
-import av.error
 import av.video.stream
 
 from tasks.media.picture.colour import Colour, Siting, sited_alike, usual_siting
 from tasks.media.picture.pixels import Layout
-from tasks.media.reading.whole import element
+from tasks.media.reading.header import TRACK, elements, header_of
 
-# Segment, tracks, track, picture, colour.
-_TO_COLOUR = (0x18538067, 0x1654AE6B, 0xAE, 0xE0, 0x55B0)
+# Picture, colour.
+_TO_COLOUR = (*TRACK, 0xE0, 0x55B0)
 ACROSS, DOWN = 0x55B7, 0x55B8
 # 1: on the first of the luma samples that it belongs to, 2: between them.
 SITINGS: dict[Siting, tuple[int, int]] = {"left": (1, 2), "centre": (2, 2), "topleft": (1, 1), "top": (2, 1)}
@@ -26,14 +21,8 @@ SITINGS: dict[Siting, tuple[int, int]] = {"left": (1, 2), "centre": (2, 2), "top
 
 def said_siting(stream: av.video.stream.VideoStream) -> Siting | None:
     """Where they sit; None if nothing is said, or a place at the lower luma samples, which Matroska has no word for."""
-    header = io.BytesIO()
-    try:
-        with av.open(header, "w", format="matroska") as film:
-            film.add_stream_from_template(stream, opaque=True)
-            film.start_encoding()
-    except (ValueError, av.error.FFmpegError):
-        return None  # a codec that Matroska has no place for: none of these says it
-    said = _numbers(header.getvalue())
+    # Of codecs that Matroska has no place for none says it.
+    said = {kind: int.from_bytes(content, "big") for kind, content in elements(header_of(stream), *_TO_COLOUR)}
     place = said.get(ACROSS), said.get(DOWN)
     return next((siting for siting, numbers in SITINGS.items() if numbers == place), None)
 
@@ -61,24 +50,3 @@ def option_for(siting: Siting, layout: Layout) -> dict[str, str]:
     if not (layout.chroma_x or layout.chroma_y):
         return {}
     return {"chroma_sample_location": "center" if siting == "centre" else siting}
-
-
-def _numbers(film: bytes) -> dict[int, int]:
-    """What the colour of a film's first track says, by element; empty if it says nothing."""
-    file, place, end = io.BytesIO(film), 0, len(film)
-    for wanted in _TO_COLOUR:
-        found = next((span for kind, *span in _elements(file, place, end) if kind == wanted), None)
-        if found is None:
-            return {}
-        place, end = found
-    return {kind: int.from_bytes(film[start:stop], "big") for kind, start, stop in _elements(file, place, end)}
-
-
-def _elements(file: io.BytesIO, place: int, end: int) -> list[tuple[int, int, int]]:
-    """ID, begin and end of the content of each element in [place, end)."""
-    found = []
-    while place < end:
-        kind, length, body = element(file, place)
-        place = end if length is None else body + length
-        found.append((kind, body, place))
-    return found

@@ -1,4 +1,4 @@
-"""Image files of one picture each: whether they can be decoded, and what their headers say of time."""
+"""Image files of one picture each: whether they can be decoded, and what their headers say of time and display."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import av.error
 
+from tasks.errors import UnsupportedSource
 from tasks.media.reading.movie import exact_rate
 
 _EXR = b"\x76\x2f\x31\x01"
@@ -50,11 +51,7 @@ def holds_its_chunks(data: bytes) -> bool:
     if flags & _DEEP_OR_PARTS:
         return True
     try:
-        place = 8
-        while data[place]:  # name, type, size, value; an empty name ends the header
-            place = data.index(0, data.index(0, place) + 1) + 1
-            place += 4 + struct.unpack_from("<I", data, place)[0]
-        table = place + 1
+        _, table = _attributes(data)
         first = struct.unpack_from("<Q", data, table)[0]
         chunks = struct.unpack_from(f"<{(first - table) // 8}Q", data, table)
         size_at = 16 if flags & _TILED else 4
@@ -62,3 +59,49 @@ def holds_its_chunks(data: bytes) -> bool:
     except (IndexError, ValueError, struct.error, OverflowError, MemoryError):
         return False
     return max(ends, default=0) <= len(data)
+
+
+def require_as_shown(data: bytes, label: str) -> None:
+    """See that FFmpeg reads all of an image file, and where it is.
+
+    It decodes the display window of EXR files as if that began at (0, 0). What lies outside is left out, and where the
+    file holds nothing it is black.
+
+    Raises:
+        UnsupportedSource: it would not.
+    """
+    if why := _otherwise_than_shown(data):
+        raise UnsupportedSource(
+            f"{label}: {why}. Cut each file to what is shown (`oiiotool IN --croptofull --origin +0+0 --fullpixels -o"
+            " OUT`), or make all of it what is shown (`oiiotool IN --origin +0+0 --fullpixels -o OUT`)."
+        )
+
+
+def _otherwise_than_shown(data: bytes) -> str:
+    """Why an EXR file would be read otherwise than it is to be shown; empty if it would not, or is another file."""
+    if data[:4] != _EXR:
+        return ""
+    try:
+        said, _ = _attributes(data)
+        held, shown = (struct.unpack("<4i", said[name]) for name in (b"dataWindow", b"displayWindow"))
+    except (IndexError, ValueError, KeyError, struct.error):
+        return ""
+    (left, top, right, bottom), (first, upper, last, lower) = held, shown
+    if left < first or top < upper or right > last or bottom > lower:
+        sizes = (f"{x1 - x0 + 1}x{y1 - y0 + 1}" for x0, y0, x1, y1 in (held, shown))
+        return "holds {} pixels and shows {}, and a master would be without the others".format(*sizes)
+    if (first, upper) != (0, 0):
+        return f"has a display window that begins at ({first}, {upper}), and would be read shifted by that"
+    return ""
+
+
+def _attributes(data: bytes) -> tuple[dict[bytes, bytes], int]:
+    """What the header of an EXR file says, by name, and where it ends; of a torn one an IndexError or the like."""
+    said, place = {}, 8
+    while data[place]:  # name, type, size, value; an empty name ends the header
+        name_end = data.index(0, place)
+        value = data.index(0, name_end + 1) + 5
+        end = value + struct.unpack_from("<I", data, value - 4)[0]
+        said[data[place:name_end]] = data[value:end]
+        place = end
+    return said, place + 1

@@ -5,17 +5,11 @@ Such a table proves nothing about the title; it is for looking at a part of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-
-import av
-import av.container
-import av.error
-import av.video.stream
 
 from tasks.errors import UsageError
 from tasks.media.picture.colour import Colour
+from tasks.media.reading.decoding import decoded
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.media.reading.timeline import Collector, Timeline
 
@@ -77,7 +71,7 @@ def _from(
         if place is not None:
             container.seek(zero + int(place / base), stream=stream, backward=True)
         collector, seek = Collector(source, stream, hdr), None
-        for frame in _decoded(container, stream):
+        for frame in decoded(container, stream):  # past packets that lean on what was not read
             shown = float((frame.pts - zero) * base) if frame.pts is not None else start
             if shown >= stop:
                 break
@@ -90,9 +84,3 @@ def _from(
         if seek is None or not seconds or seconds[-1] < start:
             return None
         return Stretch(collector.finish(), seek, seconds)
-
-
-def _decoded(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> Iterator[av.VideoFrame]:
-    for packet in container.demux(stream):
-        with suppress(av.error.InvalidDataError):  # of a packet that leans on what was not read
-            yield from packet.decode()

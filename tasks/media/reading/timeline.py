@@ -14,7 +14,6 @@ from typing import Any
 
 import av
 import av.container
-import av.error
 import av.filter
 import av.packet
 import av.video.stream
@@ -29,11 +28,12 @@ from tasks.media.picture.graph import pulled
 from tasks.media.picture.hdr import brightest_code
 from tasks.media.picture.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.reading.damage import AFTER_LOSS, CONCEALED
+from tasks.media.reading.decoding import UNDECODABLE, Damaged
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.side_data import attached
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.media.reading.stamps import NEVER, DoubtfulTimes, Ticks, times_of
-from tasks.media.reading.stills import holds_its_chunks
+from tasks.media.reading.stills import holds_its_chunks, require_as_shown
 from tasks.media.reading.whole import what_is_missing
 
 # Bumped when a table made by older code must not be reused.
@@ -113,12 +113,8 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS, h
         )
     try:
         return _read(source, stream_index, limits, hdr, damaged=False)
-    except _Damaged:
+    except Damaged:
         return _read(source, stream_index, limits, hdr, damaged=True)
-
-
-class _Damaged(Exception):
-    """Something is damaged that was taken for whole, and is to be read with more care."""
 
 
 def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None, damaged: bool) -> Timeline:
@@ -133,15 +129,15 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
                 if packet.stream.index == stream_index:  # the flushing packet has no index of its own
                     packets += packet.size > 0
                     limits.require(source.label, frames=packets)
-                    if stream.codec_context.name == "exr" and packet.size and not holds_its_chunks(bytes(packet)):
-                        raise _cut_off(source, packet)
+                    if stream.codec_context.name == "exr" and packet.size:
+                        _require_all_of_it(source, packet)
                     for frame in _decoded(packet, collector, stands_alone):
                         collector.add(frame)
                     if collector.is_damaged and not damaged:
-                        raise _Damaged
+                        raise Damaged
         # Decoders that work ahead swallow what is wrong with the last file.
         if stands_alone and len(collector.pts) < packets and not damaged:
-            raise _Damaged
+            raise Damaged
         timeline = collector.finish()
         _require_whole(source, container, stream, packets, end_seconds)
     return timeline
@@ -153,15 +149,18 @@ def _decoded(packet: av.packet.Packet[Any], collector: Collector, stands_alone: 
         collector.torn(packet)
     try:
         return list(packet.decode())
-    except av.error.InvalidDataError:
+    except UNDECODABLE:
         if collector.pts or stands_alone:
             collector.lost(packet)
         return []
 
 
-def _cut_off(source: Source, packet: av.packet.Packet[Any]) -> SourceError:
-    seconds = float((packet.pts or 0) * packet.time_base)
-    return SourceError(f"{source.label}: is damaged at {seconds:.2f} s (an EXR file is cut off). Fetch a good copy.")
+def _require_all_of_it(source: Source, packet: av.packet.Packet[Any]) -> None:
+    """Refuse an EXR file of which FFmpeg would decode a part, and say nothing."""
+    data, seconds = bytes(packet), float((packet.pts or 0) * packet.time_base)
+    if not holds_its_chunks(data):
+        raise SourceError(f"{source.label}: is damaged at {seconds:.2f} s (an EXR file is cut off). Fetch a good copy.")
+    require_as_shown(data, f"{source.label}, at {seconds:.2f} s")
 
 
 def decoding_command(source: Source) -> str:

@@ -52,7 +52,7 @@ def add_picture(
         layout: of the frames that will be encoded.
         colour: written to the stream and, by the muxer, to the container.
         time_base: of the timestamps that will be given, in seconds.
-        frame_rate: average; steers rate control only.
+        frame_rate: average; for rate control, and for the container to say and to count a timecode by.
         sample_aspect: pixel width over height.
         mastering: for the container to say, where the codec's own stream does not.
         projection: for the container to say.
@@ -63,7 +63,7 @@ def add_picture(
     encoder = ENCODERS[settings.codec]
     stream: Any
     graded = mastering if settings.codec in TEMPLATED else None
-    if projection or graded:
+    if is_templated(settings, mastering, projection):
         siting = colour.siting if layout.chroma_x or layout.chroma_y else None
         with film_that_says(graded or Mastering(), siting, projection, settings.codec) as film:
             stream = container.add_stream_from_template(film.streams.video[0], opaque=True)
@@ -76,9 +76,9 @@ def add_picture(
     for each in (stream.codec_context, context):
         each.height, each.width, each.pix_fmt = height, width, coded_format(settings, layout)
         each.sample_aspect_ratio = sample_aspect
+        each.framerate = frame_rate or 25
         _tag(each, colour)
     stream.time_base = context.time_base = time_base
-    context.framerate = frame_rate or 25
     context.options = option_for(colour.siting, layout) | _options(settings, height, width, layout)
     _pin(context, settings)
     if settings.codec in {"h265", "h265_nvenc"} and container.format.name in {"mp4", "mov"}:
@@ -87,6 +87,11 @@ def add_picture(
         context.open()
         stream.codec_context.extradata = context.extradata
     return stream, context
+
+
+def is_templated(settings: EncodeSettings, mastering: Mastering | None, projection: Projection | None) -> bool:
+    """True if the stream is made from a film that says what its encoder cannot; see `add_picture`."""
+    return projection is not None or (mastering is not None and settings.codec in TEMPLATED)
 
 
 def still_encoder(

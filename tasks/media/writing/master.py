@@ -24,6 +24,7 @@ from tasks.media.reading.probe import Probe
 from tasks.media.reading.projection import Projection
 from tasks.media.reading.siting import unsaid_siting
 from tasks.media.reading.source import Source, open_input
+from tasks.media.reading.timecode import is_timecode, restated
 from tasks.media.reading.timeline import Timeline
 from tasks.media.writing.bitstream import Said, Sayer
 from tasks.media.writing.carry import (
@@ -41,7 +42,7 @@ from tasks.media.writing.codecs import MUXER, STILLS, Container, EncodeSettings,
 from tasks.media.writing.encode import add_picture, movie_timescale
 from tasks.media.writing.held import not_held
 from tasks.media.writing.join import Range, encode_ranges
-from tasks.media.writing.sound import BY_SAMPLES
+from tasks.media.writing.sound import BY_SAMPLES, cuts_off
 from tasks.media.writing.words import BY_WORDS
 
 # Bumped when the same streams would be muxed differently.
@@ -147,6 +148,7 @@ def write_master(
         with av.open(f"file:{path}", "w", format=MUXER[container_name], options=options) as output:
             video, encoder, targets, carried = _lay_out(original, stills, output, probe, settings, picture)
             output.metadata.update(kept_tags(original.metadata, _CONTAINER_TAGS))
+            _restate(output, video, probe.frame_rate, picture.frame_rate or probe.frame_rate)
             if original.chapters():
                 output.set_chapters(original.chapters())
             output.start_encoding()
@@ -216,6 +218,13 @@ def _lay_out(
         if target is not None:
             targets[stream.index] = target
     return video, encoder, targets, carried
+
+
+def _restate(output: av.container.OutputContainer, video: Any, before: Fraction, after: Fraction) -> None:
+    """Say the timecode at the rate of the picture, wherever that of the source's was taken over."""
+    tracks = (stream for stream in output.streams if stream is video or stream.type != "video")
+    for tags in (output.metadata, *(track.metadata for track in tracks)):
+        tags.update({name: restated(said, before, after) for name, said in tags.items() if is_timecode(name)})
 
 
 def _add_picture(
@@ -317,6 +326,8 @@ def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source)
                 if made:
                     how = BY_SAMPLES if stream.type == "audio" else BY_WORDS
                     remarks.append(f"stream {stream.index} ({stream.type}) becomes {made}, {how}: {why}")
+                    if stream.type == "audio" and cuts_off(MUXER[container], stream):
+                        remarks.append(f"stream {stream.index} ({stream.type}) is cut off beyond full scale by {made}")
                 elif why:
                     remarks.append(f"stream {stream.index} ({stream.type}) is not carried: {why}")
     siting = probe.colour.siting

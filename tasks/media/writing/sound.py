@@ -1,7 +1,8 @@
-"""Sound that no container has a place for as it is: decoded and kept sample for sample, as FLAC or ALAC.
+"""Sound that no container has a place for as it is: decoded and kept sample for sample, as FLAC, ALAC or floats.
 
-Samples of up to 16 bits stay what they are. What a decoder gives in floats or in 32 bits is kept in 24. Nothing is
-resampled, and no sample is left out or made up; where a track pauses, so does the new one, to the packet.
+Samples of up to 16 bits stay what they are. So do floats in Matroska, which may go beyond full scale. Elsewhere they
+are kept in 24 bits, as are 32 bits anywhere: QuickTime's floats know no pauses, and players of MP4 no floats.
+Nothing is resampled, and no sample is left out or made up; where a track pauses, so does the new one, to the packet.
 """
 
 from __future__ import annotations
@@ -15,17 +16,26 @@ from typing import Any
 
 import av
 import av.container
-import av.error
+import numpy as np
+import numpy.typing as npt
 from av.packet import Packet
 
+from tasks.media.reading.decoding import UNDECODABLE
 from tasks.media.reading.source import Source, open_input, source_errors
 
-# By muxer: what it takes, and how that wants samples of up to 16 bits, and others, laid out.
-_KEPT_AS = {"mp4": ("flac", "s16", "s32"), "matroska": ("flac", "s16", "s32"), "mov": ("alac", "s16p", "s32p")}
-_SMALL = ("u8", "u8p", "s16", "s16p")
+_FLOATS = ("pcm_f32le", "flt")
+# By muxer: codec and layout for samples of up to 16 bits, for others, and for floats.
+_KEPT_AS = {
+    "mp4": (("flac", "s16"), ("flac", "s32"), ("flac", "s32")),
+    "matroska": (("flac", "s16"), ("flac", "s32"), _FLOATS),
+    "mov": (("alac", "s16p"), ("alac", "s32p"), ("alac", "s32p")),
+}
+_IN_16_BITS, _IN_24_BITS, _IN_FLOATS = range(3)
+_SMALL, _FLOAT = ("u8", "u8p", "s16", "s16p"), ("flt", "fltp", "dbl", "dblp")
+_FULL_SCALE = 1 << 23  # of 24 bits
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 # Bumped when the same track would become another one.
-SOUND_VERSION = 1
+SOUND_VERSION = 2
 # In the remark on a track that is kept so.
 BY_SAMPLES = "sample for sample"
 # Timestamps of some containers are rounded by less than this; more is a pause.
@@ -41,11 +51,23 @@ def add_sound(muxer: str, stream: Any, output: av.container.OutputContainer) -> 
     context = stream.codec_context
     if context is None or context.format is None or muxer not in _KEPT_AS or not stream.rate:
         raise ValueError("it cannot be decoded")
-    codec, small, large = _KEPT_AS[muxer]
+    codec, layout = _KEPT_AS[muxer][_depth(stream)]
     target: Any = output.add_stream(codec, rate=stream.rate, layout=_layout(stream))
-    target.format = small if context.format.name in _SMALL else large
+    target.format = layout
     target.time_base = target.codec_context.time_base = Fraction(1, stream.rate)
     return target
+
+
+def cuts_off(muxer: str, stream: Any) -> bool:
+    """True if the samples of such a track may go beyond full scale, and are cut off there by what they become."""
+    return _depth(stream) == _IN_FLOATS and _KEPT_AS[muxer][_IN_FLOATS] != _FLOATS
+
+
+def _depth(stream: Any) -> int:
+    """Which of what a muxer takes the samples of a track become."""
+    context = stream.codec_context
+    name = context.format.name if context is not None and context.format is not None else ""
+    return _IN_16_BITS if name in _SMALL else _IN_FLOATS if name in _FLOAT else _IN_24_BITS
 
 
 def _layout(stream: Any) -> str:
@@ -68,7 +90,7 @@ class Transcoder:
     def take(self, packet: Packet[Any] | None) -> Iterator[Packet[Any]]:
         """The packets that are ready with the next one of the source's; None for the end."""
         frames: list[Any] = []
-        with suppress(av.error.InvalidDataError):  # what is damaged is a pause
+        with suppress(*UNDECODABLE):  # what is damaged is a pause
             frames = packet.decode() if packet is not None else self._stream.codec_context.decode(None)
         for frame in frames:
             if frame.pts is not None:
@@ -96,39 +118,58 @@ class Transcoder:
 
 @dataclass(frozen=True)
 class Heard:
-    """A track of sound as it is heard: when it begins, in seconds, and a hash of all its samples."""
+    """A track of sound as it is heard.
+
+    Attributes:
+        begins: seconds.
+        sha256: over all its samples.
+        beyond: how many of them are beyond full scale.
+    """
 
     begins: Fraction
     sha256: str
+    beyond: int = 0
 
 
 def hear(source: Source, index: int, master: Source, other: int) -> tuple[Heard, Heard]:
-    """Decode a track of a source and one of its master, which is to hold its samples, in 24 bits at most.
+    """Decode a track of a source and one of its master, which is to hold its samples, in the depth that it has there.
+
+    Of floats 24 bits are compared, but beyond full scale too: the last bits are another thing on each processor.
 
     Raises:
         SourceError: one of them cannot be read.
     """
-    with open_input(source) as container:
-        context: Any = container.streams[index].codec_context
-        small = context.format is not None and context.format.name in _SMALL
-    return _heard(source, index, small), _heard(master, other, small)
+    depths = []
+    for place, at in ((source, index), (master, other)):
+        with open_input(place) as container:
+            depths.append(_depth(container.streams[at]))
+    depth = max(depths[1], _IN_24_BITS) if depths[0] == _IN_FLOATS else depths[0]
+    return _heard(source, index, depth), _heard(master, other, depth)
 
 
-def _heard(source: Source, index: int, small: bool) -> Heard:
+def _heard(source: Source, index: int, depth: int) -> Heard:
     digest = hashlib.sha256()
     begins: Fraction | None = None
+    beyond = 0
     with open_input(source) as container, source_errors(source, "decoding its sound"):
         stream: Any = container.streams[index]
-        resampler = av.AudioResampler("s16" if small else "s32", _layout(stream), stream.rate)
+        resampler = av.AudioResampler(("s16", "s32", "flt")[depth], _layout(stream), stream.rate)
         for packet in container.demux(stream):
             frames: list[Any] = []
-            with suppress(av.error.InvalidDataError):
+            with suppress(*UNDECODABLE):
                 frames = packet.decode()
             for frame in frames:
                 if begins is None and frame.pts is not None:
                     begins = frame.pts * frame.time_base
                 frame.pts = None
+                if frame.format.name in _FLOAT:
+                    beyond += int((np.abs(frame.to_ndarray()) > 1.0).sum())
                 for ready in resampler.resample(frame):
-                    samples: Any = ready.to_ndarray()  # of all channels, interleaved
-                    digest.update((samples if small else samples >> 8).tobytes())
-    return Heard(begins or Fraction(0), digest.hexdigest())
+                    digest.update(_codes(ready.to_ndarray(), depth).tobytes())  # of all channels, interleaved
+    return Heard(begins or Fraction(0), digest.hexdigest(), beyond)
+
+
+def _codes(samples: npt.NDArray[Any], depth: int) -> npt.NDArray[Any]:
+    if depth == _IN_FLOATS:
+        return np.rint(samples.astype(np.float64) * _FULL_SCALE).astype(np.int64)
+    return samples >> 8 if depth == _IN_24_BITS else samples
