@@ -67,6 +67,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["ranges"] = [plan.shards[at].start for at in ranges]
     if title.probe and title.probe.active_format is not None:
         parts["active format"] = title.probe.active_format
+    if title.probe and title.probe.sample_aspect != 1:
+        parts["pixel aspect"] = str(title.probe.sample_aspect)
     if title.probe and title.probe.projection is not None:
         parts["projection"] = title.probe.projection
     if profile.master.codec in STILLS:

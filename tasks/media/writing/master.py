@@ -38,6 +38,7 @@ from tasks.media.writing.carry import (
     still_pictures,
 )
 from tasks.media.writing.codecs import MUXER, STILLS, Container, EncodeSettings, containers_for
+from tasks.media.writing.display_size import SILENT, say_display_size
 from tasks.media.writing.encode import add_picture, movie_timescale
 from tasks.media.writing.held import not_held
 from tasks.media.writing.join import Range, encode_ranges
@@ -167,8 +168,11 @@ def write_master(
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
+    place = video.index - len(before)  # when read back, they come after all tracks
+    if container_name == "mkv" and settings.codec in SILENT and probe.sample_aspect != 1:
+        say_display_size(path, place, probe.sample_aspect)
     return Contents(
-        picture=video.index - len(before),  # when read back, they come after all tracks
+        picture=place,
         copied=tuple(state.account(index) for index, state in sorted(carried.items())),
     )
 
