@@ -96,3 +96,14 @@ def test_matroska_says_it_exactly_and_nothing_else_is_touched(aspect: Fraction, 
         assert len(list(container.decode(video=0))) == 3
         container.seek(0)
         assert len(list(container.decode(audio=0))) > 0
+
+
+@pytest.mark.parametrize(("aspect", "verdict"), [(Fraction(4304, 4311), "changed"), (Fraction(239, 240), "lost")])
+def test_what_a_codec_has_no_numbers_for_is_said_as_nearly_as_it_can(
+    aspect: Fraction, verdict: str, tmp_path: Path
+) -> None:
+    clip = replace(CLIP, width=640, height=360, sample_aspect=Fraction(4304, 4311))
+    source = make(tmp_path / "film.mp4", clip)
+    master = make(tmp_path / "film.mkv", replace(clip, sample_aspect=aspect))  # libx264 makes it 3689/3695
+    (row,) = (row for row in compare(source_of(source), source_of(master)) if row.name == "pixel aspect")
+    assert row.verdict == verdict

@@ -20,3 +20,8 @@ def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction:
     rounded = coded != 1 and "matroska" in stream.container.format.name
     same = abs(shown - coded) * stream.codec_context.width <= Fraction(1, 2)
     return coded if rounded and same else shown
+
+
+def shown_alike(one: Fraction, other: Fraction, width: int) -> bool:
+    """True if a picture of so many columns is shown as wide to a hundredth of a pixel: codecs have short numbers."""
+    return abs(one - other) * width < Fraction(1, 100)

@@ -67,7 +67,7 @@ def _display(height: int, width: int, aspect: Fraction) -> bytes:
 
 def _numbers(width: int, height: int, unit: int) -> bytes:
     numbers = {_WIDTH: width, _HEIGHT: height, _UNIT: unit}
-    return b"".join(_written(kind, value.to_bytes(4, "big").lstrip(b"\0") or b"\0") for kind, value in numbers.items())
+    return b"".join(_written(kind, value.to_bytes(8, "big").lstrip(b"\0") or b"\0") for kind, value in numbers.items())
 
 
 def _with_display(head: bytes, tracks: _Element, wanted: int, aspect: Fraction) -> bytes:

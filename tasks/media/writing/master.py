@@ -71,6 +71,7 @@ class Picture:
         time_base: seconds a tick of that; unset: the source's.
         frame_rate: average; unset: the source's.
         said: what it says of itself.
+        sample_aspect: pixel width over height; unset: the source's.
     """
 
     height: int
@@ -81,6 +82,7 @@ class Picture:
     time_base: Fraction | None = None
     frame_rate: Fraction | None = None
     said: Said = field(default_factory=Said)
+    sample_aspect: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,9 @@ def write_master(
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
     place = video.index - len(before)  # when read back, they come after all tracks
-    if container_name == "mkv" and settings.codec in SILENT and probe.sample_aspect != 1:
-        say_display_size(path, place, probe.sample_aspect)
+    aspect = picture.sample_aspect or probe.sample_aspect
+    if container_name == "mkv" and settings.codec in SILENT and aspect != 1:
+        say_display_size(path, place, aspect)
     return Contents(
         picture=place,
         copied=tuple(state.account(index) for index, state in sorted(carried.items())),
@@ -224,8 +227,8 @@ def _add_picture(
 ) -> tuple[Any, Any]:
     return add_picture(
         output, settings, picture.height, picture.width, picture.layout, picture.colour,
-        picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
-        picture.said.mastering, picture.said.projection,
+        picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate,
+        picture.sample_aspect or probe.sample_aspect, picture.said.mastering, picture.said.projection,
     )  # fmt: skip
 
 
