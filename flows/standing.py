@@ -18,6 +18,7 @@ from tasks.media.cadence.recipe import RECIPE_VERSION
 from tasks.media.contract.likeness import LIKENESS_VERSION
 from tasks.media.picture.alpha import ALPHA_VERSION
 from tasks.media.picture.bars import BARS_VERSION
+from tasks.media.picture.square import SQUARE_VERSION
 from tasks.media.writing.numbered import NUMBERED_VERSION
 from tasks.media.writing.sound import SOUND_VERSION
 from tasks.media.writing.words import WORDS_VERSION
@@ -124,7 +125,7 @@ def _asked(run: Run) -> str:
             "versions": [
                 SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
                 NUMBERED_VERSION, RECEIPT_VERSION, SOUND_VERSION, WORDS_VERSION, HDR_VERSION, TONE_VERSION,
-                ALPHA_VERSION,
+                ALPHA_VERSION, SQUARE_VERSION,
             ],
         }
     )  # fmt: skip

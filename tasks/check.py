@@ -21,6 +21,7 @@ from tasks.media.contract.samples import alpha, fewer_by_choice
 from tasks.media.picture.colour import sited_alike, usual_siting
 from tasks.media.picture.pixels import layout_of
 from tasks.media.reading.hdr10_plus import first_message, of_frames
+from tasks.media.reading.pixel_aspect import shown_alike
 from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import SAYING_ALL, hdr10_plus_dropped
@@ -120,8 +121,9 @@ def _picture(plan: Plan, profile: Profile, held: Inventory) -> Iterator[Line]:
         siting = held.siting or usual_siting(colour.matrix)
         said = held.siting or f"unsaid, so {siting}"
         yield "chroma siting", sited_alike(siting, colour.siting, layout), f"{said}, wanted {colour.siting}"
-    aspect = probe.sample_aspect
-    yield "pixel aspect", held.sample_aspect == aspect, f"{held.sample_aspect}, wanted {aspect}"
+    aspect, squared = plan.sample_aspect, f", squared by choice, source {probe.sample_aspect}" if plan.squared else ""
+    alike = shown_alike(held.sample_aspect, aspect, width)
+    yield "pixel aspect", alike, f"{held.sample_aspect}, wanted {aspect}{squared}"
 
 
 def _alpha(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:

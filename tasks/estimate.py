@@ -204,7 +204,10 @@ def _at_most(titles: Iterable[Title], profile: Profile) -> int:
             return _NOBODY_KNOWS
         pictures = 2 * frames if profile.cadence == "fields" else frames
         # Three planes of two bytes a sample, in store and master; half as much again for counts that are off.
-        rows, columns = Enlargement.of(profile.scale, probe.layout).size(probe.height, probe.width)
+        enlargement = Enlargement.of(profile.scale, probe.layout)
+        if profile.master.pixel_aspect == "square":
+            enlargement = enlargement.squared(probe.sample_aspect, probe.layout)
+        rows, columns = enlargement.size(probe.height, probe.width)
         total += 3 * pictures * 6 * rows * columns + title.size
     return total
 

@@ -25,6 +25,7 @@ from tasks.hold import read_hold
 from tasks.media.contract.likeness import Likeness
 from tasks.media.picture.hdr import is_hdr
 from tasks.media.picture.pixels import Layout
+from tasks.media.picture.square import SQUARE_VERSION
 from tasks.media.reading.checksums import frame_checksums
 from tasks.media.reading.mastering import Mastering
 from tasks.media.writing.bitstream import Said
@@ -45,6 +46,7 @@ from tasks.profile import Profile
 from tasks.records import MasterRecord, Record, Shard, Title, content_key, from_sealed, to_sealed
 from tasks.software import software_versions
 from tasks.sources import open_source, require_unchanged
+from tasks.squares import as_finished
 from tasks.store import Digest, Passing, Store, is_remote, lease
 from tasks.store.sequence import with_fps
 from tasks.verdict import found, has_to_wait, may_wait
@@ -60,7 +62,7 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
     parts: dict[str, Any] = {
         "source": plan.fingerprint,
         "segments": [record.sha256 for record in records],
-        "master": profile.master.model_dump(exclude={"ranges"}),
+        "master": profile.master.model_dump(exclude={"ranges", "pixel_aspect"}),
         "container": title.container,
         "place": output.uri(title.master),
         "versions": MASTER_VERSIONS,
@@ -69,6 +71,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["ranges"] = [plan.shards[at].start for at in ranges]
     if title.probe and title.probe.active_format is not None:
         parts["active format"] = title.probe.active_format
+    if title.probe and title.probe.sample_aspect != 1:
+        parts["pixel aspect"] = [str(title.probe.sample_aspect), *([SQUARE_VERSION] if plan.squared else [])]
     if title.probe and title.probe.projection is not None:
         parts["projection"] = title.probe.projection
     if carries_hdr10_plus(plan, profile.master.codec):
@@ -282,7 +286,7 @@ def finish_title(
         picture = Picture(
             *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
             plan.rate, Said(_mastering(plan), probe.active_format, probe.projection),
-            hdr10_plus_of(plan, source) if carries_hdr10_plus(plan, profile.master.codec) else (),
+            hdr10_plus_of(plan, source) if carries_hdr10_plus(plan, profile.master.codec) else (), plan.sample_aspect,
         )  # fmt: skip
         if stills:
             contents = write_numbered(path, plan, profile.master.encoding(), ranges[0].frames)
@@ -364,7 +368,7 @@ def _frames(
 ) -> Iterator[av.VideoFrame]:
     """Every frame of these segments; `done` counts those of the title, in whichever order ranges come to them."""
     for shard, record in segments:
-        for frame in _proven(shard, record, plan.layout, store):
+        for frame in as_finished(_proven(shard, record, plan.layout, store), plan):
             yield frame
             number = next(done)
             if number % 24 == 0 or number == len(plan.shown):

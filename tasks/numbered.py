@@ -41,7 +41,7 @@ def write_numbered(pattern: str, plan: Plan, settings: EncodeSettings, frames: I
     source, first = _files(title), first_number(title)
     headers = _headers(plan, source) if source and settings.codec in WITH_HEADERS else None
     write_files(
-        lambda frame: run.name(first + frame), settings, plan.layout, plan.colour, probe.sample_aspect, fps, frames,
+        lambda frame: run.name(first + frame), settings, plan.layout, plan.colour, plan.sample_aspect, fps, frames,
         headers,
     )  # fmt: skip
     others = [stream for stream in probe.streams if stream.index != probe.stream]

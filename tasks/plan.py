@@ -68,6 +68,7 @@ class Plan:
         revised: shards that are made otherwise than the others.
         hdr: what is done about the source's HDR, if it is.
         codec: of the master's picture.
+        squared: the master's pixels are made square, which the source's and the segments' are not.
     """
 
     title: Title
@@ -86,6 +87,7 @@ class Plan:
     revised: tuple[Revised, ...] = ()
     hdr: Hdr | None = None
     codec: str = ""
+    squared: bool = False
 
     @property
     def shown(self) -> Timeline:
@@ -123,9 +125,29 @@ class Plan:
         return rows + back.top + back.bottom, columns + back.left + back.right
 
     @property
+    def segment_size(self) -> tuple[int, int]:
+        """Rows and columns of the segments."""
+        return self.enlargement.size(*self.shown_size)
+
+    @property
+    def finished(self) -> Enlargement:
+        """Of source to master."""
+        return self.enlargement.squared(self._aspect, self.layout) if self.squared else self.enlargement
+
+    @property
     def master_size(self) -> tuple[int, int]:
         """Rows and columns of the master."""
-        return self.enlargement.size(*self.shown_size)
+        return self.finished.size(*self.shown_size)
+
+    @property
+    def sample_aspect(self) -> Fraction:
+        """Pixel width over height of the master."""
+        return Fraction(1) if self.squared else self._aspect
+
+    @property
+    def _aspect(self) -> Fraction:
+        assert self.title.probe is not None
+        return self.title.probe.sample_aspect
 
 
 @dataclass(frozen=True)
@@ -187,7 +209,11 @@ def plan_frames(
     base = Plan(
         title, source_print, timeline, reading, bars, restored, Enlargement.of(profile.scale, layout), cuts, layout,
         colour, model, (), (), hdr=hdr, codec=settings.codec,
+        squared=profile.master.pixel_aspect == "square" and title.probe.sample_aspect != 1,
     )  # fmt: skip
+    if base.squared:  # a header can promise any shape
+        pixels = math.prod(replace(base.finished, scale=1).size(*base.shown_size))
+        profile.limits.limits().require(f"{title.name} with square pixels", pixels=pixels)
     require_encodable(settings, *base.master_size, layout, title.name)
     shards = tuple(_shards(base, profile, info))
     plan = replace(base, shards=shards, work=tuple(order(base, profile, store, shard) for shard in shards))
@@ -338,7 +364,7 @@ def order(plan: Plan, profile: Profile, store: Store, shard: Shard) -> Work:
         height=plan.network_size[0],
         width=plan.network_size[1],
         bars=plan.bars,
-        result=around.within(*plan.master_size),
+        result=around.within(*plan.segment_size),
         restored=around,
         layout=probe.layout,
         colour=probe.colour,
@@ -374,6 +400,12 @@ def remarks(plan: Plan) -> tuple[str, ...]:
         lines = f"top {bars.top}, bottom {bars.bottom}, left {bars.left}, right {bars.right}"
         then = "put back exactly black" if plan.restored else "left out of the master"
         said.append(f"the source has black bars ({lines}): kept from the network and {then}")
+    if plan.squared and plan.title.probe:
+        height, width = plan.master_size
+        said.append(
+            f"the source's pixels are {plan.title.probe.sample_aspect} times as wide as high: the master of"
+            f" {width}x{height} has square ones"
+        )
     if plan.hdr and plan.title.probe:
         said += _remarks_on_hdr(plan, plan.title.probe)
     if colour.assumed:

@@ -83,6 +83,11 @@ class MasterSettings(_Section):
     chroma: Annotated[Literal["source", "420", "422", "444"], _WORD] = Field(
         "source", description="Chroma subsampling."
     )
+    pixel_aspect: Literal["keep", "square"] = Field(
+        "keep",
+        description="Pixels are as wide to their height as the source's (keep), or as wide as high (square): one side"
+        " of the picture is then enlarged, so that it is shown as it was.",
+    )
     options: dict[str, Annotated[str, _WORD]] = Field(
         default_factory=dict, description="Further options for the encoder, as they are."
     )

@@ -22,6 +22,7 @@ from tasks.plan import Plan, order, stretch_of
 from tasks.profile import Profile
 from tasks.records import Record, Shard, Work
 from tasks.sources import open_source
+from tasks.squares import as_finished
 from tasks.store import Store
 from vsr_model.contract import ModelInfo
 from vsr_model.registry import find
@@ -105,7 +106,7 @@ def measure(plan: Plan, profile: Profile, store: Store, make: Make) -> Rates:
             trial = try_encoder(
                 str(Path(folder) / f"trial.{container}"), container, profile.master.encoding(),
                 *plan.master_size, plan.layout, plan.colour, plan.rate,
-                (_frames(plan, stretch, scratch) for stretch in long),
+                (as_finished(_frames(plan, stretch, scratch), plan) for stretch in long),
             )  # fmt: skip
             copied = copied_bytes_a_second(source, probe.stream)
     frames = sum(stretch.frames for stretch in long)
@@ -187,7 +188,7 @@ def _line(short: list[_Stretch], long: list[_Stretch], skipped: float) -> tuple[
 
 
 def _frames(plan: Plan, stretch: _Stretch, scratch: Store) -> Iterator[av.VideoFrame]:
-    """The finished frames of a stretch."""
+    """The frames of a stretch as segments hold them."""
     label = f"sample of {plan.title.name}"
     with open_source(scratch.uri(stretch.record.segment), label) as segment:
         yield from read_segment(segment, plan.layout, stretch.start, stretch.start + stretch.frames)

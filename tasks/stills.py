@@ -107,7 +107,7 @@ def make_stills(plan: Plan, records: Sequence[Record], store: Store) -> Stills:
         for moment in choose(plan)
         if (record := segments[int(np.searchsorted(starts, moment.picture, "right")) - 1]) is not None
     ]
-    height, width = plan.master_size
+    height, width = plan.segment_size
     rows, columns = plan.enlargement.bars(_around(plan), *plan.shown_size).within(height, width)
     aspect = float(plan.title.probe.sample_aspect or 1)
     close = _longest_shots(plan, [moment for moment, _ in moments])
@@ -199,7 +199,7 @@ def _around(plan: Plan) -> Bars:
     """What to leave out of the source so that about `_PART` of its master is left: whole steps of any chroma."""
     scale = Fraction(plan.enlargement.scale)
     down, across = (
-        max(0, side - most) // 2 // (4 * scale) * 4 for side, most in zip(plan.master_size, _PART, strict=True)
+        max(0, side - most) // 2 // (4 * scale) * 4 for side, most in zip(plan.segment_size, _PART, strict=True)
     )
     return Bars(down, down, across, across)
 

@@ -23,6 +23,11 @@ def main_picture(container: av.container.InputContainer) -> av.VideoStream:
     return max(videos, key=lambda s: (round(float((s.duration or 0) * s.time_base)), s.width * s.height, -s.index))
 
 
+def pixel_aspect(stream: av.VideoStream) -> Fraction:
+    """Width of a pixel to its height as players show it."""
+    return stream.sample_aspect_ratio or Fraction(1)
+
+
 def copied_packets(path: Path, picture: int) -> list[tuple[str, int, str]]:
     """(type, packets, hash) of every stream but the picture and QuickTime's helper tracks, in the file's order."""
     with av.open(f"file:{path}") as container:
@@ -52,7 +57,7 @@ def picture_index(path: Path) -> int:
 
 
 def assert_keeps(source: Path, master: Path, scale: int, size: tuple[int, int] | None = None) -> None:
-    """The media contract: frame count, every time to the tick, every packet of every other stream, size, tags.
+    """The media contract: frame count, every time to the tick, every packet of every other stream, size, shape, tags.
 
     The size is the source's times the scale, or width and height as given.
     """
@@ -64,6 +69,9 @@ def assert_keeps(source: Path, master: Path, scale: int, size: tuple[int, int] |
     with av.open(f"file:{source}") as a, av.open(f"file:{master}") as b:
         one, other = a.streams[index].codec_context, b.streams[index].codec_context
         assert (other.width, other.height) == (size or (one.width * scale, one.height * scale))
+        # Matroska may count in whole pixels of a display; a master, in its container or its stream, says it exactly.
+        apart = abs(pixel_aspect(b.streams[index]) - pixel_aspect(a.streams[index]))
+        assert apart * one.width <= Fraction(1, 2), "the picture is stretched"
         for tag in ("colorspace", "color_primaries", "color_trc"):
             if getattr(one, tag) != 2:
                 assert getattr(other, tag) == getattr(one, tag), tag

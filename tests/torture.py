@@ -494,6 +494,15 @@ PICTURES: dict[str, Maker] = {
     "pictures/anamorphic.mp4": clip(sample_aspect=Fraction(16, 15)),
     "pictures/anamorphic.mkv": clip(sample_aspect=Fraction(399, 400)),
     "pictures/anamorphic.mov": clip(sample_aspect=Fraction(40, 33), colour=(6, 6, 6, 1)),
+    # Said by the container alone.
+    "pictures/anamorphic vp8.webm": converted("-an", "-c:v", "libvpx", "-vf", "setsar=64/45"),
+    "pictures/anamorphic vp9.webm": converted("-an", "-c:v", "libvpx-vp9", "-vf", "setsar=3/2"),
+    "pictures/anamorphic av1.mp4": clip(
+        codec="libsvtav1", width=128, height=96, b_frames=0, sample_aspect=Fraction(16, 15)
+    ),
+    "pictures/anamorphic prores.mov": clip(
+        codec="prores_ks", pix_fmt="yuv422p10le", audio="", sample_aspect=Fraction(16, 15)
+    ),
     "pictures/422.mov": clip(pix_fmt="yuv422p"),
     "pictures/444.mkv": clip(pix_fmt="yuv444p"),
     "pictures/gray.mkv": clip(pix_fmt="gray"),

@@ -59,10 +59,12 @@ _KERNELS: dict[KernelName, tuple[int, Callable[[torch.Tensor], torch.Tensor]]] =
 
 
 @lru_cache(maxsize=64)
-def _taps(n_in: int, n_out: int, kernel: KernelName, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _taps(
+    n_in: int, n_out: int, kernel: KernelName, device: torch.device, part: int = 2
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return which source positions make each output position, and with what weight.
 
-    Pixel centres are aligned: output o lies at (o + 0.5) * n_in / n_out - 0.5. Shrinking stretches the kernel by the
+    Edges are aligned: output o lies at (o + 1 / part) * n_in / n_out - 1 / part. Shrinking stretches the kernel by the
     ratio, which makes it an antialiasing low-pass. Positions past the edge repeat the edge.
 
     Returns:
@@ -72,9 +74,9 @@ def _taps(n_in: int, n_out: int, kernel: KernelName, device: torch.device) -> tu
     stretch = max(1.0, n_in / n_out)
     reach = math.ceil(radius * stretch)
     # Integer arithmetic up to the one division: equal phases get equal weights to the last bit wherever a tile starts.
-    numerator_N = (2 * torch.arange(n_out) + 1) * n_in - n_out
-    base_N = torch.div(numerator_N, 2 * n_out, rounding_mode="floor")
-    phase_N = (numerator_N - base_N * 2 * n_out).to(torch.float64) / (2 * n_out)
+    numerator_N = (part * torch.arange(n_out) + 1) * n_in - n_out
+    base_N = torch.div(numerator_N, part * n_out, rounding_mode="floor")
+    phase_N = (numerator_N - base_N * part * n_out).to(torch.float64) / (part * n_out)
     offset_K1 = torch.arange(1 - reach, reach + 1)[:, None]
     weight_KN = weight_of((offset_K1 - phase_N) / stretch)
     weight_KN = weight_KN / weight_KN.sum(dim=0)
@@ -85,24 +87,26 @@ def _taps(n_in: int, n_out: int, kernel: KernelName, device: torch.device) -> tu
     return index_KN[used_K].to(device), weight_KN[used_K].to(device, torch.float32)
 
 
-def _rows(x_CHW: torch.Tensor, height: int, kernel: KernelName, into: torch.Tensor | None = None) -> torch.Tensor:
+def _rows(
+    x_CHW: torch.Tensor, height: int, kernel: KernelName, part: int = 2, into: torch.Tensor | None = None
+) -> torch.Tensor:
     """Resample float32 `x_CHW` along its rows, `into` a contiguous [C, height, W] tensor if one is given."""
     if x_CHW.shape[1] == height:
         return x_CHW
     x_CHW = x_CHW.contiguous()
     resample = _kernel(x_CHW.device)
     if resample:
-        taken_CNW = resample(x_CHW, *_taps(x_CHW.shape[1], height, kernel, x_CHW.device))
+        taken_CNW = resample(x_CHW, *_taps(x_CHW.shape[1], height, kernel, x_CHW.device, part))
         return taken_CNW if into is None else into.copy_(taken_CNW)
-    return _rows_plainly(x_CHW, height, kernel, into)
+    return _rows_plainly(x_CHW, height, kernel, part, into)
 
 
 def _rows_plainly(
-    x_CHW: torch.Tensor, height: int, kernel: KernelName, into: torch.Tensor | None = None
+    x_CHW: torch.Tensor, height: int, kernel: KernelName, part: int = 2, into: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The same of contiguous `x_CHW` in ordinary torch, anywhere."""
     out_CNW = x_CHW.new_empty((x_CHW.shape[0], height, x_CHW.shape[2])) if into is None else into
-    index_KN, weight_KN = _taps(x_CHW.shape[1], height, kernel, x_CHW.device)
+    index_KN, weight_KN = _taps(x_CHW.shape[1], height, kernel, x_CHW.device, part)
     slab = _SLAB.get(x_CHW.device.type, _SLAB_ELSEWHERE) // x_CHW.shape[2]  # rows of it
     rows = max(1, min(height, slab))
     channels = max(1, min(len(x_CHW), slab // height))
@@ -122,17 +126,17 @@ def _rows_plainly(
     return out_CNW
 
 
-def _columns(x_CHW: torch.Tensor, width: int, kernel: KernelName) -> torch.Tensor:
+def _columns(x_CHW: torch.Tensor, width: int, kernel: KernelName, part: int = 2) -> torch.Tensor:
     """Resample float32 `x_CHW` along its columns."""
     if x_CHW.shape[2] == width:
         return x_CHW
     resample = _kernel(x_CHW.device)
     if resample:
         x_CWR = x_CHW.contiguous()[..., None].flatten(0, 1)
-        taken_CNR = resample(x_CWR, *_taps(x_CHW.shape[2], width, kernel, x_CHW.device))
+        taken_CNR = resample(x_CWR, *_taps(x_CHW.shape[2], width, kernel, x_CHW.device, part))
         return taken_CNR.view(*x_CHW.shape[:2], width)
     # Gathering whole rows is many times faster than gathering single pixels, both transpositions included.
-    return _rows(x_CHW.transpose(1, 2), width, kernel).transpose(1, 2)
+    return _rows(x_CHW.transpose(1, 2), width, kernel, part).transpose(1, 2)
 
 
 @lru_cache(maxsize=8)
@@ -163,7 +167,9 @@ def check(resample: Resample, device: torch.device) -> None:
 
 
 @torch.no_grad()
-def _resize_planes(x_CHW: torch.Tensor, out_CHW: torch.Tensor, kernel: KernelName) -> None:
+def _resize_planes(
+    x_CHW: torch.Tensor, out_CHW: torch.Tensor, kernel: KernelName, parts: tuple[int, int] = (2, 2)
+) -> None:
     """Fill the contiguous `out_CHW` with `x_CHW` at its size; any float dtype, summed in float32."""
     height, width = out_CHW.shape[1:]
     if x_CHW.shape == out_CHW.shape:
@@ -172,15 +178,18 @@ def _resize_planes(x_CHW: torch.Tensor, out_CHW: torch.Tensor, kernel: KernelNam
     y_CHW = x_CHW.to(torch.float32)
     # The smaller picture in between: rows first when they shrink, columns first when they do not.
     if height < x_CHW.shape[1]:
-        y_CHW = _columns(_rows(y_CHW, height, kernel), width, kernel)
+        y_CHW = _columns(_rows(y_CHW, height, kernel, parts[0]), width, kernel, parts[1])
     else:
         into = out_CHW if out_CHW.dtype == torch.float32 else None
-        y_CHW = _rows(_columns(y_CHW, width, kernel), height, kernel, into)
+        y_CHW = _rows(_columns(y_CHW, width, kernel, parts[1]), height, kernel, parts[0], into)
     if y_CHW is not out_CHW:
         out_CHW.copy_(y_CHW)
 
 
-def resize(frames_T3HW: torch.Tensor, height: int, width: int, kernel: KernelName = "bicubic") -> torch.Tensor:
+def resize(
+    frames_T3HW: torch.Tensor, height: int, width: int, kernel: KernelName = "bicubic",
+    parts: tuple[int, int] = (2, 2),
+) -> torch.Tensor:  # fmt: skip
     """Resize to any size, larger or smaller, antialiased (a shrinking axis gets the kernel stretched by its ratio).
 
     Args:
@@ -189,6 +198,8 @@ def resize(frames_T3HW: torch.Tensor, height: int, width: int, kernel: KernelNam
         width: columns wanted, at least 1.
         kernel: "bicubic" (a = -0.5, support 2) or "lanczos" (support 3), in source pixels or, when shrinking, in output
             pixels.
+        parts: down and across, what part of its pixel a sample lies behind the pixel's edge: 2, a half, is its middle,
+            4 that of the first of two that share a sample of chroma.
 
     Returns:
         A new [T, C, height, width] tensor of the same dtype and device, not clamped, without gradient. At equal size
@@ -207,7 +218,7 @@ def resize(frames_T3HW: torch.Tensor, height: int, width: int, kernel: KernelNam
     # One frame at a time stays in a processor's cache; a GPU wants few launches.
     step = 1 if frames_T3HW.device.type == "cpu" else max(1, len(frames_T3HW))
     for x_T3HW, out in zip(torch.split(frames_T3HW, step), torch.split(out_T3HW, step), strict=True):
-        _resize_planes(x_T3HW.flatten(0, 1), out.flatten(0, 1), kernel)
+        _resize_planes(x_T3HW.flatten(0, 1), out.flatten(0, 1), kernel, parts)
     return out_T3HW
 
 

@@ -26,7 +26,7 @@ PIECES, FEW = ("--set", "shards.frames=7"), ("--set", "shards.frames=24")
 DOZEN = [
     "times/8n+5.mp4", "times/8n+7.mkv", "times/edit list.mov", "times/broadcast/wrap.ts", "times/late sound.mkv",
     "streams/sounds.mkv", "streams/subtitles.mkv", "streams/cover.mkv", "streams/captions.mp4",
-    "streams/companion.mkv", "streams/tags.mov", "pictures/mirrored.mp4",
+    "streams/companion.mkv", "streams/tags.mov", "pictures/mirrored.mp4", "pictures/anamorphic vp9.webm",
 ]  # fmt: skip
 REST = [name for name in TORTURE if name not in DOZEN]
 HDR_CLIPS = (
@@ -102,6 +102,27 @@ def assert_nothing_lost(rows: tuple[Row, ...]) -> None:
 @pytest.mark.parametrize("name", DOZEN)
 def test_a_master_keeps_all_that_its_source_carries(name: str, some: Finished) -> None:
     assert_nothing_lost(some.rows(name))
+
+
+def assert_squared(remaster: Remaster, names: list[str], folder: Path) -> None:
+    done = finish(
+        remaster, write(folder / "library", names), folder / "out", *FAST, *PIECES,
+        "--set", "master.pixel_aspect=square",
+    )  # fmt: skip
+    for name in names:
+        rows = {row.name: row for row in done.rows(name)}
+        assert rows.pop("pixel aspect").verdict == "changed"
+        assert_nothing_lost(tuple(rows.values()))
+
+
+def test_pixels_become_square_if_asked(remaster: Remaster, tmp_path: Path) -> None:
+    assert_squared(remaster, ["pictures/anamorphic av1.mp4", "pictures/anamorphic prores.mov"], tmp_path)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+def test_pixels_of_every_kind_become_square(remaster: Remaster, tmp_path: Path) -> None:
+    assert_squared(remaster, [name for name in TORTURE if "anamorphic" in name], tmp_path)
 
 
 @pytest.mark.torture

@@ -51,6 +51,19 @@ def test_a_ramp_lies_at_the_pixel_centres(kernel: KernelName, tolerance: float, 
     assert (down_T3HW[..., inner, :] - want_N[inner, None]).abs().max() <= tolerance * 4
 
 
+@pytest.mark.parametrize("part", [2, 4, 8])
+@pytest.mark.parametrize("size", [32, 36, 48])
+def test_a_ramp_lies_where_its_samples_do(size: int, part: int) -> None:
+    """The edges of the picture stay where they are; samples lie a half, a quarter or an eighth of a pixel behind."""
+    ramp_W = torch.arange(24, dtype=torch.float32)
+    want_N = (torch.arange(size) + 1 / part) * 24 / size - 1 / part
+    inner = slice(6, -6)
+    across_T3HW = resize(ramp_W.expand(1, 3, 6, 24), 6, size, "bicubic", (2, part))
+    down_T3HW = resize(ramp_W[:, None].expand(1, 3, 24, 6), size, 6, "bicubic", (part, 2))
+    assert (across_T3HW[..., inner] - want_N[inner]).abs().max() <= 4e-6
+    assert (down_T3HW[..., inner, :] - want_N[inner, None]).abs().max() <= 4e-6
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("scale", [3, 5, 7])
 def test_an_odd_scale_keeps_the_source_pixels(kernel: KernelName, scale: int) -> None:

@@ -36,7 +36,10 @@ CODECS: dict[str, dict[str, Any]] = {
 }
 SCALES = {"dnxhr": 4}  # it takes 256x120 and more
 EVERY = [(codec, container) for codec in CODECS for container in containers_for(codec)]  # type: ignore[arg-type]
-CLIP = Clip(frames=14, rate=Fraction(24000, 1001), subtitle=True, chapters=True, colour=(5, 5, 6, 1))
+CLIP = Clip(
+    frames=14, rate=Fraction(24000, 1001), subtitle=True, chapters=True, colour=(5, 5, 6, 1),
+    sample_aspect=Fraction(16, 15),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def test_every_codec_in_every_container_keeps_the_contract(
         assert (context.width, context.height) == (64 * scale, 48 * scale)
         assert (context.colorspace, context.color_primaries, context.color_trc) == (5, 5, 6)
         assert context.color_range == 1
+        assert held.streams[contents.picture].sample_aspect_ratio == Fraction(16, 15)
         assert ("10" in context.pix_fmt) == (codec != "vp9")
         assert len(held.chapters()) == 2
 

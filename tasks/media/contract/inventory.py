@@ -18,6 +18,7 @@ from tasks.media.picture.colour import Siting
 from tasks.media.picture.pixels import layout_of, to_planes
 from tasks.media.reading.decoding import Damaged, decoded
 from tasks.media.reading.dolby import said_dolby_vision
+from tasks.media.reading.pixel_aspect import pixel_aspect
 from tasks.media.reading.side_data import SideData, attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
@@ -166,7 +167,7 @@ def take_inventory(source: Source, picture: int) -> Inventory:
             pix_fmt=str(video.pix_fmt),
             colour=(int(video.colorspace), int(video.color_primaries), int(video.color_trc), int(video.color_range)),
             siting=said_siting(shown),
-            sample_aspect=video.sample_aspect_ratio or Fraction(1),
+            sample_aspect=pixel_aspect(shown),
             picture=main,
             tracks=tuple(tracks.values()),
             timecode=said_timecode(container),

@@ -15,6 +15,7 @@ from tasks.media.contract.rows import kept_or_lost as _row
 from tasks.media.picture.colour import UNSPECIFIED, sited_alike, usual_siting
 from tasks.media.picture.hdr import HDR_TRANSFERS
 from tasks.media.picture.pixels import Layout, layout_of
+from tasks.media.reading.pixel_aspect import shown_alike
 from tasks.media.writing.codecs import EncodeSettings, master_layout
 
 # Mean alpha of a quarter, 0..1, that Lanczos may leave another: where it overshoots it is cut off.
@@ -29,23 +30,39 @@ def made_sdr(had: Inventory, has: Inventory) -> bool:
 def picture(had: Inventory, has: Inventory, asked: EncodeSettings | None = None) -> Iterator[Row]:
     """Size, shape and sampling of the picture; `asked` is what the master was asked to be, if that is known."""
     sizes = (f"{had.width}x{had.height}", f"{has.width}x{has.height}")
+    rows, columns = _square_sides(had)
+    alike = shown_alike(had.sample_aspect, has.sample_aspect, has.width)
+    squared = not alike and has.sample_aspect == 1 and _one_factor(rows, columns, has)
     if (had.width, had.height) == (has.width, has.height):
         yield Row("size", "kept", *sizes)
-    elif _one_factor(had, has):
+    elif squared:
+        yield Row("size", "changed", *sizes, f"upscaled x{float(has.width / columns):.3g}, with square pixels")
+    elif _one_factor(Fraction(had.height), Fraction(had.width), has):
         yield Row("size", "changed", *sizes, f"upscaled x{has.width / had.width:.3g}")
     else:
         yield Row("size", "lost", *sizes, "the sides do not grow by one factor")
     aspects = (f"{had.sample_aspect}", f"{has.sample_aspect}")
-    yield _row("pixel aspect", had.sample_aspect == has.sample_aspect, *aspects, "the picture is stretched")
+    if squared:
+        yield Row("pixel aspect", "changed", *aspects, "squared by choice: the picture is shown as wide as it was")
+    elif alike and had.sample_aspect != has.sample_aspect:
+        yield Row("pixel aspect", "changed", *aspects, "as near as the codec has numbers for it")
+    else:
+        yield _row("pixel aspect", had.sample_aspect == has.sample_aspect, *aspects, "the picture is stretched")
     yield _sampling(had.pix_fmt, has.pix_fmt, asked)
 
 
-def _one_factor(had: Inventory, has: Inventory) -> bool:
+def _square_sides(found: Inventory) -> tuple[Fraction, Fraction]:
+    """Rows and columns of square pixels that show a picture as it is, neither fewer than it has."""
+    aspect = found.sample_aspect
+    return found.height / min(aspect, Fraction(1)), found.width * max(aspect, Fraction(1))
+
+
+def _one_factor(height: Fraction, width: Fraction, has: Inventory) -> bool:
     """True if both sides grow by one factor, but for half of the pixels that share chroma, by which each is rounded."""
     layout = layout_of(has.pix_fmt, "master")
-    sides = (had.height, has.height, 1 << layout.chroma_y), (had.width, has.width, 1 << layout.chroma_x)
-    least = max(Fraction(2 * after - step, 2 * before) for before, after, step in sides)
-    beyond = min(Fraction(2 * after + step, 2 * before) for before, after, step in sides)
+    sides = (height, has.height, 1 << layout.chroma_y), (width, has.width, 1 << layout.chroma_x)
+    least = max((2 * after - step) / (2 * before) for before, after, step in sides)
+    beyond = min((2 * after + step) / (2 * before) for before, after, step in sides)
     return max(least, Fraction(1)) < beyond
 
 

@@ -60,7 +60,7 @@ def usual_siting(matrix: int) -> Siting:
 
 def sited_alike(one: Siting, other: Siting, layout: Layout) -> bool:
     """True if both are one place, as far as chroma of a layout is of less resolution at all."""
-    (x, y), (other_x, other_y) = _sited(one), _sited(other)
+    (x, y), (other_x, other_y) = sited(one), sited(other)
     return (not layout.chroma_x or x == other_x) and (not layout.chroma_y or y == other_y)
 
 
@@ -234,13 +234,13 @@ def swing(layout: Layout, colour: Colour) -> tuple[float, float, float, float]:
     return 219.0 * step, 224.0 * step, 16.0 * step, neutral
 
 
-def _sited(siting: Siting) -> tuple[bool, bool]:
+def sited(siting: Siting) -> tuple[bool, bool]:
     """Whether chroma sits on a luma sample, (horizontally, vertically)."""
     return siting in {"left", "topleft"}, siting in {"top", "topleft"}
 
 
 def _enlarge_chroma(plane_Thw: torch.Tensor, layout: Layout, colour: Colour, height: int, width: int) -> torch.Tensor:
-    on_x, on_y = _sited(colour.siting)
+    on_x, on_y = sited(colour.siting)
     for _ in range(layout.chroma_x):
         plane_Thw = _double(plane_Thw, 2, on_x)
     for _ in range(layout.chroma_y):
@@ -249,7 +249,7 @@ def _enlarge_chroma(plane_Thw: torch.Tensor, layout: Layout, colour: Colour, hei
 
 
 def _reduce_chroma(plane_THW: torch.Tensor, layout: Layout, colour: Colour) -> torch.Tensor:
-    on_x, on_y = _sited(colour.siting)
+    on_x, on_y = sited(colour.siting)
     # Rows first: they are the cheap direction, and leave half as much for the other.
     for _ in range(layout.chroma_y):
         plane_THW = _halve(plane_THW, 1, on_y)

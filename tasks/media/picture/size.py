@@ -2,7 +2,8 @@
 
 A side of a master is the source's times the scale. Where the scale is no whole number, it is the nearest multiple of
 the pixels that share a sample of the master's chroma (even sides of 4:2:0), the larger of two as near; so is the place
-of what lies within the picture, as black bars do. All else that has to know a size asks here, or sees it on pictures.
+of what lies within the picture, as black bars do. So is a side that grows more than the other to make pixels square.
+All else that has to know a size asks here, or sees it on pictures.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ class Enlargement:
     Attributes:
         scale: of the master's sides to the source's.
         down, across: rows and columns that sizes are multiples of; 1 for a whole scale.
+        aspect: pixel width over height of the source, where the master's are to be square: one side is that longer.
     """
 
     scale: Scale
     down: int = 1
     across: int = 1
+    aspect: Fraction = Fraction(1)
 
     @staticmethod
     def of(scale: Scale, layout: Layout) -> Enlargement:
@@ -56,10 +59,17 @@ class Enlargement:
         whole = isinstance(scale, int)
         return Enlargement(scale) if whole else Enlargement(scale, 1 << layout.chroma_y, 1 << layout.chroma_x)
 
+    def squared(self, aspect: Fraction, layout: Layout) -> Enlargement:
+        """The same, to square pixels; `aspect` is the source's, and no side becomes shorter than it was."""
+        down = 1 << layout.chroma_y if aspect < 1 else self.down
+        across = 1 << layout.chroma_x if aspect > 1 else self.across
+        return Enlargement(self.scale, down, across, aspect)
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of what has `height` and `width` in the source."""
         factor = Fraction(self.scale)
-        return enlarged(height, factor, self.down), enlarged(width, factor, self.across)
+        rows = enlarged(height, factor / min(self.aspect, Fraction(1)), self.down)
+        return rows, enlarged(width, factor * max(self.aspect, Fraction(1)), self.across)
 
     def bars(self, bars: Bars, height: int, width: int) -> Bars:
         """The bars of a source of `height` x `width`, that between them included, in pixels of the master."""

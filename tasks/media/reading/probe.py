@@ -23,6 +23,7 @@ from tasks.media.reading.decoding import UNDECODABLE
 from tasks.media.reading.dolby import DolbyVision, said_dolby_vision
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.mastering import Mastering, read_mastering
+from tasks.media.reading.pixel_aspect import pixel_aspect
 from tasks.media.reading.projection import Projection, read_projection
 from tasks.media.reading.side_data import attached, side_data_of
 from tasks.media.reading.siting import said_siting
@@ -150,7 +151,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             frame_rate=stream.average_rate or Fraction(0),
             frames=stream.frames,
             duration=(container.duration or 0) / 1e6,
-            sample_aspect=context.sample_aspect_ratio or Fraction(1),
+            sample_aspect=pixel_aspect(stream),
             display_matrix=_display_matrix(first),
             layout=layout,
             colour=colour,

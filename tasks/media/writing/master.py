@@ -39,6 +39,7 @@ from tasks.media.writing.carry import (
     still_pictures,
 )
 from tasks.media.writing.codecs import MUXER, STILLS, Container, EncodeSettings, containers_for
+from tasks.media.writing.display_size import SILENT, say_display_size
 from tasks.media.writing.encode import add_picture, movie_timescale
 from tasks.media.writing.held import not_held
 from tasks.media.writing.join import Range, encode_ranges
@@ -72,6 +73,7 @@ class Picture:
         frame_rate: average; unset: the source's.
         said: what it says of itself.
         hdr10_plus: the message of each frame, empty where it has none; or nothing at all.
+        sample_aspect: pixel width over height; unset: the source's.
     """
 
     height: int
@@ -83,6 +85,7 @@ class Picture:
     frame_rate: Fraction | None = None
     said: Said = field(default_factory=Said)
     hdr10_plus: Sequence[bytes] = ()
+    sample_aspect: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,12 @@ def write_master(
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
+    place = video.index - len(before)  # when read back, they come after all tracks
+    aspect = picture.sample_aspect or probe.sample_aspect
+    if container_name == "mkv" and settings.codec in SILENT and aspect != 1:
+        say_display_size(path, place, aspect)
     return Contents(
-        picture=video.index - len(before),  # when read back, they come after all tracks
+        picture=place,
         copied=tuple(state.account(index) for index, state in sorted(carried.items())),
     )
 
@@ -232,8 +239,8 @@ def _add_picture(
 ) -> tuple[Any, Any]:
     return add_picture(
         output, settings, picture.height, picture.width, picture.layout, picture.colour,
-        picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate, probe.sample_aspect,
-        picture.said.mastering, picture.said.projection,
+        picture.time_base or probe.time_base, picture.frame_rate or probe.frame_rate,
+        picture.sample_aspect or probe.sample_aspect, picture.said.mastering, picture.said.projection,
     )  # fmt: skip
 
 
