@@ -15,10 +15,11 @@ from flows.run import TITLES_AT_ONCE
 from tasks.decided import plan_decided
 from tasks.errors import RemasterError
 from tasks.estimate import Estimate, Forecast, estimate, forecast, refusal
-from tasks.plan import Plan, network_of, remarks
+from tasks.plan import Plan, network_of
 from tasks.pool.worker import ShardWorker, WorkerSettings, gpus_here, sharing
 from tasks.profile import Profile
 from tasks.records import Record, Title, Work
+from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.store import Store
 from tasks.tables import estimates_table

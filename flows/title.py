@@ -35,11 +35,11 @@ from tasks.finish import is_held, master_key, publish_title, sole_publisher
 from tasks.grades import grades_of
 from tasks.hold import read_hold
 from tasks.pictures import likeness_of, pictures_of
-from tasks.plan import remarks
 from tasks.pool.pool import worker_pool
 from tasks.preview import preview_title
 from tasks.receipt import make_receipt, publish_receipt
 from tasks.records import CheckResult, MasterRecord, Record, Title, from_json, to_json
+from tasks.remarks import remarks
 from tasks.report import page_place
 from tasks.review import settle, still_approved
 from tasks.scan import examine, list_library, naming

@@ -12,8 +12,9 @@ from tasks.media.contract.contract import compare
 from tasks.media.reading.source import Source
 from tasks.media.writing.captions import CAPTIONED, uncaptioned
 from tasks.media.writing.codecs import Codec
-from tasks.plan import plan_title, remarks
+from tasks.plan import plan_title
 from tasks.profile import read_profile
+from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.store import Store
 from tests import mastered

@@ -15,9 +15,10 @@ from tasks.media.picture.colour import Colour
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.source import Source
 from tasks.media.reading.timeline import Timeline, read_timeline
-from tasks.plan import Plan, plan_title, remarks
+from tasks.plan import Plan, plan_title
 from tasks.profile import ShardSettings, read_profile
 from tasks.records import content_key
+from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.store import Store
 from tests import broken

@@ -17,9 +17,10 @@ from tasks import tables
 from tasks.errors import UnsupportedSource
 from tasks.media.cadence.read import read_pictures
 from tasks.media.picture.pixels import Planes
-from tasks.plan import Plan, plan_title, remarks
+from tasks.plan import Plan, plan_title
 from tasks.profile import Profile, read_profile
 from tasks.records import from_json, to_json
+from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.sources import open_source
 from tasks.store import Store

@@ -15,11 +15,12 @@ from tasks.commit import done_record
 from tasks.errors import UsageError
 from tasks.finish import finish_title
 from tasks.pictures import pictures_of
-from tasks.plan import Plan, plan_title, remarks, revise
+from tasks.plan import Plan, plan_title, revise
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
 from tasks.receipt import from_bytes, make_receipt, to_bytes
 from tasks.records import Network, Revision, Work, from_json, to_json
+from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.store import Store
 from tests.clips import Clip, make

@@ -24,8 +24,8 @@ from tasks.media.picture.square import square
 from tasks.media.reading.source import Source
 from tasks.media.writing.display_size import say_display_size
 from tasks.pictures import likeness_of
-from tasks.plan import remarks
 from tasks.profile import read_profile
+from tasks.remarks import remarks
 from tasks.store import Store
 from tests import mastered
 from tests.clips import Clip, make

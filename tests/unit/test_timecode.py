@@ -14,7 +14,7 @@ from tasks.media.contract.contract import compare
 from tasks.media.picture.pixels import Planes
 from tasks.media.reading.source import Source
 from tasks.media.reading.timecode import restated
-from tasks.plan import remarks
+from tasks.remarks import remarks
 from tests import mastered
 from tests.broken import FFMPEG
 from tests.fielded import NTSC, film, telecined, video, write
