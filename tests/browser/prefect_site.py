@@ -44,6 +44,7 @@ class Site:
 
     Attributes:
         url: of the pages.
+        masters: the library's output.
         server: what answers for them.
         night: the run in which one title ended well and the other is held.
         good, again: of the good title, in that night and when two of its shards were made anew.
@@ -51,6 +52,7 @@ class Site:
     """
 
     url: str
+    masters: Path
     server: Server
     night: dict[str, Any]
     good: dict[str, Any]
@@ -104,7 +106,7 @@ def prefect_site(folder: Path) -> Iterator[Site]:
         rerun = {"rerun": asked | {"settings": {"model": "bicubic"}}}
         server.ended(server.start(f"remaster rerun/{LIBRARY}-rerun", rerun))
         good, again = runs_of(server, GOOD)
-        yield Site(api.removesuffix("/api"), server, night, good, again, until(lambda: _asking(server)))
+        yield Site(api.removesuffix("/api"), masters, server, night, good, again, until(lambda: _asking(server)))
 
 
 def runs_of(server: Server, title: str) -> list[dict[str, Any]]:

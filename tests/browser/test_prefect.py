@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,19 @@ class Ui:
 
     def press(self, button: str) -> None:
         self._page.get_by_role("button", name=button).locator("visible=true").first.click()
+
+    def choose(self, field: str, value: str) -> None:
+        """Choose the first value of a field with a list of them, by keyboard: by mouse it opens and closes again."""
+        form = self._page.get_by_role("dialog")
+        form.locator(".p-label", has_text=field).locator("button.p-select-button__control").focus()
+        self._page.keyboard.press("ArrowDown")
+        self._page.get_by_role("option", name=value).wait_for()
+        self._page.keyboard.press("Enter")
+
+    def write(self, field: str, text: str) -> None:
+        """Write into the field that is described so."""
+        form = self._page.get_by_role("dialog")
+        form.locator(".p-label", has_text=field).locator("textarea").fill(text)
 
     def shows(self, *texts: str) -> None:
         """Wait until the page shows all of these."""
@@ -153,3 +167,33 @@ def test_a_person_is_asked_by_a_form(ui: Ui, site: Site) -> None:
     ui.press("Resume")
     ui.shows(f"May the master of {HELD} be published?", *(str(f.description) for f in Answer.model_fields.values()))
     ui.shoot("prefect-review.jpg", 1080)
+
+
+def test_automations_and_events_are_on_pages_of_their_own(ui: Ui, site: Site) -> None:
+    ui.open("automations")
+    ui.shows("remaster: flow runs whose process died", "remaster: runs that crashed once")
+    ui.open("events?events=remaster.*")
+    ui.shows("remaster.title.finished", "remaster.run.finished")
+
+
+def test_pictures_tables_and_how_far_it_came_are_artifacts(ui: Ui, site: Site) -> None:
+    ui.open("artifacts")
+    ui.shows("Image", "Table", "Progress", f"{GOOD}: source", "report and masters")
+
+
+def test_a_person_approves_a_title_in_the_form(ui: Ui, site: Site) -> None:
+    ui.open(f"runs/flow-run/{site.review['id']}")
+    ui.press("Resume")
+    ui.shows(f"May the master of {HELD} be published?", "black, and the source's are not")
+    ui.choose("Decision", "approve")
+    ui.write("Who decides, for the receipt.", "A. Archivist")
+    ui.write("Why, for the receipt: what is accepted, or what is wrong.", "the spot was there before")
+    ui.press("Submit")
+    assert site.server.ended(site.review["id"])["state"]["name"] == "Completed"
+    (review,) = json.loads((site.masters / f"{HELD}.receipt.json").read_text())["reviews"]
+    assert (review["decision"], review["by"], review["note"]) == (
+        "approve",
+        "A. Archivist",
+        "the spot was there before",
+    )
+    assert (site.masters / HELD).is_file()

@@ -1,4 +1,4 @@
-"""docs/getting-started.md, word for word: every command in it, in order, but for the installation."""
+"""docs/getting-started.md, word for word: every command and click in it, in order, but for the installation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
 from tests.conftest import REPOSITORY, free_port
+from tests.faults.theatre import await_true
 
+SERVES, NIGHTLY = "remaster serve", "films-nightly"
 # Commands that keep their terminal, and what they say once they are there.
-LASTING = {"prefect server start": "Check out the dashboard", "remaster serve": "films-nightly"}
+LASTING = {"prefect server start": "Check out the dashboard", SERVES: NIGHTLY}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -69,7 +72,32 @@ def terminal(block: str, says: str, folder: Path, env: dict[str, str]) -> Iterat
             process.wait(10)
 
 
-def test_a_new_user_ends_with_a_scheduled_run(shell: tuple[Path, dict[str, str], int]) -> None:
+def click_through(page: Any, url: str) -> None:
+    """See the next nights, and do not wait for them."""
+    page.set_default_timeout(60_000)
+    page.goto(f"{url}/deployments")
+    page.get_by_text(NIGHTLY, exact=True).first.click()
+    page.get_by_text("Upcoming", exact=True).locator("visible=true").last.click()
+    page.get_by_text("Scheduled").locator("visible=true").first.wait_for()
+    page.get_by_text("02:00:00 AM").locator("visible=true").first.wait_for()
+    page.get_by_role("button", name="Run", exact=True).locator("visible=true").first.click()
+    page.get_by_text("Quick run", exact=True).locator("visible=true").click()
+    form = page.get_by_role("dialog")
+    form.get_by_text("Library", exact=True).wait_for()
+    form.get_by_role("button", name="Run", exact=True).click()
+    form.wait_for(state="hidden")
+
+
+def runs_on(port: int) -> list[dict[str, Any]]:
+    found = httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json={}, timeout=30).raise_for_status().json()
+    return [run for run in found if run["deployment_id"]]
+
+
+def ended(nights: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted((run for run in nights if run["end_time"]), key=lambda run: str(run["end_time"]))
+
+
+def test_a_new_user_ends_with_a_scheduled_run(shell: tuple[Path, dict[str, str], int], chromium: Any) -> None:
     folder, env, port = shell
     text = (REPOSITORY / "docs/getting-started.md").read_text().replace("4200", str(port))
     install, *blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
@@ -80,6 +108,11 @@ def test_a_new_user_ends_with_a_scheduled_run(shell: tuple[Path, dict[str, str],
             says = next((says for command, says in LASTING.items() if command in block), "")
             if says:
                 terminals.enter_context(terminal(block, says, folder, env))
+                if SERVES in block:
+                    page = chromium.new_page(timezone_id="Europe/Berlin")
+                    click_through(page, f"http://127.0.0.1:{port}")
+                    page.close()
+                    await_true(lambda: bool(ended(runs_on(port))), "the run that was clicked ends")
                 continue
             command = ["bash", "-ec", told + block]
             done = subprocess.run(
@@ -87,19 +120,16 @@ def test_a_new_user_ends_with_a_scheduled_run(shell: tuple[Path, dict[str, str],
             )
             assert done.returncode == 0, block + done.stdout + done.stderr
             told += of_the_shell(block)
-        runs = (
-            httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json={}, timeout=30).raise_for_status().json()
-        )
-    nights = [run for run in runs if run["deployment_id"]]
+        nights = runs_on(port)
     scheduled = [run for run in nights if run["state"]["type"] == "SCHEDULED"]
     local = {
         datetime.fromisoformat(run["expected_start_time"]).astimezone(ZoneInfo("Europe/Berlin")) for run in scheduled
     }
     assert len(local) >= 3 and {(when.hour, when.minute) for when in local} == {(2, 0)}
-    ended = sorted((run for run in nights if run["end_time"]), key=lambda run: str(run["end_time"]))
-    assert [run["state"]["name"] for run in ended] == ["Completed"] * 3
-    before, left, taken = (str(run["state"]["message"]) for run in ended)
-    assert before == "2 of 2 titles done, 2 of them before"
+    over = ended(nights)
+    assert [run["state"]["name"] for run in over] == ["Completed"] * 4
+    clicked, before, left, taken = (str(run["state"]["message"]) for run in over)
+    assert clicked == before == "2 of 2 titles done, 2 of them before"
     assert left.startswith("2 of 2 titles done, 2 of them before; three.mp4: changed")
     assert taken == "3 of 3 titles done, 2 of them before"
     assert {path.name for path in (folder / "try/masters").glob("*.mp4")} == {"one.mp4", "two.mp4", "three.mp4"}
