@@ -1,19 +1,21 @@
 """Automations for nights that nobody watches: a run that crashed is tried once more, and somebody is told of failures.
 
-Together with `flows.watchdog`, which marks runs whose process died as crashed. A person may change or switch off any of
-them in Prefect: one that is there is left as it is.
+Together with `flows.watchdog`, which marks runs whose process died as crashed. What each of them waits for and does is
+ours, and brought up to date; that a person switched one off in Prefect stays.
 """
 
 from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture, SendNotification
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from flows.run import BUDGET_SPENT
 from tasks.errors import UsageError
 
 _LOG = logging.getLogger("remaster.automations")
@@ -39,10 +41,16 @@ def ready(notify: str = "") -> list[Automation]:
 
 
 def ensure(automation: Automation) -> None:
-    """See that the configured server has an automation of this name. One that takes none is only less watchful."""
+    """See that the configured server has this automation: made, or made anew under its name if it has another content.
+
+    Whether it is switched on is left as it is. A server that takes none is only less watchful.
+    """
     try:
-        if not _is_there(automation.name):
+        found = _find(automation.name)
+        if found is None:
             automation.create()
+        elif _content(found) != _content(automation):
+            automation.model_copy(update={"id": found.id, "enabled": found.enabled}).update()
     except PrefectHTTPStatusError as error:
         _LOG.warning("Prefect's server does not take the automation %r: %s", automation.name, error)
 
@@ -72,6 +80,8 @@ def retry_once() -> Automation:
 def tell(block: str) -> Automation:
     """Somebody is told, through a notification block of the server, of runs that did not end well.
 
+    Of those that ended as their budget was spent too, but not of those that a person cancelled.
+
     Raises:
         UsageError: the server has no such block.
     """
@@ -89,9 +99,9 @@ def tell(block: str) -> Automation:
             raise unknown from error
     return Automation(
         name=NOTIFY.format(block),
-        description="Tells of runs of remaster that failed, ended with exceptions, or crashed.",
+        description="Tells of runs of remaster that failed, crashed, ended with exceptions, or spent their budget.",
         trigger=EventTrigger(
-            expect={f"prefect.flow-run.{state}" for state in ("Failed", "Exceptions", "Crashed")},
+            expect={f"prefect.flow-run.{state}" for state in ("Failed", "Exceptions", "Crashed", BUDGET_SPENT)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related=LIBRARY_FLOW,
             posture=Posture.Reactive,
@@ -108,8 +118,11 @@ def tell(block: str) -> Automation:
     )
 
 
-def _is_there(name: str) -> bool:
-    try:
-        return bool(Automation.read(name=name))
-    except ValueError:
-        return False
+def _find(name: str) -> Automation | None:
+    with get_client(sync_client=True) as client:
+        found = client.read_automations_by_name(name)
+    return Automation.model_validate(found[0].model_dump()) if found else None
+
+
+def _content(automation: Automation) -> dict[str, Any]:
+    return automation.model_dump(exclude={"id", "enabled", "owner_resource"})

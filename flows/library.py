@@ -23,7 +23,7 @@ from flows.known import note_run
 from flows.progress import current_progress
 from flows.reporting import write_run
 from flows.results import results_block
-from flows.run import TITLES_AT_ONCE, Outcome, Run, RunFiles, Verdict
+from flows.run import BUDGET_SPENT, TITLES_AT_ONCE, Outcome, Run, RunFiles, Verdict
 from flows.standing import Standings
 from flows.stopping import draining_on_termination, is_draining
 from flows.surfaces import board, follow_run, shortened, show_results
@@ -59,7 +59,8 @@ def remaster_library(run: Run) -> State[Any]:
     """Remaster a library.
 
     Ends Completed; or Failed, in a state called "Exceptions" if some titles are done, with a message that names those
-    that are not. Everything it knows is also in the run's files on the store.
+    that are not; or Cancelled, in a state called "BudgetSpent" if it was for want of money. Everything it knows is also
+    in the run's files on the store.
 
     Args:
         run: what is asked for.
@@ -101,7 +102,7 @@ def _end(run: Run, outcomes: list[Outcome], verdict: Verdict) -> State[Any]:
     if verdict.state == "completed":
         return Completed(message=message)
     if verdict.state == "stopped":
-        return Cancelled(message=message)
+        return Cancelled(name=BUDGET_SPENT if spending_of(run).stopped else "Cancelled", message=message)
     return Failed(name="Exceptions" if verdict.state == "exceptions" else "Failed", message=message)
 
 

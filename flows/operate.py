@@ -14,6 +14,9 @@ from flows.request import Watching
 # Programs that copy write at least every few seconds, and networks pause.
 SETTLE = 60.0
 
+# What trying again would not change: it takes a person, or another file.
+_ENDS = ("done", "check", "held", "refused")
+
 AddRequest = Callable[[argparse.ArgumentParser, float], None]
 Asked = Callable[[argparse.Namespace], Any]
 
@@ -51,7 +54,7 @@ def add_commands(commands: Any, add_request: AddRequest, asked: Asked) -> None:
             "--notify",
             metavar="TYPE/NAME",
             default="",
-            help="notification block of Prefect to tell of runs that fail, e.g. slack-webhook/ops",
+            help="notification block of Prefect to tell of runs that fail or are out of budget, e.g. slack-webhook/ops",
         )
         command.set_defaults(new_only=True)
     deploy.add_argument("--pool", metavar="NAME", required=True, help="work pool: its workers have this package")
@@ -119,35 +122,58 @@ def _deployments(run: Any, given: argparse.Namespace) -> list[Any]:
 def _watch(run: Any, given: argparse.Namespace) -> int:
     every = requested(Watching, given).every
     require_ready(run)
-    from flows.server import prefect_server
+    from flows.stopping import is_draining
     from flows.watching import Watched
 
-    watched = Watched(run.library, run.settle, run.only, run.profile.sequence.rate())
+    watched = Watched(run.library, run.settle, run.only, run.profile.sequence.rate(), every)
     watched.new()  # what is wrong from the start is said at once
+    print(f"watching {run.library}: Ctrl-C ends it", file=sys.stderr, flush=True)
     try:
-        with prefect_server():
-            print(f"watching {run.library}: Ctrl-C ends it", file=sys.stderr, flush=True)
-            while _look(run, watched):
-                time.sleep(every)
+        wrong = _look(run, watched)
+        while not is_draining():
+            time.sleep(every)
+            wrong = _look(run, watched, wrong)
     except KeyboardInterrupt:
         pass
     return GOOD
 
 
-def _look(run: Any, watched: Any) -> bool:
-    """Remaster what is new, if anything is; False if a person has asked to stop."""
-    from flows.execute import execute
-    from flows.run import new_run_id
-    from flows.stopping import is_draining
+def _look(run: Any, watched: Any, known: str = "") -> str:
+    """Remaster what is new, if anything is; returns what is wrong, and says so unless it is known."""
+    from flows.server import prefect_server
     from tasks.errors import RemasterError
+    from tasks.store import Store
 
     try:
         new = watched.new()
         if new:
-            print(f"new: {', '.join(new)}", flush=True)
-            verdict, report = execute(run.model_copy(update={"id": new_run_id()}))
-            print(f"{verdict.state}: {verdict.message}\nreport:  {report}", flush=True)
-            watched.take()
+            Store(run.store).check_writable()
+            with prefect_server():  # one for each run, so that none has to live for as long as this watches
+                _remaster(run, new, watched)
     except RemasterError as error:  # the library, the store or Prefect's server is away: it is looked at again
-        print(f"remaster: {error}", file=sys.stderr, flush=True)
-    return not is_draining()
+        if str(error) != known:
+            print(f"remaster: still watching, but {error}", file=sys.stderr, flush=True)
+        return str(error)
+    return ""
+
+
+def _remaster(run: Any, new: list[str], watched: Any) -> None:
+    from flows.execute import execute
+    from flows.run import RunFiles, new_run_id
+    from flows.stopping import is_draining
+    from flows.watching import A_DAY
+    from tasks.store import Store
+
+    print(f"new: {', '.join(new)}", flush=True)
+    asked = run.model_copy(update={"id": new_run_id()})
+    ended: set[str] = set()
+    try:
+        verdict, report = execute(asked)
+        outcomes = RunFiles(Store(run.store), asked.id).read_outcomes()
+        ended = {outcome.title for outcome in outcomes if outcome.state in _ENDS}
+    finally:  # a run that comes to nothing is not begun again at each look
+        watched.take(ended)
+    print(f"{verdict.state}: {verdict.message}\nreport:  {report}", flush=True)
+    if verdict.state == "stopped" and not is_draining():  # by its budget
+        watched.rest(A_DAY)
+        print("nothing more is begun for a day; `remaster rerun` goes on now", flush=True)

@@ -35,6 +35,8 @@ from tasks.tables import (
 _LOG = logging.getLogger("remaster.run")
 # Titles on the way at once: while one is upscaled the next is planned and the one before is finished.
 TITLES_AT_ONCE = 3
+# What Prefect calls the end of a run for want of money, so that it can be told from one that a person cancelled.
+BUDGET_SPENT = "BudgetSpent"
 _LEDGER_ROWS, _LEDGER_SECONDS = 500, 5.0
 _BEGUN = "begun-"  # first letters of the names of files in the ledger that say that an attempt was begun
 _RUN_AGAIN = "Restore it from a copy, or start the library again with `remaster run`: what is made is not made again."

@@ -12,14 +12,15 @@ from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Po
 from prefect.client.schemas.objects import StateType
 
 from flows.automations import ensure
+from flows.run import BUDGET_SPENT
 
-# Another name than that of an older version, which knew only some of the flows: what is there is left as it is.
+# Another name than that of an older version, which knew only some of the flows and left what was there as it was.
 NAME = "remaster: flow runs whose process died"
 # Flows beat every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds (see `flows.environment`): three in a row are missed.
 SILENCE = timedelta(seconds=100)
 _BEAT = "prefect.flow-run.heartbeat"
 # After these no more signs of life come, and none is missed: it has ended, or waits for a person without a process.
-_ENDS = ("Completed", "Failed", "Exceptions", "Held", "Cancelled", "Crashed", "Suspended", "Paused")
+_ENDS = ("Completed", "Failed", "Exceptions", "Held", "Cancelled", BUDGET_SPENT, "Crashed", "Suspended", "Paused")
 # Every flow of ours is called so.
 _FLOWS = "remaster *"
 

@@ -21,7 +21,7 @@ from tests.faults.theatre import await_true
 from tests.faulty import Faults
 from tests.integration.test_deployments import Server
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 PROGRAM = """
 import sys, time
@@ -54,6 +54,7 @@ def state_of(api: str, name: str) -> dict[str, Any]:
     return state
 
 
+@pytest.mark.faults
 def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
     watchful_api: str, remaster_env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
         served.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_marked_and_a_living_one_is_not(watchful_api: str) -> None:
     env = {**os.environ, "PREFECT_API_URL": watchful_api, "PYTHONPATH": str(REPOSITORY)}
     runs = {

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prefect.automations import Automation
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -231,6 +233,55 @@ def test_a_run_that_crashed_goes_on_once_and_somebody_is_told(
     assert server.flow_run(flow_run)["state"]["name"] == "Crashed"
 
 
+@pytest.mark.slow
+def test_somebody_is_told_of_a_night_that_the_budget_ended_and_not_of_one_that_a_person_ended(
+    reacting: Server, reacting_api: str, told: tuple[str, list[str]], remaster: Remaster, tmp_path: Path
+) -> None:
+    server, (url, said) = reacting, told
+    CustomWebhookNotificationBlock(name="money", url=url, json_data={"text": "{{subject}}: {{body}}"}).save("money")
+    ready("custom-webhook/money")
+    server.make_pool("budgets")
+    run = Run(library="/nowhere/cancelled", output="/nowhere/out", profile=Profile())
+    for_pool(deployments(run, "", "UTC")[0], "budgets").apply()
+    cancelled = server.start("remaster library/cancelled-nightly")
+    server.set_state(cancelled, "RUNNING", "Running")
+    server.set_state(cancelled, "CANCELLED", "Cancelled")
+    make(tmp_path / "films" / "film.mp4", Clip(frames=24))
+    dear = ("--set", "cost.gpu_hour=1e9", "--set", "cost.budget=0.01", "--set", "cost.over_budget=stop")
+    shards = ("--set", "shards.frames=12")
+    places = (tmp_path / "films", tmp_path / "out")
+    done = remaster("run", *places, *FAST, *shards, *dear, env={"PREFECT_API_URL": reacting_api})
+    assert done.returncode == 3, done.stderr
+    until(lambda: said)
+    time.sleep(2)
+    (told_of,) = said  # the earlier one would have been told of by now
+    assert "BudgetSpent: The budget is spent" in told_of
+
+
+def test_automations_are_brought_up_to_date_and_stay_switched_off(server: Server) -> None:
+    def block() -> str:
+        webhook = CustomWebhookNotificationBlock(name="anew", url="http://127.0.0.1:9/", json_data={"text": "{{body}}"})
+        return str(webhook.save("anew"))
+
+    def there() -> dict[str, Any]:
+        (found,) = server.find("automations", automations={"name": {"any_": [automation.name]}})
+        return found
+
+    first = block()
+    automation = ready("custom-webhook/anew")[-1]
+    before = there()
+    assert before["actions"][0]["block_document_id"] == first
+    ready("custom-webhook/anew")
+    assert there() == before  # not even touched
+    Automation.read(name=automation.name).disable()
+    CustomWebhookNotificationBlock.delete("anew")
+    second = block()
+    ready("custom-webhook/anew")
+    after = there()
+    assert (after["id"], after["enabled"]) == (before["id"], False)
+    assert after["actions"][0]["block_document_id"] == second != first
+
+
 def test_deploying_needs_a_server_that_lasts_and_a_pool(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,6 +405,25 @@ def test_two_nights_never_overlap(
     assert ended[0]["end_time"] <= ended[1]["start_time"]
     assert ended[0]["state"]["message"] == "1 of 1 titles done"
     assert ended[1]["state"]["message"] == "1 of 1 titles done, 1 of them before"
+
+
+@pytest.mark.slow
+def test_served_nights_never_overlap(server: Server, remaster_env: dict[str, str], tmp_path: Path) -> None:
+    """For `remaster serve`, and for a second one of the same library, on another machine as it were."""
+    library = tmp_path / "alone"
+    make(library / "film.mp4", Clip(frames=60, width=160, height=128))
+    serve = command("serve", library, tmp_path / "out", *FAST, "--settle", "0")
+    with (
+        running(serve, remaster_env, tmp_path / "log", "alone-nightly"),
+        running(serve, remaster_env, tmp_path / "other log", "alone-nightly"),
+    ):
+        nights = [server.start("remaster library/alone-nightly") for _ in range(3)]
+        ended = sorted((server.ended(night) for night in nights), key=lambda run: str(run["start_time"]))
+    assert all(before["end_time"] <= after["start_time"] for before, after in pairwise(ended))
+    assert [run["state"]["message"] for run in ended] == [
+        "1 of 1 titles done",
+        *["1 of 1 titles done, 1 of them before"] * 2,
+    ]
 
 
 @pytest.mark.slow

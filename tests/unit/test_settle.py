@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from flows.budget import Spending
 from flows.library import _verdict
 from flows.run import Outcome
-from flows.watching import Watched
+from flows.watching import A_DAY, Watched
 from tasks.profile import CostSettings, Profile
 from tasks.scan import scan
 from tasks.tables import read_titles_table, titles_table
@@ -115,3 +116,50 @@ def test_a_file_that_was_merely_touched_by_others_is_not_new_again(tmp_path: Pat
     watched.take()
     film.chmod(0o600)
     assert watched.new() == []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds pass for who watches."""
+    now = time.monotonic()
+
+    def passing(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("flows.watching.time.monotonic", lambda: now)
+    return passing
+
+
+def test_what_came_to_no_end_is_new_again_after_pauses_that_grow_to_a_day(
+    tmp_path: Path, clock: Callable[[float], None]
+) -> None:
+    film, watched = tmp_path / "film.mp4", Watched(str(tmp_path), 0.0, pause=30.0)
+    film.write_bytes(b"whole")
+    (tmp_path / "done.mp4").write_bytes(b"whole")
+    watched.new()
+    for pause in (30, 60, 120, 240, *(240 * 2**n for n in range(1, 9)), A_DAY, A_DAY):
+        watched.take(ended={"done.mp4"})
+        clock(pause - 1)
+        assert watched.new() == []
+        clock(1)
+        assert watched.new() == ["film.mp4"]
+    watched.take(ended={"done.mp4"})
+    film.write_bytes(b"replaced")
+    assert watched.new() == ["film.mp4"]  # what is another file need not wait
+    watched.take(ended={"done.mp4"})
+    clock(30)
+    assert watched.new() == ["film.mp4"]
+    watched.take(ended={"done.mp4", "film.mp4"})
+    clock(2 * A_DAY)
+    assert watched.new() == []
+
+
+def test_nothing_is_new_while_there_is_to_be_rest(tmp_path: Path, clock: Callable[[float], None]) -> None:
+    watched = Watched(str(tmp_path), 0.0)
+    watched.rest(A_DAY)
+    (tmp_path / "film.mp4").write_bytes(b"whole")
+    clock(A_DAY - 1)
+    assert watched.new() == []
+    clock(1)
+    assert watched.new() == ["film.mp4"]
