@@ -15,7 +15,7 @@ from tasks.judge import FLICKER, UNLIKE
 from tasks.media.contract.likeness import REACH, Likeness
 from tasks.plan import Plan
 from tasks.profile import Profile, setting_names
-from tasks.receipt import Receipt
+from tasks.receipt import Receipt, ReviewLine
 from tasks.records import MasterRecord, Record, Title
 from tasks.stills import Stills
 from tasks.tables import LedgerRow
@@ -195,9 +195,18 @@ def _receipt(receipt: Receipt) -> Iterator[tuple[str, str]]:
     if otherwise:
         yield "made otherwise", f"{len(otherwise):,} shards"
     yield "made with", ", ".join(f"{name} {version}" for name, version in sorted(receipt.software.master.items()))
+    for review in receipt.reviews:
+        yield review.verdict, _said(review)
     proof = receipt.signature
     signed = "no" if proof == "unsigned" else f"{proof.algorithm}, public key {proof.public_key}"
     yield "signed", signed
+
+
+def _said(review: ReviewLine) -> str:
+    """Who judged a master, when, what they judged of it, and in which words."""
+    rejected = ", ".join(f"frames [{start},{stop})" for start, stop in review.rejected)
+    parts = (f"by {review.by} on {review.at}", rejected, "; ".join(review.accepted), review.note)
+    return ": ".join(part for part in parts if part)
 
 
 def _words(value: object) -> str:

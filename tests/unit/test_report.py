@@ -15,7 +15,7 @@ from flows.run import Outcome, Run, RunFiles, Spent, Verdict
 from tasks.media.picture.preview import jpeg, jpeg_within
 from tasks.pages import data_uri
 from tasks.profile import Profile, with_settings
-from tasks.receipt import receipt_place
+from tasks.receipt import ReviewLine, receipt_place
 from tasks.records import CadenceNote
 from tasks.report import MOST_BYTES, page_place, run_page, title_card, title_page
 from tasks.stills import Still, Stills
@@ -162,6 +162,24 @@ def test_a_damaged_receipt_is_not_shown(done: Mastered) -> None:
         assert "BLAKE2b" not in filed(done, outcome(done), rows(done)).text
     finally:
         output.write(place, whole)
+
+
+def test_who_approved_or_rejected_a_master_and_when_is_in_its_receipts_table(done: Mastered) -> None:
+    rejected = ReviewLine(
+        verdict="rejected", by="Bob", at="2026-01-01T22:00:00+00:00", note="it rings", rejected=[[0, 8], [8, 12]]
+    )
+    approved = ReviewLine(
+        verdict="approved", by="<b>Ann</b>", at="2026-01-02T06:00:00+00:00", accepted=["shard film one.mkv [0,8): black"]
+    )
+    judged = replace(done, receipt=done.receipt.model_copy(update={"reviews": [rejected, approved]}))
+    report = gathered(judged, Stills(), rows(done))
+    said = [(name, value) for name, value in report.receipt if name in {"approved", "rejected"}]
+    assert said == [
+        ("rejected", "by Bob on 2026-01-01T22:00:00+00:00: frames [0,8), frames [8,12): it rings"),
+        ("approved", "by <b>Ann</b> on 2026-01-02T06:00:00+00:00: shard film one.mkv [0,8): black"),
+    ]
+    page = checked(title_page(report))
+    assert all(value in page.text for _, value in said), "names are text, whatever is in them"
 
 
 def test_the_page_of_a_run_shows_its_titles_and_leads_to_theirs(done: Mastered) -> None:
