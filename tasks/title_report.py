@@ -11,7 +11,7 @@ import numpy as np
 from tasks.attempts import Clock, Cost, clock_of, costs_of
 from tasks.charts import Bar, Curve, Kind, Lane, curve, lane
 from tasks.figures import moment, size
-from tasks.judge import FLICKER, UNLIKE
+from tasks.judge import FLICKER, UNLIKE, steadiness
 from tasks.media.contract.likeness import REACH, Likeness
 from tasks.plan import Plan
 from tasks.profile import Profile, setting_names
@@ -140,8 +140,8 @@ def along(plan: Plan, records: Sequence[Record], failed: set[int], likeness: Lik
             curve(likeness.apart[:, REACH], UNLIKE),
         )  # fmt: skip
         charts += chart(
-            "flicker", "of 255", "what changes from frame to frame and not in the source: lower is steadier",
-            curve(likeness.flicker, FLICKER),
+            "flicker", "of 255", "how much more changes from frame to frame than in the source: lower is steadier",
+            curve(steadiness(likeness, plan.shards, plan.cuts), FLICKER),
         )  # fmt: skip
     ticks = tuple(moment(float(seconds[(count - 1) * step // _TICKS])) for step in range(_TICKS + 1))
     return Along(lane("shards", bars, 0, count), tuple(charts), ticks)
