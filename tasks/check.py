@@ -14,6 +14,7 @@ import numpy as np
 
 from tasks.dynamic import carries_hdr10_plus, hdr10_plus_of
 from tasks.grades import Grades
+from tasks.judge import steadiness
 from tasks.media.contract.contract import frames_said, labels, shown, side_data, streams, times
 from tasks.media.contract.inventory import Inventory, take_inventory, watch
 from tasks.media.contract.likeness import Likeness
@@ -80,7 +81,7 @@ def check_master(
         *carried,
         *captions,
         *_faults(plan, profile, seen),
-        *_measured(profile, records, likeness, grades, {fault.name for fault in seen}),
+        *_measured(plan, profile, records, likeness, grades, {fault.name for fault in seen}),
         *_light(plan, records),
         *_rungs(plan, records),
         *_revisions(plan),
@@ -216,7 +217,12 @@ def _faults(plan: Plan, profile: Profile, seen: list[Fault]) -> Iterator[Line]:
 
 
 def _measured(
-    profile: Profile, records: list[Record], likeness: Likeness | None, grades: Grades | None, faulty: set[str]
+    plan: Plan,
+    profile: Profile,
+    records: list[Record],
+    likeness: Likeness | None,
+    grades: Grades | None,
+    faulty: set[str],
 ) -> Iterator[Line]:
     """What was measured and found good; banding judges nothing."""
     if FIDELITY not in faulty:
@@ -231,8 +237,9 @@ def _measured(
         banding = [one.cambi for one in grades.shards if one.cambi is not None]
         yield "banding", True, f"CAMBI {max(banding):.1f}" if banding else "not measured: the picture is too small"
     if likeness is not None and not faulty - {FIDELITY, GRADE}:
-        flicker = np.nanmedian(likeness.flicker) if len(likeness) > 1 else 0.0
-        yield "picture", True, f"{len(likeness)} frames like the source's; flicker {flicker:.2f} of 255"
+        steady = steadiness(likeness, plan.shards, plan.cuts)
+        flicker = steady[~np.isnan(steady)].max(initial=0.0)
+        yield "picture", True, f"{len(likeness)} frames like the source's; flicker {flicker:.2f} of 255 at most"
 
 
 def _rungs(plan: Plan, records: list[Record]) -> Iterator[Line]:

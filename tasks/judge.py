@@ -24,12 +24,13 @@ _MOVES, _MOVES_MUCH = 0.3, 1.0  # a source that does
 _HARDLY, _NOT_AT_ALL = 0.35, 0.05  # a master that does, as a share of its source
 _DARK, _DARKER = 0.3, 2.0  # a black frame's luma as a share of the source's, and how much less it is
 UNLIKE = 14.0  # from its own frame
-_COLOURFUL = 1.0  # chroma of which a hue can be told
-_HUE, _HUE_OF_ONE = 1.8, 4.0  # degrees: of a shard, and of one frame against the others
+_AROUND = 4  # frames before and after one that are a stretch with it
+_COLOURFUL, _SURELY = 1.0, 2.0  # chroma of which a hue can be told: of a shard, and of less than one
+_HUE, _HUE_OF_ONE = 1.8, 4.0  # degrees: of a shard or a stretch, and of one frame against the others
 _SATURATION = 0.12  # of the source's
-_LEVEL = 3.0  # mean luma or chroma
+_LEVEL = 3.0  # mean luma or chroma of a frame
 _JUMP, _JUMP_AROUND = 0.35, 48
-FLICKER = 4.0
+FLICKER, _FLASH = 2.0, 2.0  # of a stretch, and of one frame's two steps beyond that
 _SEAM, _SEAM_SHARE = 2.0, 0.5
 _SHOWN = 3
 
@@ -43,21 +44,61 @@ def faults(likeness: Likeness, shards: Sequence[Shard], cuts: Sequence[int]) -> 
         cuts: frames at which a shot begins.
     """
     found: list[Fault] = []
-    opening = np.zeros(len(likeness), np.bool_)
-    opening[[cut for cut in (0, *cuts) if cut < len(likeness)]] = True
+    opening = _opening(likeness, cuts)
     order = _out_of_order(likeness)
+    steady = steadiness(likeness, shards, cuts)
+    flashes = _flashes(_unsteady(likeness, cuts), steady)
     usual = _usual_jumps(likeness, shards, opening)
     for shard in shards:
         part = slice(shard.start, min(shard.stop, len(likeness)))
         if part.start >= part.stop:
             continue
-        found += _frames(likeness, part, order, opening)
+        found += _frames(likeness, part, order, flashes, opening)
         found += _colours(likeness, part)
-        found += _steadiness(likeness, part, opening)
+        found += _steadiness(steady, part)
         found += _seams(likeness, part)
         if shard.index and not opening[shard.start]:
             found += _border(likeness, shard.start, usual)
     return found
+
+
+def steadiness(likeness: Likeness, shards: Sequence[Shard], cuts: Sequence[int]) -> Floats:
+    """By how much a picture changes more from frame to frame than its source, in the middle of the frames around each.
+
+    Arguments as for `faults`.
+
+    Returns:
+        [N] in steps of 8-bit full range, to be held against `FLICKER`; NaN where a shot begins.
+    """
+    unsteady, found = _unsteady(likeness, cuts), np.full(len(likeness), np.nan, np.float32)
+    for shard in shards:
+        known = shard.start + np.flatnonzero(~np.isnan(unsteady[shard.start : shard.stop]))
+        found[known] = _usual(unsteady[known])
+    return found
+
+
+def _unsteady(likeness: Likeness, cuts: Sequence[int]) -> Floats:
+    """What a step of the master has over the source's; at most by what it differs: sharper motion is no flicker."""
+    over = np.square(likeness.master_step) - np.square(likeness.source_step)
+    found: Floats = np.minimum(likeness.flicker, np.sqrt(np.maximum(over, 0.0)))
+    found[_opening(likeness, cuts)] = np.nan
+    return found
+
+
+def _usual(values: Floats) -> Floats:
+    """The middle of each value and those around it, which are mirrored at the ends."""
+    if not len(values):
+        return values
+    padded = np.pad(values, _AROUND, mode="symmetric")
+    middle: Floats = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _AROUND + 1), axis=1)
+    return middle
+
+
+def _opening(likeness: Likeness, cuts: Sequence[int]) -> Bools:
+    """Frames that begin a shot."""
+    opening = np.zeros(len(likeness), np.bool_)
+    opening[[cut for cut in (0, *cuts) if cut < len(likeness)]] = True
+    return opening
 
 
 def _out_of_order(likeness: Likeness) -> Bools:
@@ -72,23 +113,45 @@ def _own_and_nearest(apart: Floats) -> tuple[Floats, Floats]:
     return apart[:, REACH], np.where(np.isnan(others), np.inf, others).min(axis=1)
 
 
-def _frames(likeness: Likeness, part: slice, order: Bools, opening: Bools) -> Iterator[Fault]:
-    """Frames that are black, of another place in time, or not of this source at all."""
+def _flashes(unsteady: Floats, steady: Floats) -> Bools:
+    """Single frames that are off, all of them or a part, by two steps that the source does not make: there and back."""
+    flashes: Bools = np.minimum(unsteady, np.append(unsteady[1:], np.nan)) > steady + _FLASH
+    return flashes
+
+
+def _frames(likeness: Likeness, part: slice, order: Bools, flashes: Bools, opening: Bools) -> Iterator[Fault]:
+    """Frames that are black, of another place in time, of other light, or not of this source at all."""
     own = likeness.apart[part, REACH]
     light, ours = likeness.source_luma[part], likeness.master_luma[part]
     black = (ours < _DARK * light) & (light - ours > _DARKER)
     frozen = _frozen(likeness, part, opening) & ~black
     unlike = (own > UNLIKE) & ~black
     moved = order[part] & ~frozen & ~black
+    unlike &= ~moved & ~frozen
+    flash = flashes[part] & ~(black | frozen | unlike | moved)
     for name, where, seen in (
         ("black", black, "black, and the source's are not"),
         ("frozen", frozen, "the same as the frame before, and the source moves"),
-        ("unlike the source", unlike & ~moved & ~frozen, "by {own:.1f} of 255"),
+        ("unlike the source", unlike, "by {own:.1f} of 255"),
         ("out of order", moved, "nearer to another of the source's frames than to their own"),
+        ("flash", flash, "unlike the frames before and after, and the source's is not"),
     ):
         yield from _named(name, where, part.start, seen.format(own=float(own[where].max()) if where.any() else 0.0))
+    yield from _levels(likeness, part, black | frozen | unlike | moved | flash)
     if not moved.any():
         yield from _shifted(likeness, part)
+
+
+def _levels(likeness: Likeness, part: slice, named: Bools) -> Iterator[Fault]:
+    """Frames, but for those that have a name already, that are lighter, darker or tinted as a whole."""
+    levels = {
+        "luma": likeness.master_luma[part] - likeness.source_luma[part], "Cb": likeness.cb[part],
+        "Cr": likeness.cr[part],
+    }  # fmt: skip
+    for name, level in levels.items():
+        off = (np.abs(level) > _LEVEL) & ~named
+        worst = level[off][np.abs(level[off]).argmax()] if off.any() else 0.0
+        yield from _named("level", off, part.start, f"{name} {worst:+.1f} of 255")
 
 
 def _frozen(likeness: Likeness, part: slice, opening: Bools) -> Bools:
@@ -120,36 +183,34 @@ def _shifted(likeness: Likeness, part: slice) -> Iterator[Fault]:
 
 
 def _colours(likeness: Likeness, part: slice) -> Iterator[Fault]:
-    """Hue, saturation and level of a shard as a whole, and of each frame."""
-    along, across = likeness.along[part], likeness.across[part]
-    colour = likeness.colour[part]
-    if math.sqrt(colour.mean()) > _COLOURFUL:
-        hue = math.degrees(math.atan2(across.sum(), along.sum()))
-        gain = math.hypot(across.sum(), along.sum()) / colour.sum()
-        if abs(hue) > _HUE:
-            yield Fault("hue", part.start, part.stop, f"turned by {hue:.1f} degrees")
-        else:
-            of_each = np.degrees(np.arctan2(across, along))
-            turned = (np.abs(of_each - hue) > _HUE_OF_ONE) & (np.sqrt(colour) > 2 * _COLOURFUL)
-            yield from _named("hue", turned, part.start, "turned against the other frames")
-        if abs(gain - 1.0) > _SATURATION:
-            yield Fault("saturation", part.start, part.stop, f"{gain:.2f} of the source's")
-    levels = {
-        "luma": likeness.master_luma[part] - likeness.source_luma[part], "Cb": likeness.cb[part],
-        "Cr": likeness.cr[part],
-    }  # fmt: skip
-    for name, level in levels.items():
-        if abs(level.mean()) > _LEVEL:
-            yield Fault("level", part.start, part.stop, f"{name} {level.mean():+.1f} of 255")
+    """Hue and saturation of a shard as a whole, of stretches in which they drift, and hue of each frame."""
+    along, across, colour = likeness.along[part], likeness.across[part], likeness.colour[part]
+    if math.sqrt(colour.mean()) <= _COLOURFUL:
+        return
+    surely = np.sqrt(colour) > _SURELY
+    hue = math.degrees(math.atan2(across.sum(), along.sum()))
+    hues = np.degrees(np.arctan2(across, along))
+    drift = np.abs(_usual(hues))
+    if abs(hue) > _HUE:
+        yield Fault("hue", part.start, part.stop, f"turned by {hue:.1f} degrees")
+    elif (turned := surely & (drift > _HUE)).any():
+        yield from _named("hue", turned, part.start, f"turned by up to {drift[turned].max():.1f} degrees")
+    else:
+        turned = surely & (np.abs(hues - hue) > _HUE_OF_ONE)
+        yield from _named("hue", turned, part.start, "turned against the other frames")
+    gain = math.hypot(across.sum(), along.sum()) / colour.sum()
+    gains = _usual(np.divide(np.hypot(across, along), colour, out=np.ones_like(colour), where=surely))
+    if abs(gain - 1.0) > _SATURATION:
+        yield Fault("saturation", part.start, part.stop, f"{gain:.2f} of the source's")
+    elif (off := np.abs(gains - 1.0) > _SATURATION).any():
+        worst = gains[np.abs(gains - 1.0).argmax()]
+        yield from _named("saturation", off, part.start, f"{worst:.2f} of the source's where it is worst")
 
 
-def _steadiness(likeness: Likeness, part: slice, opening: Bools) -> Iterator[Fault]:
-    # What the master's steps have over the source's: one that takes flicker out has none.
-    over = (np.square(likeness.master_step[part]) - np.square(likeness.source_step[part]))[~opening[part]]
-    over = over[~np.isnan(over)]
-    flicker = math.sqrt(max(0.0, float(np.median(over)))) if len(over) else 0.0
-    if flicker > FLICKER:
-        yield Fault("flicker", part.start, part.stop, f"{flicker:.1f} of 255 from frame to frame")
+def _steadiness(steady: Floats, part: slice) -> Iterator[Fault]:
+    flickers = steady[part] > FLICKER
+    worst = float(steady[part][flickers].max()) if flickers.any() else 0.0
+    yield from _named("flicker", flickers, part.start, f"{worst:.1f} of 255 more from frame to frame than the source")
 
 
 def _usual_jumps(likeness: Likeness, shards: Sequence[Shard], opening: Bools) -> Floats:

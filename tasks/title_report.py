@@ -11,11 +11,11 @@ import numpy as np
 from tasks.attempts import Clock, Cost, clock_of, costs_of
 from tasks.charts import Bar, Curve, Kind, Lane, curve, lane
 from tasks.figures import moment, size
-from tasks.judge import FLICKER, UNLIKE
+from tasks.judge import FLICKER, UNLIKE, steadiness
 from tasks.media.contract.likeness import REACH, Likeness
 from tasks.plan import Plan
 from tasks.profile import Profile, setting_names
-from tasks.receipt import Receipt
+from tasks.receipt import Receipt, ReviewLine
 from tasks.records import MasterRecord, Record, Title
 from tasks.stills import Stills
 from tasks.tables import LedgerRow
@@ -140,8 +140,8 @@ def along(plan: Plan, records: Sequence[Record], failed: set[int], likeness: Lik
             curve(likeness.apart[:, REACH], UNLIKE),
         )  # fmt: skip
         charts += chart(
-            "flicker", "of 255", "what changes from frame to frame and not in the source: lower is steadier",
-            curve(likeness.flicker, FLICKER),
+            "flicker", "of 255", "how much more changes from frame to frame than in the source: lower is steadier",
+            curve(steadiness(likeness, plan.shards, plan.cuts), FLICKER),
         )  # fmt: skip
     ticks = tuple(moment(float(seconds[(count - 1) * step // _TICKS])) for step in range(_TICKS + 1))
     return Along(lane("shards", bars, 0, count), tuple(charts), ticks)
@@ -195,9 +195,18 @@ def _receipt(receipt: Receipt) -> Iterator[tuple[str, str]]:
     if otherwise:
         yield "made otherwise", f"{len(otherwise):,} shards"
     yield "made with", ", ".join(f"{name} {version}" for name, version in sorted(receipt.software.master.items()))
+    for review in receipt.reviews:
+        yield review.verdict, _said(review)
     proof = receipt.signature
     signed = "no" if proof == "unsigned" else f"{proof.algorithm}, public key {proof.public_key}"
     yield "signed", signed
+
+
+def _said(review: ReviewLine) -> str:
+    """Who judged a master, when, what they judged of it, and in which words."""
+    rejected = ", ".join(f"frames [{start},{stop})" for start, stop in review.rejected)
+    parts = (f"by {review.by} on {review.at}", rejected, "; ".join(review.accepted), review.note)
+    return ": ".join(part for part in parts if part)
 
 
 def _words(value: object) -> str:

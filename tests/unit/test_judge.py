@@ -13,14 +13,14 @@ from tasks.media.contract.likeness import Comparison
 from tasks.media.picture.colour import Colour, to_planes, to_rgb
 from tasks.media.picture.pixels import Layout, Planes, to_frame
 from tasks.records import Shard
-from tests.mutations import MUTATIONS
+from tests.mutations import CODE, MUTATIONS, drifting, fading, flashed, flickering
 from vsr_model.classical import lanczos
 
 FRAMES, BORDER, SCALE = 32, 16, 2
 # The mutation of a frame is in the second shard, away from its border.
-WHERE = {"out of order": 22, "black": 22, "frozen": 22}
+WHERE = {"out of order": 22, "black": 22, "flash": 22, "frozen": 22}
 # By which name a fault is found; a late shard repeats a frame, and the rest of it is out of order.
-NAMED = {"late": "out of order"}
+NAMED = {"late": "out of order", "turning hue": "hue"}
 LIMITED, FULL = Colour(1, 1, 1, False), Colour(6, 6, 6, True)
 EIGHT, TEN = Layout("yuv", 8, 1, 1), Layout("yuv", 10, 1, 0)
 CPU = torch.device("cpu")
@@ -127,6 +127,40 @@ def test_a_cut_a_flash_and_a_still_picture_are_no_faults() -> None:
     for planes in to_planes(upscaled(case, edited), case.master, case.colour, 0):
         comparison.add(to_frame(planes, case.master))
     assert faults(comparison.finish(), SHARDS, (8, 9, 17)) == []
+
+
+def test_what_the_source_does_itself_is_no_fault_of_its_master() -> None:
+    case = CASES[0]
+    for mutate in (flashed, flickering, drifting, fading):
+        source = to_planes(mutate(scene(case.seed, *case.size), BORDER), case.layout, case.colour, 0)
+        assert judged(case, source, upscaled(case, source)) == [], mutate.__name__
+
+
+@pytest.mark.parametrize("at", [0, 7, BORDER - 1, BORDER, FRAMES - 1])
+def test_a_flash_is_named_with_its_frame_wherever_it_is(at: int) -> None:
+    case = CASES[0]
+    source = case.source()
+    (found,) = [each for each in judged(case, source, flashed(upscaled(case, source), at)) if each.name != "border"]
+    # The first and the last frame of a shot have no step there and back.
+    assert (found.name, found.start, found.stop) == ("level" if at in {0, FRAMES - 1} else "flash", at, at + 1)
+
+
+def test_a_flash_of_one_tile_is_found_though_the_frames_level_is_hardly_off() -> None:
+    case = CASES[0]
+    source = case.source()
+    frames = upscaled(case, source).clone()
+    rows, columns = case.size
+    frames[7, :, : rows // 2, : columns // 2] += 20 * CODE
+    assert [(each.name, each.start, each.stop) for each in judged(case, source, frames)] == [("flash", 7, 8)]
+
+
+def test_flicker_is_found_in_the_part_of_a_shard_that_has_it() -> None:
+    case = CASES[0]
+    source = case.source()
+    frames = upscaled(case, source).clone()
+    frames[2:13] = flickering(frames, 2)[2:13]
+    (found,) = judged(case, source, frames)
+    assert found.name == "flicker" and abs(found.start - 2) <= 1 and abs(found.stop - 13) <= 1
 
 
 @pytest.mark.parametrize("lighter", [0.0, 0.5, 1.1, 2.0])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.check import check_master
+from tasks.judge import FLICKER, steadiness
 from tasks.media.reading.source import Source
 from tasks.pictures import likeness_of, watch_master
 from tasks.profile import Profile, read_profile
@@ -60,9 +61,16 @@ def test_frames_in_the_wrong_order_are_found_in_the_shard_that_has_them(done: Ma
     assert len(told) == len(found) and all(kept for _, kept, _ in told)
 
 
-def test_a_good_master_says_how_steady_it_is(done: Mastered) -> None:
-    (seen,) = [seen for name, ok, seen in judged(done, done.profile, done.master.uri).lines if name == "picture" and ok]
-    assert seen.startswith("25 frames like the source's; flicker 0.")
+def test_a_good_master_says_how_steady_it_is_by_what_is_judged(done: Mastered) -> None:
+    likeness = likeness_of(done.master, done.plan, Store(done.store))
+    # Where it differs from the source otherwise in each frame, and changes no more than that, it does not flicker.
+    for seen in (likeness, replace(likeness, flicker=likeness.flicker + 2 * FLICKER)):
+        most = np.nanmax(steadiness(seen, done.plan.shards, done.plan.cuts))
+        lines = check_master(done.plan, done.profile, done.master, done.records, seen).lines
+        assert [said for name, _, said in lines if name == "picture"] == [
+            f"25 frames like the source's; flicker {most:.2f} of 255 at most"
+        ]
+        assert most < 0.5 * FLICKER
 
 
 def test_what_was_seen_is_kept_and_seen_again_if_it_is_damaged(done: Mastered) -> None:

@@ -8,20 +8,23 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.reporting import write_run, write_title
 from flows.run import Outcome, Run, RunFiles, Spent, Verdict
+from tasks.judge import FLICKER, faults
 from tasks.media.picture.preview import jpeg, jpeg_within
 from tasks.pages import data_uri
+from tasks.pictures import likeness_of
 from tasks.profile import Profile, with_settings
-from tasks.receipt import receipt_place
+from tasks.receipt import ReviewLine, receipt_place
 from tasks.records import CadenceNote
 from tasks.report import MOST_BYTES, page_place, run_page, title_card, title_page
 from tasks.stills import Still, Stills
 from tasks.store import Store
 from tasks.tables import LedgerRow
-from tasks.title_report import TitleReport, title_report
+from tasks.title_report import TitleReport, along, title_report
 from tests import mastered
 from tests.mastered import Mastered
 
@@ -123,6 +126,21 @@ def test_a_title_that_is_done_shows_all_that_is_known_of_it(done: Mastered) -> N
     assert sum(lead.startswith("data:image/jpeg") for lead in page.leads) == 2 * 2
 
 
+def test_the_flicker_that_is_drawn_is_the_flicker_that_is_judged(done: Mastered) -> None:
+    plan, shard = done.plan, done.plan.shards[1]
+    likeness = likeness_of(done.master, plan, Store(done.store))
+    differs = likeness.flicker.copy()
+    differs[shard.start : shard.stop] = 2 * FLICKER
+    calmer = replace(likeness, flicker=differs)  # not what the source does, and no more than it
+    unsteady = replace(calmer, master_step=np.hypot(calmer.source_step, differs))
+    for seen, flickers in ((likeness, False), (calmer, False), (unsteady, True)):
+        charts = along(plan, done.records, set(), seen, 0.0).charts
+        (drawn,) = [chart.curve for chart in charts if chart.name == "flicker"]
+        judged = [fault for fault in faults(seen, plan.shards, plan.cuts) if fault.name == "flicker"]
+        assert (drawn.worst > FLICKER, bool(judged)) == (flickers, flickers)
+    assert drawn.limit is not None and judged[0].start <= drawn.at < judged[0].stop <= shard.stop
+
+
 def test_a_title_that_is_held_shows_the_shards_it_has_and_those_it_lacks(done: Mastered) -> None:
     lost = [replace(row, outcome="failed", error="Quarantined", message="it took down 3") if row.index == 2 else row
             for row in rows(done)]  # fmt: skip
@@ -162,6 +180,24 @@ def test_a_damaged_receipt_is_not_shown(done: Mastered) -> None:
         assert "BLAKE2b" not in filed(done, outcome(done), rows(done)).text
     finally:
         output.write(place, whole)
+
+
+def test_who_approved_or_rejected_a_master_and_when_is_in_its_receipts_table(done: Mastered) -> None:
+    rejected = ReviewLine(
+        verdict="rejected", by="Bob", at="2026-01-01T22:00:00+00:00", note="it rings", rejected=[[0, 8], [8, 12]]
+    )
+    approved = ReviewLine(
+        verdict="approved", by="<b>Ann</b>", at="2026-01-02T06:00:00+00:00", accepted=["shard film one.mkv: black"]
+    )
+    judged = replace(done, receipt=done.receipt.model_copy(update={"reviews": [rejected, approved]}))
+    report = gathered(judged, Stills(), rows(done))
+    said = [(name, value) for name, value in report.receipt if name in {"approved", "rejected"}]
+    assert said == [
+        ("rejected", "by Bob on 2026-01-01T22:00:00+00:00: frames [0,8), frames [8,12): it rings"),
+        ("approved", "by <b>Ann</b> on 2026-01-02T06:00:00+00:00: shard film one.mkv: black"),
+    ]
+    page = checked(title_page(report))
+    assert all(value in page.text for _, value in said), "names are text, whatever is in them"
 
 
 def test_the_page_of_a_run_shows_its_titles_and_leads_to_theirs(done: Mastered) -> None:
