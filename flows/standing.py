@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 
 from flows.run import Outcome, Run
+from tasks.dynamic import DYNAMIC_VERSION
 from tasks.errors import RemasterError
 from tasks.finish import MASTER_VERSIONS
 from tasks.media.cadence.fields import FIELDS_VERSION
@@ -125,7 +126,7 @@ def _asked(run: Run) -> str:
             "versions": [
                 SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
                 NUMBERED_VERSION, RECEIPT_VERSION, SOUND_VERSION, WORDS_VERSION, HDR_VERSION, TONE_VERSION,
-                ALPHA_VERSION, SQUARE_VERSION,
+                ALPHA_VERSION, SQUARE_VERSION, DYNAMIC_VERSION,
             ],
         }
     )  # fmt: skip

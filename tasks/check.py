@@ -15,17 +15,16 @@ import numpy as np
 from tasks.dynamic import carries_hdr10_plus, hdr10_plus_of
 from tasks.grades import Grades
 from tasks.judge import steadiness
-from tasks.media.contract.contract import frames_said, labels, shown, side_data, streams, times
+from tasks.media.contract.contract import frames_said, labels, shown, side_data, streams, times, unsaid_by
 from tasks.media.contract.inventory import Inventory, take_inventory, watch
 from tasks.media.contract.likeness import Likeness
 from tasks.media.contract.samples import alpha, fewer_by_choice
 from tasks.media.picture.colour import sited_alike, usual_siting
 from tasks.media.picture.pixels import layout_of
-from tasks.media.reading.hdr10_plus import first_message, of_frames
+from tasks.media.reading.hdr10_plus import of_frames
 from tasks.media.reading.pixel_aspect import shown_alike
 from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
-from tasks.media.writing.bitstream import SAYING_ALL, hdr10_plus_dropped
 from tasks.media.writing.captions import uncaptioned
 from tasks.media.writing.codecs import STILLS
 from tasks.media.writing.master import ALONE
@@ -167,17 +166,15 @@ def _side_data(plan: Plan, codec: str, source: Source, made: Source, picture: in
     """What is said of the whole picture stands in the first frame: no more is decoded for it."""
     assert plan.title.probe is not None
     had, has = first_side_data(source, plan.title.probe.stream), first_side_data(made, picture)
-    message = first_message(source, plan.title.probe.stream) if had.hdr10_plus else b""
-    dropped = hdr10_plus_dropped(message, codec) != ""
-    for row in side_data(had, has, bool(plan.hdr and plan.hdr.tone)):
+    unsaid = unsaid_by(codec, source, plan.title.probe.stream, had)
+    for row in side_data(had, has, bool(plan.hdr and plan.hdr.tone), unsaid):
         seen = f"{row.master}, source {row.source}"
-        # A remark said before any work was done that some codecs cannot say these.
-        unsaid = {"HDR10+": dropped, "ambient viewing environment": codec not in SAYING_ALL}
-        kept = row.verdict != "lost" or unsaid.get(row.name, False)
-        yield row.name, kept, f"{seen}; {row.note}" if row.note else row.master
+        yield row.name, row.verdict != "lost", f"{seen}; {row.note}" if row.note else row.master
     if carries_hdr10_plus(plan, codec):
-        for row in frames_said(hdr10_plus_of(plan, source), of_frames(made, picture)):
-            yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}"
+        wanted = hdr10_plus_of(plan, source)
+        dropped = f"; {wanted.dropped} more are of parts of a picture, or of no known frame" if wanted.dropped else ""
+        for row in frames_said(wanted.messages, of_frames(made, picture)):
+            yield row.name, row.verdict != "lost", f"{row.master}, source {row.source}{dropped}"
 
 
 def _captions(plan: Plan, source: Source, made: Source, picture: int) -> Iterator[Line]:

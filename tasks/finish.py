@@ -77,7 +77,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["projection"] = title.probe.projection
     if carries_hdr10_plus(plan, profile.master.codec):
         parts["HDR10+"] = DYNAMIC_VERSION
-    if title.probe and is_templated(profile.master.encoding(), _mastering(plan), title.probe.projection):
+    projection = title.probe.projection if title.probe else None
+    if plan.timecode and is_templated(profile.master.encoding(), _mastering(plan), projection):
         parts["rate"] = plan.rate
     if profile.master.codec in STILLS:
         parts["numbered"] = [first_number(title), NUMBERED_VERSION]
@@ -286,7 +287,8 @@ def finish_title(
         picture = Picture(
             *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
             plan.rate, Said(_mastering(plan), probe.active_format, probe.projection),
-            hdr10_plus_of(plan, source) if carries_hdr10_plus(plan, profile.master.codec) else (), plan.sample_aspect,
+            hdr10_plus_of(plan, source).messages if carries_hdr10_plus(plan, profile.master.codec) else (),
+            plan.sample_aspect,
         )  # fmt: skip
         if stills:
             contents = write_numbered(path, plan, profile.master.encoding(), ranges[0].frames)

@@ -16,7 +16,7 @@ from vsr_model.registry import find
 
 
 def remarks(plan: Plan) -> tuple[str, ...]:
-    """What a person should know of how a title is read."""
+    """All of it, each in a sentence."""
     said: list[str] = []
     colour = plan.colour
     said += doubts(plan.title, plan.timeline)

@@ -10,6 +10,7 @@ import av
 import pytest
 
 from tasks.check import check_master
+from tasks.dynamic import OfFrames
 from tasks.finish import master_key
 from tasks.media.contract.contract import compare, frames_said
 from tasks.media.reading.hdr10_plus import of_frames
@@ -17,9 +18,11 @@ from tasks.media.reading.side_data import attached
 from tasks.media.reading.source import Source
 from tasks.media.reading.units import in_leb128, in_sei, leb128, sei_messages
 from tasks.media.writing.bitstream import Said, Sayer
+from tasks.profile import read_profile
 from tasks.store import Store
 from tests import mastered
 from tests.hdr import hdr10_plus, make_hdr
+from tests.remux import Change, remux
 
 MESSAGES = [hdr10_plus(1000 + 7 * number) for number in range(12)]
 
@@ -106,6 +109,42 @@ def test_what_does_not_survive_is_said_before(codec: str, messages: list[bytes],
     assert all(check.values())
 
 
+def test_what_a_codec_cannot_say_is_no_loss_to_who_knows_that_it_was_asked_for(tmp_path: Path) -> None:
+    path = film(tmp_path, "film.mkv")
+    master, _, _ = master_of(path, tmp_path, "ffv1")
+    asked = read_profile(None, {"master.codec": "ffv1"}).master.encoding()
+    verdicts = [
+        next(row.verdict for row in compare(source(path), source(master), asked=one) if row.name == "HDR10+")
+        for one in (None, asked)
+    ]
+    assert verdicts == ["lost", "changed"]
+
+
+def test_messages_go_with_their_frames_where_times_had_to_be_mended(tmp_path: Path) -> None:
+    """Two frames of one time: whose message is whose cannot be known, and all others keep theirs."""
+    path = film(tmp_path, "whole.mkv")
+
+    def late(packet: Any, number: int) -> bool:
+        packet.pts = 250 if packet.pts == 208 else packet.pts  # milliseconds: frame 5 has the time of frame 6
+        return True
+
+    remux(path, tmp_path / "films" / "film.mkv", Change(packet=late))
+    path.unlink()
+    master, _, check = master_of(path, tmp_path, "h265")
+    assert all(check.values())
+    assert of_frames(source(master), 0) == [b"" if number in {5, 6} else one for number, one in enumerate(MESSAGES)]
+
+
+def test_damaged_packets_have_no_message_and_no_others_lose_theirs(tmp_path: Path) -> None:
+    path = film(tmp_path)
+    data = bytearray(path.read_bytes())
+    at = data.index(MESSAGES[4])
+    data[at - 8 : at] = b"\xff" * 8  # of the unit's length, among others
+    path.write_bytes(data)
+    found = of_frames(source(path), 0)
+    assert found == [b"" if number == 4 else one for number, one in enumerate(MESSAGES)]
+
+
 def test_an_sdr_master_says_nothing_of_it(tmp_path: Path) -> None:
     path = film(tmp_path)
     master, remarks, check = master_of(path, tmp_path, "h265", **{"hdr.mode": "tonemap"})
@@ -124,7 +163,9 @@ def test_a_message_of_another_frame_is_no_such_thing() -> None:
 
 
 def test_a_check_sees_that_one_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.finish.hdr10_plus_of", lambda plan, source: [*MESSAGES[:5], b"", *MESSAGES[6:]])
+    monkeypatch.setattr(
+        "tasks.finish.hdr10_plus_of", lambda plan, source: OfFrames([*MESSAGES[:5], b"", *MESSAGES[6:]], 0)
+    )
     _, _, check = master_of(film(tmp_path), tmp_path, "h265")
     assert check["HDR10+"] and not check["HDR10+ of frames"]
 

@@ -10,9 +10,10 @@ Only the two files are looked at: what a run planned, and what it was asked for,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from types import MappingProxyType
 
 import av
 import numpy as np
@@ -25,12 +26,13 @@ from tasks.media.contract.rows import Row
 from tasks.media.contract.rows import kept_or_lost as _row
 from tasks.media.contract.samples import alpha, colour, made_sdr, picture, siting
 from tasks.media.picture.pixels import layout_of
-from tasks.media.reading.hdr10_plus import of_frames
+from tasks.media.reading.hdr10_plus import first_message
 from tasks.media.reading.mastering import OF_HDR, said_alike
 from tasks.media.reading.probe import Choice, Probe, probe
 from tasks.media.reading.side_data import NAMES, SideData, turns_alike
 from tasks.media.reading.source import Source
 from tasks.media.reading.timecode import restated
+from tasks.media.writing.bitstream import SAYING_ALL, hdr10_plus_dropped
 from tasks.media.writing.captions import uncaptioned
 from tasks.media.writing.codecs import EncodeSettings
 from tasks.media.writing.sound import hear
@@ -77,8 +79,13 @@ def compare(
         *siting(had, has),
         *shown(before, after, asked.codec if asked else ""),
         *alpha(before, after),
-        *side_data(before.side_data, after.side_data, made_sdr(had, has)),
-        *frames_said(of_frames(source, one), of_frames(master, other)),
+        *side_data(
+            before.side_data,
+            after.side_data,
+            made_sdr(had, has),
+            unsaid_by(asked.codec, source, one, before.side_data) if asked else {},
+        ),
+        *frames_said(before.hdr10_plus, after.hdr10_plus),
         *streams(had, has, lambda index, other: hear(source, index, master, other)),
         *labels(had, has),
     )
@@ -136,8 +143,36 @@ def shown(before: Shown, after: Shown, codec: str = "") -> Iterator[Row]:
             yield _row("closed captions", before.captions_sha256 == after.captions_sha256, *seen, "not the same bytes")
 
 
-def side_data(before: SideData, after: SideData, made_sdr: bool = False) -> Iterator[Row]:
-    """What is said of the whole picture, besides its colour; `made_sdr` if the source was HDR and the master is not."""
+def unsaid_by(codec: str, source: Source, picture: int, said: SideData) -> dict[str, str]:
+    """What a source says and masters of a codec cannot, by the name of its row, and why not; scanning says so too.
+
+    Args:
+        codec: of the master.
+        source, picture: the file and its picture stream.
+        said: by that.
+    """
+    unsaid = {} if codec in SAYING_ALL else {"ambient viewing environment": f"{codec} has no place for it"}
+    if said.hdr10_plus and (why := hdr10_plus_dropped(first_message(source, picture), codec)):
+        unsaid["HDR10+"] = why
+    return unsaid
+
+
+def side_data(
+    before: SideData, after: SideData, made_sdr: bool = False, unsaid: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Row]:
+    """What is said of the whole picture, besides its colour.
+
+    Args:
+        before, after: what source and master say.
+        made_sdr: the source was HDR, and the master is not.
+        unsaid: rows whose loss was known before any work, and why.
+    """
+    for row in _side_data(before, after, made_sdr):
+        known = row.verdict == "lost" and row.name in unsaid
+        yield replace(row, verdict="changed", note=f"not carried: {unsaid[row.name]}") if known else row
+
+
+def _side_data(before: SideData, after: SideData, made_sdr: bool) -> Iterator[Row]:
     for key, name in NAMES.items():
         wanted, held = before.standing.get(key), after.standing.get(key)
         if wanted is None and held is None:

@@ -19,7 +19,7 @@ from tasks.media.picture.pixels import layout_of, to_planes
 from tasks.media.reading.decoding import Damaged, decoded
 from tasks.media.reading.dolby import said_dolby_vision
 from tasks.media.reading.pixel_aspect import pixel_aspect
-from tasks.media.reading.side_data import SideData, attached, side_data_of
+from tasks.media.reading.side_data import HDR10_PLUS, SideData, attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
 from tasks.media.reading.stamps import NEVER, DoubtfulTimes, Ticks, times_of
@@ -118,6 +118,7 @@ class Shown:
         captions: how many carry closed captions (A53).
         captions_sha256: over their frame numbers and bytes.
         side_data: what the first frame says of the whole, and whether any has dynamic metadata.
+        hdr10_plus: of each frame a hash of what HDR10+ says of it, empty where it says nothing.
         alpha: mean alpha, 0..1, of each quarter of each frame, [N, 4]; None if the picture has no alpha.
     """
 
@@ -127,6 +128,7 @@ class Shown:
     captions: int
     captions_sha256: str
     side_data: SideData
+    hdr10_plus: tuple[bytes, ...]
     alpha: npt.NDArray[np.float64] | None = None
 
 
@@ -200,7 +202,7 @@ def _watch(source: Source, picture: int, numbers: Mapping[int, int] | None, dama
     interlaced = captions = 0
     digest = hashlib.sha256()
     standing: dict[str, bytes] = {}
-    hdr10_plus = False
+    hdr10_plus: list[bytes] = []
     alpha: list[tuple[float, ...]] = []
     with open_input(source) as container, source_errors(source, "decoding it"):
         stream = video_stream(container, picture, damaged)
@@ -208,22 +210,22 @@ def _watch(source: Source, picture: int, numbers: Mapping[int, int] | None, dama
         for number, frame in enumerate(decoded(container, stream, damaged)):
             stamps.append(NEVER if frame.pts is None else frame.pts)
             interlaced += frame.interlaced_frame
-            said = attached(frame).get("A53_CC")
-            if said is not None:
+            beside = attached(frame)
+            if (said := beside.get("A53_CC")) is not None:
                 captions += 1
                 place = number if numbers is None else numbers.get(number, -1)
                 digest.update(place.to_bytes(8, "big", signed=True) + bytes(said))
             held = side_data_of(frame)
             dolby_vision |= held.dolby_vision
-            hdr10_plus |= held.hdr10_plus
+            hdr10_plus.append(hashlib.sha256(beside[HDR10_PLUS]).digest() if HDR10_PLUS in beside else b"")
             standing = standing if number else held.standing
             layout = layout_of(frame.format.name, source.label)
             if layout.alpha:
                 alpha.append(quarters(to_planes(frame, layout), layout))
         times, repaired = _times(np.array(stamps, np.int64), stream)
-    side_data = SideData(standing, dolby_vision, hdr10_plus)
+    side_data = SideData(standing, dolby_vision, any(hdr10_plus))
     seen = np.array(alpha) if alpha else None
-    return Shown(times, repaired, interlaced, captions, digest.hexdigest(), side_data, seen)
+    return Shown(times, repaired, interlaced, captions, digest.hexdigest(), side_data, tuple(hdr10_plus), seen)
 
 
 def _times(said: Ticks, stream: av.video.stream.VideoStream) -> tuple[tuple[Fraction, ...], int]:

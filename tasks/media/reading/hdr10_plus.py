@@ -8,9 +8,11 @@ seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from av.bitstream import BitStreamFilterContext
 
+from tasks.media.reading.decoding import UNDECODABLE
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.media.reading.units import leb128, nal_units, obus, sei_messages
 
@@ -22,6 +24,8 @@ _METADATA, _ITU_T_T35 = 5, 4  # AV1: type of the OBU, type of what it holds
 
 def messages(source: Source, picture: int) -> Iterator[tuple[int, bytes]]:
     """For each packet of a picture stream, in the order of decoding: when it is shown, and its message or nothing.
+
+    Packets that do not say when they are shown are passed over; one that is damaged has no message.
 
     Args:
         source: the file.
@@ -37,13 +41,17 @@ def messages(source: Source, picture: int) -> Iterator[tuple[int, bytes]]:
         for packet in container.demux(stream):
             if packet.pts is None or packet.is_discard:
                 continue
-            when = packet.pts
-            data = b"".join(map(bytes, as_stream.filter(packet))) if as_stream else bytes(packet)
-            yield when, next(_in_h265(data) if as_stream else _in_av1(data) if codec == "av1" else iter(()), b"")
+            when, message = packet.pts, b""
+            with suppress(*UNDECODABLE, IndexError):
+                if as_stream:
+                    message = next(_in_h265(b"".join(map(bytes, as_stream.filter(packet)))), b"")
+                elif codec == "av1":
+                    message = next(_in_av1(bytes(packet)), b"")
+            yield when, message
 
 
 def of_frames(source: Source, picture: int) -> list[bytes]:
-    """The messages of all frames in the order shown, empty where there is none.
+    """The messages of all packets in the order shown, empty where there is none.
 
     Raises:
         SourceError: the file cannot be read.

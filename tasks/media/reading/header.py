@@ -1,9 +1,10 @@
-"""A Matroska header made from a stream: it says what FFmpeg knows of the stream and PyAV has no word for (RFC 9559)."""
+"""Headers of Matroska (RFC 9559), and one made from a stream: it says what FFmpeg knows and PyAV has no word for."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import av
 import av.error
@@ -13,6 +14,15 @@ from tasks.media.reading.whole import element
 
 # Segment, tracks, track.
 TRACK = (0x18538067, 0x1654AE6B, 0xAE)
+
+
+class Element(NamedTuple):
+    """An element: its ID, and where in the data it, its content and the next one begin."""
+
+    kind: int
+    start: int
+    body: int
+    end: int
 
 
 def header_of(stream: av.video.stream.VideoStream) -> bytes:
@@ -29,12 +39,19 @@ def header_of(stream: av.video.stream.VideoStream) -> bytes:
 
 def elements(header: bytes, *path: int) -> Iterator[tuple[int, bytes]]:
     """ID and content of each element within the first one that lies at the end of a path of IDs."""
+    start, end = 0, len(header)
     for kind in path:
-        header = next((content for found, content in elements(header) if found == kind), b"")
-    file, place = io.BytesIO(header), 0
-    while place < len(header):
-        kind, length, body = element(file, place)
-        if not kind:
-            return
-        place = len(header) if length is None else body + length
-        yield kind, header[body:place]
+        found = next((each for each in within(header, start, end) if each.kind == kind), None)
+        start, end = (found.body, found.end) if found else (0, 0)
+    for each in within(header, start, end):
+        yield each.kind, header[each.body : each.end]
+
+
+def within(header: bytes, start: int, end: int) -> Iterator[Element]:
+    """The elements in a part of a file's beginning; the last one may go on beyond it."""
+    file = io.BytesIO(header)
+    while start < end:
+        kind, length, body = element(file, start)
+        stop = end if length is None else body + length
+        yield Element(kind, start, body, stop)
+        start = stop

@@ -27,7 +27,7 @@ NAMES = {
     "STEREO3D": "stereo 3D", "SPHERICAL": "spherical", "ICC_PROFILE": "ICC profile", "AFD": "active format",
 }  # fmt: skip
 _DOLBY_VISION = ("DOVI_RPU_BUFFER", "DOVI_METADATA")
-_HDR10_PLUS = "DYNAMIC_HDR_PLUS"
+HDR10_PLUS = "DYNAMIC_HDR_PLUS"
 _UPRIGHT = struct.pack("<9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
@@ -78,7 +78,7 @@ def side_data_of(frame: av.VideoFrame) -> SideData:
     return SideData(
         standing={name: bytes(kinds[name]) for name in NAMES if name in kinds},
         dolby_vision=any(name in kinds for name in _DOLBY_VISION),
-        hdr10_plus=_HDR10_PLUS in kinds,
+        hdr10_plus=HDR10_PLUS in kinds,
     )
 
 

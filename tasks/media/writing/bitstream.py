@@ -50,7 +50,7 @@ def hdr10_plus_dropped(message: bytes, codec: str) -> str:
     if codec not in SAYING_HDR10_PLUS:
         return f"{codec} has no place for it, h265 and av1 have"
     if not message:
-        return "it is not within the picture's own stream, where H.265 and AV1 say it"
+        return "it is not within the picture's own stream, as H.265 and AV1 have it, or packets there have no times"
     return "" if is_of_the_whole(message) else "it names parts of the source's picture by their place"
 
 

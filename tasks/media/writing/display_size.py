@@ -8,15 +8,12 @@ Element numbers are those of RFC 9559, section 5.1 and, for the picture, 5.1.4.1
 
 from __future__ import annotations
 
-import io
 import zlib
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
-from tasks.media.reading.whole import element
+from tasks.media.reading.header import Element, within
 
 # Codecs whose streams do not say how wide their pixels are, or not before a picture is decoded.
 SILENT = frozenset({"av1", "av1_nvenc", "ffv1", "prores", "vp9"})
@@ -25,13 +22,6 @@ _VOID, _CRC, _INFO, _TRACKS, _TRACK, _PICTURE = 0xEC, 0xBF, 0x1549A966, 0x1654AE
 _COLUMNS, _ROWS, _WIDTH, _HEIGHT, _UNIT = 0xB0, 0xBA, 0x54B0, 0x54BA, 0x54B2
 _PIXELS, _RATIO = 0, 3
 _HEAD = 1 << 20  # bytes, of which tracks are few
-
-
-class _Element(NamedTuple):
-    kind: int
-    start: int
-    body: int
-    end: int
 
 
 def say_display_size(path: str, track: int, sample_aspect: Fraction) -> None:
@@ -44,8 +34,8 @@ def say_display_size(path: str, track: int, sample_aspect: Fraction) -> None:
     """
     with Path(path).open("r+b") as file:
         head = file.read(_HEAD)
-        segment = next(each for each in _within(head, 0, len(head)) if each.kind == _SEGMENT)
-        seek, void, info, tracks = islice(_within(head, segment.body, len(head)), 4)
+        segment = next(each for each in within(head, 0, len(head)) if each.kind == _SEGMENT)
+        seek, void, info, tracks = islice(within(head, segment.body, len(head)), 4)
         assert [each.kind for each in (seek, void, info, tracks)] == [_SEEK_HEAD, _VOID, _INFO, _TRACKS]
         said = _with_display(head, tracks, track, sample_aspect)
         longer = len(said) - (tracks.end - tracks.start)
@@ -70,11 +60,11 @@ def _numbers(width: int, height: int, unit: int) -> bytes:
     return b"".join(_written(kind, value.to_bytes(8, "big").lstrip(b"\0") or b"\0") for kind, value in numbers.items())
 
 
-def _with_display(head: bytes, tracks: _Element, wanted: int, aspect: Fraction) -> bytes:
+def _with_display(head: bytes, tracks: Element, wanted: int, aspect: Fraction) -> bytes:
     """The tracks, one of which has a picture of pixels with this aspect."""
-    track = [each for each in _within(head, tracks.body, tracks.end) if each.kind == _TRACK][wanted]
-    picture = next(each for each in _within(head, track.body, track.end) if each.kind == _PICTURE)
-    said = {each.kind: each for each in _within(head, picture.body, picture.end)}
+    track = [each for each in within(head, tracks.body, tracks.end) if each.kind == _TRACK][wanted]
+    picture = next(each for each in within(head, track.body, track.end) if each.kind == _PICTURE)
+    said = {each.kind: each for each in within(head, picture.body, picture.end)}
     # Of two eyes in one picture the muxer says itself how large one of them is.
     size = (said.get(_HEIGHT, said[_ROWS]), said.get(_WIDTH, said[_COLUMNS]))
     height, width = (int.from_bytes(head[each.body : each.end], "big") for each in size)
@@ -84,12 +74,12 @@ def _with_display(head: bytes, tracks: _Element, wanted: int, aspect: Fraction) 
     return _summed(_TRACKS, head[tracks.body : track.start] + whole + head[track.end : tracks.end])
 
 
-def _moved(head: bytes, seek: _Element, which: set[int], by: int) -> bytes:
+def _moved(head: bytes, seek: Element, which: set[int], by: int) -> bytes:
     """The places of all elements, some of which begin `by` bytes earlier."""
     content = bytearray(head[seek.body : seek.end])
-    for entry in _within(head, seek.body, seek.end):
+    for entry in within(head, seek.body, seek.end):
         if entry.kind == _SEEK:
-            *_, place = _within(head, entry.body, entry.end)
+            *_, place = within(head, entry.body, entry.end)
             start = int.from_bytes(head[place.body : place.end], "big")
             if start in which:
                 earlier = (start - by).to_bytes(place.end - place.body, "big")
@@ -99,7 +89,7 @@ def _moved(head: bytes, seek: _Element, which: set[int], by: int) -> bytes:
 
 def _summed(kind: int, content: bytes) -> bytes:
     """An element with a checksum that fits, if it had one."""
-    first = next(_within(content, 0, len(content)))
+    first = next(within(content, 0, len(content)))
     if first.kind == _CRC:
         rest = content[first.end :]
         content = _written(_CRC, zlib.crc32(rest).to_bytes(4, "little")) + rest
@@ -116,13 +106,3 @@ def _written(kind: int, content: bytes, digits: int = 0) -> bytes:
     name = kind.to_bytes((kind.bit_length() + 7) // 8, "big")
     digits = digits or next(n for n in range(1, 9) if len(content) < (1 << 7 * n) - 1)
     return name + (len(content) | 1 << 7 * digits).to_bytes(digits, "big") + content
-
-
-def _within(head: bytes, start: int, end: int) -> Iterator[_Element]:
-    """The elements in a part of a file's beginning; the last one may go on beyond it."""
-    file = io.BytesIO(head)
-    while start < end:
-        kind, length, body = element(file, start)
-        stop = end if length is None else body + length
-        yield _Element(kind, start, body, stop)
-        start = stop
