@@ -48,7 +48,10 @@ def timeline_of(title: Title, source_print: str, store: Store, limits: Limits) -
         SourceChanged: the source was replaced or written to since it was scanned.
     """
     assert title.probe is not None
-    key = content_key({"source": source_print, "stream": title.probe.stream, "version": TIMELINE_VERSION})
+    parts = {"source": source_print, "stream": title.probe.stream, "version": TIMELINE_VERSION}
+    if title.probe.codec == "exr":
+        parts["windows"] = "seen"  # older tables say nothing of what the files show of their pictures
+    key = content_key(parts)
     place = f"timelines/{key}.parquet"
     try:
         return read_timeline_table(store.read(place))
