@@ -31,7 +31,7 @@ from flows.title import remaster_title
 from tasks.errors import RemasterError, UsageError
 from tasks.pool.pool import worker_pool
 from tasks.records import Title
-from tasks.scan import matching, nothing_known, require_outside, scan
+from tasks.scan import matching, naming, nothing_known, require_outside, scan
 from tasks.store import Store
 
 _NAMED = 10
@@ -140,7 +140,7 @@ def _run_title(run: Run, title: Title) -> Outcome:
         error: object = state.result(raise_on_failure=False) or state.message or state.name
     except (RemasterError, httpx.HTTPError) as failed:  # the store or Prefect's server does not answer
         error = failed
-    reason = f"{title.name}: {error}"
+    reason = naming(title.name, str(error))
     outcome = Outcome(title=title.name, state="failed", reason=reason)
     with suppress(RemasterError):
         files.write_outcome(title, outcome)

@@ -30,7 +30,7 @@ from flows.stopping import stop_if_draining
 from flows.surfaces import board, shortened, show_check, show_page, show_picture
 from tasks.check import check_master
 from tasks.decided import plan_decided
-from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, UnsupportedSource
+from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, StoreError, UnsupportedSource
 from tasks.finish import is_held, master_key, publish_title, sole_publisher
 from tasks.grades import grades_of
 from tasks.hold import read_hold
@@ -87,7 +87,13 @@ def _ended(run: Run, name: str) -> Outcome:
     )
     # A page is no part of the master either.
     _report.with_options(task_run_name=called(f"report {title.name}"))(job, outcome, return_state=True)
-    job.files.write_outcome(title, outcome)
+    try:
+        job.files.write_outcome(title, outcome)
+    except StoreError as error:
+        if not outcome.reason:
+            raise
+        # A disk that is full is full for this too, but it is not what the title ended by.
+        raise type(error)(f"{outcome.reason} Nor can this be noted: {error}") from error
     progress.end(outcome)
     return outcome
 

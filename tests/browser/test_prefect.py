@@ -191,9 +191,6 @@ def test_a_person_approves_a_title_in_the_form(ui: Ui, site: Site) -> None:
     ui.press("Submit")
     assert site.server.ended(site.review["id"])["state"]["name"] == "Completed"
     (review,) = json.loads((site.masters / f"{HELD}.receipt.json").read_text())["reviews"]
-    assert (review["decision"], review["by"], review["note"]) == (
-        "approve",
-        "A. Archivist",
-        "the spot was there before",
-    )
+    said = (review["verdict"], review["by"], review["note"])
+    assert said == ("approved", "A. Archivist", "the spot was there before")
     assert (site.masters / HELD).is_file()

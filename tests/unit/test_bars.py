@@ -13,9 +13,10 @@ from tasks.media.picture.colour import Colour
 from tasks.media.picture.pixels import Layout, Planes
 from tasks.media.reading.source import Source
 from tasks.media.writing.segment import read_segment
-from tasks.plan import Plan, plan_title, remarks
+from tasks.plan import Plan, plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
+from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.store import Store
 from tests.clips import picture
