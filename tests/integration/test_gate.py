@@ -102,7 +102,7 @@ def test_an_approved_master_is_published_with_a_receipt_that_says_who(gate: Gate
     assert gate.made() == []
     assert (held.stat().st_mtime_ns, file_hash(held)) == seen and not gate.master.exists()
     status = ended(gate("status", "--store", gate.store), 3)
-    assert f"waits for a person: {TITLE}  black, hue, level, saturation; {held}" in status
+    assert f"waits for a person: {TITLE}  black, hue, saturation; {held}" in status
 
     said = ended(gate("approve", TITLE, "--store", gate.store, "--by", "ann@lab", "--note", "old film"), 0)
     assert str(gate.master) in said
