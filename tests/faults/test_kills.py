@@ -17,7 +17,7 @@ from tests.faults import kills
 pytestmark = pytest.mark.slow
 
 # Long enough to be caught in the middle, short enough for a test.
-CLIP = Clip(frames=160, width=256, height=144, cuts=(30,))
+CLIP = Clip(frames=80, width=256, height=144, cuts=(30,))
 SETTINGS = (
     *("--scale", "4", "--set", "shards.frames=8", "--set", "retry.delay=0.2"),
     *("--set", "master.codec=h264", "--set", "master.preset=ultrafast"),
