@@ -4,7 +4,8 @@
     changed   not the same, as the format it lies in or the remastering itself must have it; the row says why
     lost      what no master may lose
 
-Only the two files are looked at: what a run planned, and what it was asked for, is not known here.
+Only the two files are looked at: what a run planned is not known here, and what it was asked for only where somebody
+says so.
 """
 
 from __future__ import annotations
