@@ -27,7 +27,8 @@ UNLIKE = 14.0  # from its own frame
 _AROUND = 4  # frames before and after one that are a stretch with it
 _COLOURFUL, _SURELY = 1.0, 2.0  # chroma of which a hue can be told: of a shard, and of less than one
 _HUE, _HUE_OF_ONE = 1.8, 4.0  # degrees: of a shard or a stretch, and of one frame against the others
-_SATURATION = 0.12  # of the source's
+_SATURATION, _SATURATION_OF_STRETCH = 0.12, 0.15  # of the source's
+_LASTS = 3  # frames on end in which colours drift: what drifts up to a shard's end is over in that many, mirrored
 _LEVEL = 3.0  # mean luma or chroma of a frame
 _JUMP, _JUMP_AROUND = 0.35, 48
 FLICKER, _FLASH = 2.0, 2.0  # of a stretch, and of one frame's two steps beyond that
@@ -193,7 +194,7 @@ def _colours(likeness: Likeness, part: slice) -> Iterator[Fault]:
     drift = np.abs(_usual(hues))
     if abs(hue) > _HUE:
         yield Fault("hue", part.start, part.stop, f"turned by {hue:.1f} degrees")
-    elif (turned := surely & (drift > _HUE)).any():
+    elif (turned := _lasting(surely & (drift > _HUE))).any():
         yield from _named("hue", turned, part.start, f"turned by up to {drift[turned].max():.1f} degrees")
     else:
         turned = surely & (np.abs(hues - hue) > _HUE_OF_ONE)
@@ -202,9 +203,17 @@ def _colours(likeness: Likeness, part: slice) -> Iterator[Fault]:
     gains = _usual(np.divide(np.hypot(across, along), colour, out=np.ones_like(colour), where=surely))
     if abs(gain - 1.0) > _SATURATION:
         yield Fault("saturation", part.start, part.stop, f"{gain:.2f} of the source's")
-    elif (off := np.abs(gains - 1.0) > _SATURATION).any():
+    elif (off := _lasting(np.abs(gains - 1.0) > _SATURATION_OF_STRETCH)).any():
         worst = gains[np.abs(gains - 1.0).argmax()]
         yield from _named("saturation", off, part.start, f"{worst:.2f} of the source's where it is worst")
+
+
+def _lasting(where: Bools) -> Bools:
+    """Without what is over at once: grain and coding alone turn the colours of a frame or two of a small picture."""
+    lasting = np.zeros_like(where)
+    for first, stop in _stretches(where):
+        lasting[first:stop] = stop - first >= _LASTS
+    return lasting
 
 
 def _steadiness(steady: Floats, part: slice) -> Iterator[Fault]:
@@ -248,10 +257,15 @@ def _seams(likeness: Likeness, part: slice) -> Iterator[Fault]:
 
 def _named(name: str, where: Bools, start: int, seen: str) -> Iterator[Fault]:
     """One fault for each stretch of frames, or one for all of them if there are many."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], where, [False]]).astype(np.int8)))
-    stretches = [(int(a) + start, int(b) + start) for a, b in edges.reshape(-1, 2)]
+    stretches = [(first + start, stop + start) for first, stop in _stretches(where)]
     if len(stretches) > _SHOWN:
         yield Fault(name, stretches[0][0], stretches[-1][1], f"{int(where.sum())} frames there: {seen}")
         return
     for first, stop in stretches:
         yield Fault(name, first, stop, seen)
+
+
+def _stretches(where: Bools) -> list[tuple[int, int]]:
+    """Where each run of true values begins and stops."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], where, [False]]).astype(np.int8)))
+    return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]

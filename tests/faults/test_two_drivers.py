@@ -19,6 +19,7 @@ from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import file_hash
 from tests.faults import kills
+from tests.faulty import Faults
 
 pytestmark = pytest.mark.slow
 
@@ -61,10 +62,12 @@ def own_ray(remaster_env: dict[str, str]) -> dict[str, str]:
 class Driver:
     """A run that was started beside another one."""
 
-    def __init__(self, name: str, library: Path, output: Path, env: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, library: Path, output: Path, env: dict[str, str], folder: Path, *more: object
+    ) -> None:
         self.store = output / ".remaster"
         self.log = folder / f"{name}.log"
-        self.process = kills.start(["run", library, output, *SETTINGS], env, self.log)
+        self.process = kills.start(["run", library, output, *SETTINGS, *more], env, self.log)
 
     def ledger(self) -> list[dict[str, object]]:
         """Attempts of the run, which names itself at its end."""
@@ -119,11 +122,12 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*.json")}
 
 
-def test_every_shard_is_made_once_by_one_of_them(
-    library: Path, alone: dict[str, str], own_ray: dict[str, str], tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
-    drivers = [Driver(name, library, output, own_ray, tmp_path) for name in ("one", "two")]
+def test_every_shard_is_made_once_by_one_of_them(library: Path, remaster_env: dict[str, str], tmp_path: Path) -> None:
+    """None begins before both have a shard in hand: one that is slow to start would find all of it done."""
+    output, faults = tmp_path / "out", Faults(tmp_path / "faults")
+    env = faults.env(remaster_env)
+    faults.meet(2)
+    drivers = [Driver(name, library, output, env, tmp_path, "--model", "faulty") for name in ("one", "two")]
     for driver in drivers:
         driver.ends_well()
     made = Counter(key for driver in drivers for key in driver.made())
@@ -132,7 +136,9 @@ def test_every_shard_is_made_once_by_one_of_them(
     assert all(driver.made() for driver in drivers), "they shared the work"
     for driver in drivers:
         assert {row["key"] for row in driver.ledger() if row["outcome"] in ("done", "cached")} == set(made)
-    assert masters(output) == alone
+    alone = tmp_path / "alone"
+    Driver("alone", library, alone, env, tmp_path, "--model", "faulty").ends_well()
+    assert masters(output) == masters(alone)
     assert len(contents(output / ".remaster" / "masters")) == len(LIBRARY)
     assert len(list((output / ".remaster" / "segments").rglob("*.mkv"))) == len(made)
     assert not list((output / ".remaster").glob("leases/*"))

@@ -33,6 +33,10 @@ class Faults:
         """
         (self.folder / kind).write_text(" ".join(map(str, frames)))
 
+    def meet(self, processes: int) -> None:
+        """From now on each process that is asked for a shard waits until so many of them have been."""
+        (self.folder / "meet").write_text(str(processes))
+
     def invocations(self) -> list[int]:
         """First frames of the shards that the network was asked for since the last time, in order."""
         log = self.folder / "log"

@@ -30,6 +30,8 @@ class _Faulty:
         if _happens("fail-once", first_frame):
             (_FOLDER / "fail-once").unlink()
             raise RuntimeError(f"the network was told to fail once, at frame {first_frame}")
+        if (_FOLDER / "meet").exists():
+            _meet(int((_FOLDER / "meet").read_text()))
         if _happens("kill", first_frame):
             os.kill(os.getpid(), signal.SIGKILL)
         if _happens("hang-once", first_frame):
@@ -64,6 +66,14 @@ def _happens(kind: str, frame: int) -> bool:
         return str(frame) in (_FOLDER / kind).read_text().split()
     except FileNotFoundError:
         return False
+
+
+def _meet(processes: int) -> None:
+    """Wait until so many processes are here, each with a shard in hand; two minutes at most."""
+    (_FOLDER / f"here-{os.getpid()}").touch()
+    deadline = time.monotonic() + 120
+    while len(list(_FOLDER.glob("here-*"))) < processes and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def entry() -> ModelEntry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,10 +10,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
-import httpx
 import pyarrow.parquet as pq
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    TaskRunFilter,
+    TaskRunFilterName,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
 
 from flows.run import Run
 from tasks.profile import read_profile
@@ -156,25 +169,25 @@ def test_the_retry_button_of_prefect_does_the_same(injected: Injected, prefect_a
         env = {**injected.env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
         serving = subprocess.Popen([sys.executable, "-c", serve], env=env, cwd=REPOSITORY, stdout=out, stderr=out)
     try:
-        with httpx.Client(base_url=prefect_api, timeout=30) as client:
+        # Not bare requests: a server on SQLite answers with 503 while it is busy, and clients ask again.
+        with SyncPrefectClient(prefect_api) as client:
             deployment = _wait_for(lambda: _deployment(client), serving, log)
             injected.faults.happen("fail", *BAD)
             run = Run(
                 id="20260101-000000-aaaa", library=str(injected.source), output=str(injected.output),
                 store=str(injected.output / ".remaster"), profile=read_profile(None, _as_overrides(SETTINGS)),
             )  # fmt: skip
-            body = {"parameters": {"run": run.model_dump(mode="json")}, "state": {"type": "SCHEDULED"}}
-            created = client.post(f"/deployments/{deployment}/create_flow_run", json=body).raise_for_status().json()
-            failed = _wait_for(lambda: _ended(client, created["id"]), serving, log)
-            assert (failed["state"]["type"], failed["run_count"]) == ("FAILED", 1), failed["state"]
+            parameters = {"run": run.model_dump(mode="json")}
+            created = client.create_flow_run_from_deployment(deployment, parameters=parameters, state=Scheduled()).id
+            failed = _wait_for(lambda: _ended(client, created), serving, log)
+            assert failed.state and failed.state.is_failed() and failed.run_count == 1, failed
             assert len(injected.faults.invocations()) == SHARDS
             injected.faults.happen("fail")
-            retry = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}}
-            asked = client.post(f"/flow_runs/{created['id']}/set_state", json=retry).raise_for_status().json()
-            assert asked["status"] == "ACCEPT"
-            done = _wait_for(lambda: _ended(client, created["id"], count=2), serving, log)
-            assert done["state"]["type"] == "COMPLETED", done["state"]
-            states = _last_states(client, created["id"])
+            retry = Scheduled(name="AwaitingRetry", message="Retry from the UI")
+            assert client.set_flow_run_state(created, retry).status == SetStateStatus.ACCEPT
+            done = _wait_for(lambda: _ended(client, created, count=2), serving, log)
+            assert done.state and done.state.is_completed(), done
+            states = _last_states(client, created)
     finally:
         serving.terminate()  # not SIGINT, which a suite run in a shell's background has them ignore
         try:
@@ -198,23 +211,26 @@ def _wait_for(look: Callable[[], T | None], process: subprocess.Popen[bytes], lo
     return found
 
 
-def _deployment(client: httpx.Client) -> str | None:
-    found = client.get("/deployments/name/remaster library/retried")
-    return str(found.json()["id"]) if found.status_code == 200 else None
+def _deployment(client: SyncPrefectClient) -> UUID | None:
+    with contextlib.suppress(ObjectNotFound):
+        return client.read_deployment_by_name("remaster library/retried").id
+    return None
 
 
-def _ended(client: httpx.Client, run: str, count: int = 1) -> dict[str, Any] | None:
-    found: dict[str, Any] = client.get(f"/flow_runs/{run}").raise_for_status().json()
-    over = found["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-    return found if over and found["run_count"] >= count else None
+def _ended(client: SyncPrefectClient, run: UUID, count: int = 1) -> FlowRun | None:
+    found = client.read_flow_run(run)
+    return found if found.state and found.state.is_final() and found.run_count >= count else None
 
 
-def _last_states(client: httpx.Client, run: str) -> dict[str, str]:
+def _last_states(client: SyncPrefectClient, run: UUID) -> dict[str, str | None]:
     """State of the latest task of each shard, by the shard's name."""
-    below = client.post("/flow_runs/filter", json={"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}).json()
-    latest = max(below, key=lambda flow_run: str(flow_run["start_time"]))
-    wanted = {"flow_runs": {"id": {"any_": [latest["id"]]}}, "task_runs": {"name": {"like_": "shard "}}}
-    return {task["name"]: task["state"]["name"] for task in client.post("/task_runs/filter", json=wanted).json()}
+    within = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run]))
+    latest = max(client.read_flow_runs(flow_run_filter=within), key=lambda each: str(each.start_time))
+    tasks = client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[latest.id])),
+        task_run_filter=TaskRunFilter(name=TaskRunFilterName(like_="shard ")),
+    )
+    return {task.name: task.state_name for task in tasks}
 
 
 def _as_overrides(arguments: tuple[str, ...]) -> dict[str, Any]:
