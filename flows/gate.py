@@ -168,7 +168,12 @@ def _show(job: Job, hold: Hold, pictures: list[tuple[str, str]]) -> None:
         f"{HEAD}\n{rows}\n\n{shown}\n\n"
         f"`{approve}`\n\n`{reject}`"
     )
-    put("markdown", f"review-{hold.title.id}", words, hold.title.name)
+    put("markdown", artifact_of(hold), words, hold.title.name)
+
+
+def artifact_of(hold: Hold) -> str:
+    """Key of the artifact with what a person is to see of a master that waits."""
+    return f"review-{hold.title.id}"
 
 
 def _ask(job: Job, hold: Hold, decided: int) -> None:

@@ -151,7 +151,8 @@ class Progress:
         rate = sum(line.rate for line in lines if line.outcome is None)
         hits = sum(line.hits for line in lines)
         bad = sum(line.outcome is not None and line.outcome.state != "done" for line in lines)
-        parts = [f"{ended}/{len(lines)} titles", f"{frames} frames", f"{rate:.1f} fps"]
+        parts = [f"{ended}/{len(lines)} titles", f"{frames} frames"]
+        parts += [f"{rate:.1f} fps"] if ended < len(lines) else []
         parts += [f"{hits} cached shards"] if hits else []
         parts += [f"{bad} not done"] if bad else []
         return "  ".join(parts)

@@ -5,15 +5,18 @@
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
+from prefect.settings import PREFECT_UI_URL
 from prefect.states import Completed
 
 from flows.arguments import place
 from flows.decide import decide
-from flows.gate import HEAD, REVIEW, fault_lines
+from flows.gate import HEAD, REVIEW, artifact_of, fault_lines
 from flows.request import Answer, Review
 from tasks.errors import UsageError
 from tasks.hold import Hold, list_holds
@@ -68,6 +71,14 @@ def _question(hold: Hold, problem: str) -> str:
     rows = "\n".join(f"| {' | '.join(map(str, line))} |" for line in fault_lines(hold))
     first = f"**That cannot be done: {problem}**\n\n" if problem else ""
     return (
-        f"{first}May the master of **{hold.title.name}** be published? It is at `{hold.uri}`; pictures are in the"
-        f" artifact `review-{hold.title.id}`.\n\n{HEAD}\n{rows}"
+        f"{first}May the master of **{hold.title.name}** be published? It is at `{hold.uri}`.{_pictures(hold)}\n\n"
+        f"{HEAD}\n{rows}"
     )
+
+
+def _pictures(hold: Hold) -> str:
+    """A link to the artifact that the title's run left."""
+    key = ArtifactCollectionFilterKey(any_=[artifact_of(hold)])
+    with get_client(sync_client=True) as client:
+        shown = client.read_latest_artifacts(artifact_filter=ArtifactCollectionFilter(key=key))
+    return f" [Its pictures]({PREFECT_UI_URL.value()}/artifacts/artifact/{shown[0].latest_id})" if shown else ""

@@ -26,6 +26,7 @@ from tests.faulty import Faults
 from tests.integration.test_deployments import Server, running, until
 
 LIBRARY = "films"
+NIGHTLY = f"remaster library/{LIBRARY}-nightly"
 GOOD, HELD = "season 1/flower.mp4", "test picture.mkv"
 SHARD = 11
 # Frames at which shards of one title begin, and none of the other.
@@ -48,7 +49,7 @@ class Site:
         server: what answers for them.
         night: the run in which one title ended well and the other is held.
         good, again: of the good title, in that night and when two of its shards were made anew.
-        review: the one that asks a person about the other title.
+        review: the one that asks a person about the other title, that night.
     """
 
     url: str
@@ -58,6 +59,11 @@ class Site:
     good: dict[str, Any]
     again: dict[str, Any]
     review: dict[str, Any]
+
+    def asks_again(self) -> dict[str, Any]:
+        """The flow run that asks about the title that was held, after another night."""
+        self.server.ended(self.server.start(NIGHTLY))
+        return until(lambda: _asking(self.server))
 
 
 @contextmanager
@@ -101,7 +107,7 @@ def prefect_site(folder: Path) -> Iterator[Site]:
         faults.happen("black", BLACK)
         serve = [sys.executable, "-m", "flows.cli", "serve", films, masters, *SETTINGS]
         stack.enter_context(running(serve, env, folder / "log", f"{LIBRARY}-review"))
-        night = server.ended(server.start(f"remaster library/{LIBRARY}-nightly"))
+        night = server.ended(server.start(NIGHTLY))
         asked = {"store": str(masters / ".remaster"), "title": GOOD, "shards": [2, 3], "reason": REASON}
         rerun = {"rerun": asked | {"settings": {"model": "bicubic"}}}
         server.ended(server.start(f"remaster rerun/{LIBRARY}-rerun", rerun))

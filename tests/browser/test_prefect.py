@@ -43,11 +43,14 @@ class Ui:
         self._page.get_by_role("button", name=button).locator("visible=true").first.click()
 
     def choose(self, field: str, value: str) -> None:
-        """Choose the first value of a field with a list of them, by keyboard: by mouse it opens and closes again."""
+        """Choose a value of a field with a list of them, by keyboard: by mouse it opens and closes again."""
         form = self._page.get_by_role("dialog")
         form.locator(".p-label", has_text=field).locator("button.p-select-button__control").focus()
         self._page.keyboard.press("ArrowDown")
         self._page.get_by_role("option", name=value).wait_for()
+        values = self._page.get_by_role("option").all_text_contents()
+        for _ in range([text.strip() for text in values].index(value)):
+            self._page.keyboard.press("ArrowDown")
         self._page.keyboard.press("Enter")
 
     def write(self, field: str, text: str) -> None:
@@ -67,6 +70,10 @@ class Ui:
         if url.endswith(".html"):
             self._page.goto(url)
         return status
+
+    def go(self, link: str) -> None:
+        """Go where a link of the page leads, which another tab would show."""
+        self._page.goto(self._page.get_by_role("link", name=link).get_attribute("href"))
 
     def comes_to_show(self, **counts: int) -> None:
         """Wait until the page shows each of these texts exactly so often: a list narrows down in its own time."""
@@ -167,6 +174,8 @@ def test_a_person_is_asked_by_a_form(ui: Ui, site: Site) -> None:
     ui.press("Resume")
     ui.shows(f"May the master of {HELD} be published?", *(str(f.description) for f in Answer.model_fields.values()))
     ui.shoot("prefect-review.jpg", 1080)
+    ui.go("Its pictures")
+    ui.shows("waits for a person; its master is at", "remaster approve", "remaster reject")
 
 
 def test_automations_and_events_are_on_pages_of_their_own(ui: Ui, site: Site) -> None:
@@ -181,16 +190,33 @@ def test_pictures_tables_and_how_far_it_came_are_artifacts(ui: Ui, site: Site) -
     ui.shows("Image", "Table", "Progress", f"{GOOD}: source", "report and masters")
 
 
-def test_a_person_approves_a_title_in_the_form(ui: Ui, site: Site) -> None:
+def test_a_person_rejects_a_title_in_the_form_and_approves_what_is_made_anew(ui: Ui, site: Site) -> None:
+    """With another seed, which changes nothing of what is wrong with it."""
     ui.open(f"runs/flow-run/{site.review['id']}")
+    ui.press("Resume")
+    ui.shows(f"May the master of {HELD} be published?", "black, and the source's are not")
+    ui.choose("Decision", "reject")
+    ui.write("Who decides, for the receipt.", "A. Archivist")
+    ui.write("Why, for the receipt: what is accepted, or what is wrong.", "a black frame")
+    ui.write("Settings that are to be otherwise for what is rejected", '{"seed": 5}')
+    ui.press("Submit")
+    rejected = site.server.ended(site.review["id"])
+    assert rejected["state"]["name"] == "Completed"
+    assert "made anew with seed=5" in rejected["state"]["message"]
+    assert not (site.masters / HELD).exists()
+
+    review = site.asks_again()
+    ui.open(f"runs/flow-run/{review['id']}")
     ui.press("Resume")
     ui.shows(f"May the master of {HELD} be published?", "black, and the source's are not")
     ui.choose("Decision", "approve")
     ui.write("Who decides, for the receipt.", "A. Archivist")
     ui.write("Why, for the receipt: what is accepted, or what is wrong.", "the spot was there before")
     ui.press("Submit")
-    assert site.server.ended(site.review["id"])["state"]["name"] == "Completed"
-    (review,) = json.loads((site.masters / f"{HELD}.receipt.json").read_text())["reviews"]
-    said = (review["verdict"], review["by"], review["note"])
-    assert said == ("approved", "A. Archivist", "the spot was there before")
+    assert site.server.ended(review["id"])["state"]["name"] == "Completed"
+    reviews = json.loads((site.masters / f"{HELD}.receipt.json").read_text())["reviews"]
+    assert [(each["verdict"], each["by"], each["note"]) for each in reviews] == [
+        ("rejected", "A. Archivist", "a black frame"),
+        ("approved", "A. Archivist", "the spot was there before"),
+    ]
     assert (site.masters / HELD).is_file()
