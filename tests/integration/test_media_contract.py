@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import av
 import pytest
 
 from tasks.media.contract.contract import compare
 from tasks.media.contract.rows import Row
 from tasks.media.reading.source import Source
+from tasks.media.writing.codecs import EncodeSettings
+from tasks.profile import built_in_profiles, read_profile
+from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.torture import TORTURE, write
@@ -41,6 +45,15 @@ LONG_CLIPS = (
 )  # fmt: skip
 # What a master may differ in, by the row's name: all of it follows from remastering, or from what MP4 is.
 LAWFUL = ("size", "pixel format", "colour", "chroma siting", "times", "disposition", "interlaced", "Dolby Vision")
+# And where the profile's container has no place for the codec of a sound or subtitle.
+CONVERTED = (*LAWFUL, "samples", "words")
+# The master of each built-in profile: its ending, codec, that codec's own profile, pixels, and frames between keys.
+PROFILES = {
+    "archive": (".mkv", "ffv1", None, "yuv420p10le", 1),
+    "broadcast": (".mov", "h264", "High 4:2:2", "yuv422p10le", 12),
+    "editing": (".mov", "prores", "HQ", "yuv422p10le", 1),
+    "web": (".mp4", "av1", "Main", "yuv420p10le", 240),
+}
 
 
 @dataclass(frozen=True)
@@ -50,12 +63,16 @@ class Finished:
     library: Path
     outcomes: dict[str, dict[str, str]]
 
-    def rows(self, name: str) -> tuple[Row, ...]:
-        """The contract of a title, which must be done."""
+    def master(self, name: str) -> Path:
+        """Of a title, which must be done."""
         outcome = self.outcomes[name]
         assert outcome["state"] == "done", outcome["reason"]
-        source, master = self.library / name, Path(outcome["master"])
-        return compare(Source(str(source), name), Source(str(master), master.name))
+        return Path(outcome["master"])
+
+    def rows(self, name: str, asked: EncodeSettings | None = None) -> tuple[Row, ...]:
+        """The contract of a title, and of what was asked for."""
+        source, master = self.library / name, self.master(name)
+        return compare(Source(str(source), name), Source(str(master), master.name), asked=asked)
 
 
 def finish(remaster: Remaster, library: Path, output: Path, *arguments: str) -> Finished:
@@ -85,6 +102,15 @@ def rest(remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return of
 
 
+@pytest.fixture(scope="module")
+def by_swift(remaster: Remaster, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """All of the set in one run."""
+    folder = tmp_path_factory.mktemp("swift")
+    return finish(
+        remaster, write(folder / "library", list(TORTURE)), folder / "out", "--model", "swift", *FAST, *PIECES
+    )
+
+
 def finish_clips(remaster: Remaster, clips: list[Path], folder: Path, codec: str = "h264") -> Finished:
     """Scale 1: the contract does not depend on the scale, the time it takes does."""
     (folder / "library").mkdir()
@@ -94,14 +120,37 @@ def finish_clips(remaster: Remaster, clips: list[Path], folder: Path, codec: str
     return finish(remaster, folder / "library", folder / "out", *fast)
 
 
-def assert_nothing_lost(rows: tuple[Row, ...]) -> None:
+def assert_nothing_lost(rows: tuple[Row, ...], lawful: tuple[str, ...] = LAWFUL) -> None:
     assert [row for row in rows if row.verdict == "lost"] == []
-    assert [row for row in rows if row.verdict == "changed" and not any(word in row.name for word in LAWFUL)] == []
+    assert [row for row in rows if row.verdict == "changed" and not any(word in row.name for word in lawful)] == []
 
 
 @pytest.mark.parametrize("name", DOZEN)
 def test_a_master_keeps_all_that_its_source_carries(name: str, some: Finished) -> None:
     assert_nothing_lost(some.rows(name))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("profile", built_in_profiles())
+def test_a_master_of_a_built_in_profile_is_what_it_says_and_keeps_its_source(
+    profile: str, remaster: Remaster, tmp_path: Path
+) -> None:
+    titles = {"film.mkv": Clip(frames=30, audio="flac", subtitle=True, chapters=True),
+              "other film.mp4": Clip(frames=30, cuts=(15,), subtitle=True, chapters=True)}  # fmt: skip
+    for name, clip in titles.items():
+        make(tmp_path / "library" / name, clip)
+    done = finish(remaster, tmp_path / "library", tmp_path / "out", "--profile", profile, "--scale", "2")
+    ending, codec, of_codec, pix_fmt, between = PROFILES[profile]
+    for name, clip in titles.items():
+        assert_nothing_lost(done.rows(name, read_profile(profile, {}).master.encoding()), CONVERTED)
+        assert done.master(name).suffix == ending
+        with av.open(str(done.master(name))) as master:
+            picture = master.streams.video[0]
+            seen = (picture.codec_context.codec.canonical_name, picture.profile, picture.pix_fmt)
+            assert seen == (codec, of_codec, pix_fmt)
+            packets = sorted((packet.pts, packet.is_keyframe) for packet in master.demux(picture) if packet.size)
+            assert [n for n, (_, key) in enumerate(packets) if key] == list(range(0, clip.frames, between))
 
 
 def assert_squared(remaster: Remaster, names: list[str], folder: Path) -> None:
@@ -130,6 +179,13 @@ def test_pixels_of_every_kind_become_square(remaster: Remaster, tmp_path: Path) 
 @pytest.mark.parametrize("name", REST)
 def test_the_whole_torture_set_is_kept(name: str, rest: Callable[[str], Finished]) -> None:
     assert_nothing_lost(rest(name.split("/")[0]).rows(name))
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", TORTURE)
+def test_a_network_keeps_the_whole_set_too(name: str, by_swift: Finished) -> None:
+    assert_nothing_lost(by_swift.rows(name))
 
 
 @pytest.mark.torture
@@ -176,7 +232,7 @@ def assert_clips_are_kept(remaster: Remaster, clips: Path, names: list[str], fol
     assert {name: rows for name, rows in lost.items() if rows} == {}
     for name in names:
         # The same again, past all of the product's own code.
-        assert_keeps(clips / name, Path(done.outcomes[name]["master"]), 1)
+        assert_keeps(clips / name, done.master(name), 1)
 
 
 @pytest.mark.torture
@@ -187,4 +243,4 @@ def test_every_clip_in_hdr_keeps_its_contract(
 ) -> None:
     done = finish_clips(remaster, [shared_clips / name], tmp_path, "h265")  # which says all that there is to say
     assert not [row for row in done.rows(name) if row.verdict == "lost"]
-    assert_keeps(shared_clips / name, Path(done.outcomes[name]["master"]), 1)
+    assert_keeps(shared_clips / name, done.master(name), 1)
