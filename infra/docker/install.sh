@@ -19,7 +19,7 @@ dependencies() {
     [ "$1" = cuda ] || [ "$1" = cpu ] || usage
     python_pip ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
     # A folder with no package in it yet: only what it depends on is installed.
-    python_pip "$(pwd)"
+    python_pip "$(pwd)[cluster]"
     python -m pip uninstall --quiet --yes remaster
     if [ "$1" = cuda ]; then python_pip "triton>=3.4"; fi
 }

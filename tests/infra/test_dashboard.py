@@ -94,7 +94,7 @@ def ray_exports(remaster_env: dict[str, str], tmp_path_factory: pytest.TempPathF
     """What a cluster with a token exports while a run on it makes, finds and loses shards."""
     folder = tmp_path_factory.mktemp("run")
     make(folder / "library/film.mkv", Clip(frames=50))
-    make(folder / "library/other.mkv", Clip(frames=40, width=80))
+    make(folder / "library/other.mkv", Clip(frames=200, width=160))  # seconds of work: figures are sent every second
     faults = Faults(folder / "faults")
     env = faults.env(remaster_env) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     env["RAY_metrics_report_interval_ms"] = "1000"
