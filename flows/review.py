@@ -77,8 +77,8 @@ def _question(hold: Hold, problem: str) -> str:
 
 
 def _pictures(hold: Hold) -> str:
-    """A link to the artifact that the title's run left."""
-    key = ArtifactCollectionFilterKey(any_=[artifact_of(hold)])
+    """A link to the artifact that the title's run left, if there are pages."""
+    pages, key = PREFECT_UI_URL.value(), ArtifactCollectionFilterKey(any_=[artifact_of(hold)])
     with get_client(sync_client=True) as client:
         shown = client.read_latest_artifacts(artifact_filter=ArtifactCollectionFilter(key=key))
-    return f" [Its pictures]({PREFECT_UI_URL.value()}/artifacts/artifact/{shown[0].latest_id})" if shown else ""
+    return f" [Its pictures]({pages}/artifacts/artifact/{shown[0].latest_id})" if pages and shown else ""

@@ -204,7 +204,7 @@ def _colours(likeness: Likeness, part: slice) -> Iterator[Fault]:
     if abs(gain - 1.0) > _SATURATION:
         yield Fault("saturation", part.start, part.stop, f"{gain:.2f} of the source's")
     elif (off := _lasting(np.abs(gains - 1.0) > _SATURATION_OF_STRETCH)).any():
-        worst = gains[np.abs(gains - 1.0).argmax()]
+        worst = gains[off][np.abs(gains[off] - 1.0).argmax()]
         yield from _named("saturation", off, part.start, f"{worst:.2f} of the source's where it is worst")
 
 
