@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli import parser
+from flows.library import remaster_library
 from flows.manual import manual, settings, with_settings
+from flows.review import remaster_review
 from flows.stopping import Stopped
 from tasks import tables
 from tasks.errors import RemasterError
@@ -18,6 +20,7 @@ from tasks.store.s3_errors import Unreachable
 from vsr_model.errors import ModelError
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = [str(page.relative_to(ROOT)) for page in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))]
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
@@ -68,13 +71,39 @@ def test_every_error_that_a_person_can_meet_is_in_the_table_of_remedies() -> Non
     assert {name for name, _, _ in rows} == known - {"PermanentError", "TransientError"}
 
 
-def test_remedies_are_commands_that_exist() -> None:
-    text = (ROOT / "docs/recover.md").read_text()
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_documents_exist(page: str) -> None:
+    """In code blocks, where a line may go on, and within sentences."""
+    text = (ROOT / page).read_text()
     commands = parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    for name, rest in re.findall(r"`remaster ([a-z]+)([^`]*)`", text):
+    typed = [block.replace("\\\n", " ") for block in re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL)]
+    typed += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    for name, rest in re.findall(r"^(?:\$ )?remaster ([a-z]+)\b(?![.])([^#\n]*)", "\n".join(typed), re.MULTILINE):
+        if f"remaster {name}" in {remaster_library.name, remaster_review.name} and name not in commands:  # type: ignore[operator]
+            continue  # a flow's name
+        assert name in commands, (name, rest)  # type: ignore[operator]
         options = {option for action in commands[name]._actions for option in action.option_strings}  # type: ignore[index, call-overload]
-        assert set(re.findall(r"--[a-z-]+", rest)) <= options, (name, rest)
-        assert set(re.findall(r"--with ([a-z_.]+)=", rest)) <= set(setting_names()), rest
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= options, (name, rest)
+        assert set(re.findall(r"--(?:with|set) ([a-z_.]+)=", rest)) <= set(setting_names()), rest
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_in_documents_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)):
+        if link.startswith(("http://", "https://")):
+            continue
+        place, _, section = link.partition("#")
+        target = (ROOT / page).parent / place if place else ROOT / page
+        assert target.exists(), link
+        if section:
+            assert section in sections(target.read_text()), link
+
+
+def sections(text: str) -> set[str]:
+    """What links call the headings of a page: small letters, spaces as hyphens, no punctuation."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def errors_below(*above: type[BaseException]) -> set[type[BaseException]]:
