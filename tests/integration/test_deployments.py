@@ -302,6 +302,23 @@ def test_deploying_needs_a_server_that_lasts_and_a_pool(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_night_comes_by_itself(server: Server, remaster_env: dict[str, str], tmp_path: Path) -> None:
+    """Served with a night every minute; nobody starts one."""
+    library, output = tmp_path / "minutely", tmp_path / "out"
+    make(library / "a.mp4", Clip(frames=12))
+    serve = command("serve", library, output, *FAST, "--settle", "1", "--cron", "* * * * *")
+    with running(serve, remaster_env, tmp_path / "log", "minutely-nightly"):
+        night = server.deployment("remaster library/minutely-nightly")["id"]
+        done = {"deployment_id": {"any_": [night]}, "state": {"type": {"any_": ["COMPLETED"]}}}
+        first = until(lambda: server.find("flow_runs", flow_runs=done, sort="START_TIME_ASC"))[0]
+    assert first["auto_scheduled"]
+    assert first["expected_start_time"][17:19] == "00"
+    assert first["state"]["message"] == "1 of 1 titles done"
+    assert (output / "a.mp4").is_file()
+
+
+@pytest.mark.slow
 def test_a_night_does_exactly_what_is_new(server: Server, remaster_env: dict[str, str], tmp_path: Path) -> None:
     """Served from one process: an unchanged library in seconds, of one with three new titles these three."""
     library, output = tmp_path / "served", tmp_path / "out"
