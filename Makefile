@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed $(VENV)/.spandrel
 	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow and not gpu and not torture and not faults" tests/integration tests/faults tests/unit
 
-test-slow: $(VENV)/.installed
+test-slow: $(VENV)/.installed $(VENV)/.spandrel
 	$(BIN)/python -m pytest $(AT_ONCE) -m "slow and not faults" tests/integration tests/faults tests/unit
 
 test-torture: $(VENV)/.installed

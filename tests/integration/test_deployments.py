@@ -108,7 +108,8 @@ def reacting_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def reacting(reacting_api: str) -> Iterator[Server]:
     settings = temporary_settings({PREFECT_API_URL: reacting_api})
-    with httpx.Client(base_url=reacting_api, timeout=30) as client, settings:
+    # Longer than such a server stands still (`tests.conftest.prefect_api`).
+    with httpx.Client(base_url=reacting_api, timeout=150) as client, settings:
         yield Server(client)
 
 
@@ -377,6 +378,7 @@ def test_a_night_does_exactly_what_is_new(server: Server, remaster_env: dict[str
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_night_whose_process_is_killed_goes_on_by_itself(
     reacting: Server, reacting_api: str, remaster_env: dict[str, str], tmp_path: Path
 ) -> None:
