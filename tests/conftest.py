@@ -29,6 +29,8 @@ import pytest  # noqa: E402
 from tests.s3 import s3, s3_server  # noqa: E402, F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Seconds for an answer of Prefect's server: on SQLite it stands still for a minute now and then (see `prefect_api`).
+PREFECT_PATIENCE = 150.0
 SHARED_CLIPS = REPOSITORY.parent / "shared" / "clips"
 
 Remaster = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -21,7 +21,7 @@ import httpx
 
 from flows.links import VARIABLE
 from tests.clips import Clip, make
-from tests.conftest import REPOSITORY, prefect_server_at
+from tests.conftest import PREFECT_PATIENCE, REPOSITORY, prefect_server_at
 from tests.faulty import Faults
 from tests.integration.test_deployments import Server, running, until
 
@@ -97,7 +97,7 @@ def prefect_site(folder: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         web = stack.enter_context(served(masters))
         api = stack.enter_context(prefect_server_at(folder / "prefect", **pages))
-        server = Server(stack.enter_context(httpx.Client(base_url=api, timeout=30)))
+        server = Server(stack.enter_context(httpx.Client(base_url=api, timeout=PREFECT_PATIENCE)))
         faults = Faults(folder / "faults")
         env = faults.env({
             **os.environ, "PREFECT_API_URL": api, "PYTHONPATH": str(REPOSITORY), VARIABLE: f"{masters}={web}",

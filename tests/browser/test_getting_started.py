@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from tests.conftest import REPOSITORY, free_port
+from tests.conftest import PREFECT_PATIENCE, REPOSITORY, free_port
 from tests.faults.theatre import await_true
 
 SERVES, NIGHTLY = "remaster serve", "films-nightly"
@@ -89,7 +89,11 @@ def click_through(page: Any, url: str) -> None:
 
 
 def runs_on(port: int) -> list[dict[str, Any]]:
-    found = httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json={}, timeout=30).raise_for_status().json()
+    found = (
+        httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json={}, timeout=PREFECT_PATIENCE)
+        .raise_for_status()
+        .json()
+    )
     return [run for run in found if run["deployment_id"]]
 
 

@@ -27,7 +27,7 @@ from tasks.store import Store
 from tasks.verify import verify
 from tests import mastered
 from tests.clips import Clip, make
-from tests.conftest import REPOSITORY
+from tests.conftest import PREFECT_PATIENCE, REPOSITORY
 from tests.faults import kills
 from tests.faults.theatre import Cluster, ObjectStore, PostgreSQL, PrefectServer, await_true
 from tests.s3 import S3Server, use
@@ -185,7 +185,9 @@ def _no_run_is_stuck(prefect: PrefectServer) -> None:
 
     def running() -> list[dict[str, Any]]:
         query = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "CANCELLING"]}}}}
-        found: list[dict[str, Any]] = httpx.post(f"{prefect.api}/flow_runs/filter", json=query, timeout=30).json()
+        found: list[dict[str, Any]] = httpx.post(
+            f"{prefect.api}/flow_runs/filter", json=query, timeout=PREFECT_PATIENCE
+        ).json()
         return found
 
     await_true(lambda: not running(), "every run that was killed has ended in Prefect too", 300)

@@ -15,7 +15,7 @@ import pytest
 
 from flows.watchdog import SILENCE
 from tests import mastered
-from tests.conftest import REPOSITORY, prefect_server_at
+from tests.conftest import PREFECT_PATIENCE, REPOSITORY, prefect_server_at
 from tests.faults import kills
 from tests.faults.theatre import await_true
 from tests.faulty import Faults
@@ -49,7 +49,7 @@ def watchful_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def state_of(api: str, name: str) -> dict[str, Any]:
     query = {"flow_runs": {"name": {"any_": [name]}}}
-    (run,) = httpx.post(f"{api}/flow_runs/filter", json=query, timeout=30).raise_for_status().json()
+    (run,) = httpx.post(f"{api}/flow_runs/filter", json=query, timeout=PREFECT_PATIENCE).raise_for_status().json()
     state: dict[str, Any] = run["state"]
     return state
 
@@ -66,7 +66,7 @@ def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
     served = kills.start(["serve", films, output, "--workers", "1"], env, tmp_path / "log")
     rerun = {"store": made.store, "settings": {"model": "faulty"}}
     try:
-        with httpx.Client(base_url=watchful_api, timeout=30) as client:
+        with httpx.Client(base_url=watchful_api, timeout=PREFECT_PATIENCE) as client:
             server, log = Server(client), tmp_path / "log"
             kills.wait_until(lambda: "films-rerun" in log.read_text(), served, log)
             killed = server.start("remaster rerun/films-rerun", {"rerun": rerun})

@@ -29,7 +29,7 @@ from flows.request import Request
 from flows.run import Run
 from tasks.profile import Profile, read_profile, setting_names
 from tests.clips import Clip, make
-from tests.conftest import REPOSITORY, Remaster, prefect_server_at
+from tests.conftest import PREFECT_PATIENCE, REPOSITORY, Remaster, prefect_server_at
 from tests.feed import events
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "retry.delay=0.1", "--workers", "1")
@@ -42,24 +42,30 @@ class Server:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
+    def _ask(self, method: str, place: str, **body: Any) -> httpx.Response:
+        """Its answer; asked again while its database is busy (503), as Prefect's own client does it."""
+        deadline = time.monotonic() + PATIENCE
+        while (answer := self._client.request(method, place, **body)).status_code == 503:
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.3)
+        return answer.raise_for_status()
+
     def deployment(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.get(f"/deployments/name/{name}").raise_for_status().json()
+        found: dict[str, Any] = self._ask("GET", f"/deployments/name/{name}").json()
         return found
 
     def start(self, name: str, parameters: dict[str, Any] | None = None) -> str:
         """Id of the new flow run; httpx.HTTPStatusError if the server does not take the parameters."""
         body = {"state": {"type": "SCHEDULED"}, "parameters": parameters or {}}
         place = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
-        # 503: its database is busy, as Prefect's own client takes it too.
-        answer = until(lambda: (made := self._client.post(place, json=body)).status_code != 503 and made)
-        return str(answer.raise_for_status().json()["id"])
+        return str(self._ask("POST", place, json=body).json()["id"])
 
     def flow_run(self, flow_run: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.get(f"/flow_runs/{flow_run}").raise_for_status().json()
+        found: dict[str, Any] = self._ask("GET", f"/flow_runs/{flow_run}").json()
         return found
 
     def find(self, kind: str, **query: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._client.post(f"/{kind}/filter", json=query).raise_for_status().json()
+        found: list[dict[str, Any]] = self._ask("POST", f"/{kind}/filter", json=query).json()
         return found
 
     def children(self, flow_run: str) -> list[str]:
@@ -77,7 +83,7 @@ class Server:
 
     def set_state(self, flow_run: str, kind: str, name: str) -> None:
         body = {"state": {"type": kind, "name": name, "message": "its machine is gone"}, "force": True}
-        self._client.post(f"/flow_runs/{flow_run}/set_state", json=body).raise_for_status()
+        self._ask("POST", f"/flow_runs/{flow_run}/set_state", json=body)
 
     def make_pool(self, name: str) -> None:
         self._client.post("/work_pools/", json={"name": name, "type": "process"})
@@ -94,7 +100,10 @@ def until(look: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def server(prefect_api: str) -> Iterator[Server]:
-    with httpx.Client(base_url=prefect_api, timeout=30) as client, temporary_settings({PREFECT_API_URL: prefect_api}):
+    with (
+        httpx.Client(base_url=prefect_api, timeout=PREFECT_PATIENCE) as client,
+        temporary_settings({PREFECT_API_URL: prefect_api}),
+    ):
         yield Server(client)
 
 
@@ -108,8 +117,7 @@ def reacting_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def reacting(reacting_api: str) -> Iterator[Server]:
     settings = temporary_settings({PREFECT_API_URL: reacting_api})
-    # Longer than such a server stands still (`tests.conftest.prefect_api`).
-    with httpx.Client(base_url=reacting_api, timeout=150) as client, settings:
+    with httpx.Client(base_url=reacting_api, timeout=PREFECT_PATIENCE) as client, settings:
         yield Server(client)
 
 

@@ -14,7 +14,7 @@ import pytest
 from tasks.finish import held_place, is_held
 from tasks.receipt import receipt_place
 from tests.clips import Clip, make
-from tests.conftest import Remaster
+from tests.conftest import PREFECT_PATIENCE, Remaster
 from tests.contract import assert_keeps, file_hash
 from tests.faulty import Faults
 from tests.integration.test_deployments import Server, command, running, until
@@ -184,7 +184,7 @@ def test_what_waits_in_a_bucket_is_published_there(
 @pytest.mark.timeout(900)
 def test_prefect_asks_once_and_does_what_the_form_says(gate: Gate, prefect_api: str, tmp_path: Path) -> None:
     """A flow run is suspended without a process; an answer that cannot be carried out is asked for again."""
-    with httpx.Client(base_url=prefect_api, timeout=30) as client:
+    with httpx.Client(base_url=prefect_api, timeout=PREFECT_PATIENCE) as client:
         server = Server(client)
 
         def asked() -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from flows.run import Outcome
 from flows.title import remaster_title
 from flows.watchdog import NAME, watch
 from tests.clips import Clip, make
-from tests.conftest import REPOSITORY, Remaster
+from tests.conftest import PREFECT_PATIENCE, REPOSITORY, Remaster
 from tests.contract import assert_keeps
 from tests.feed import events
 
@@ -64,7 +64,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(prefect_api: str) -> Iterator[Server]:
-    with httpx.Client(base_url=prefect_api, timeout=30) as client:
+    with httpx.Client(base_url=prefect_api, timeout=PREFECT_PATIENCE) as client:
         yield Server(client)
 
 
