@@ -2,8 +2,9 @@
 
     0   as asked
     1   a sturdier precision             the arithmetic gave what is no number
-    2   smaller tiles                    the device's memory did not suffice; halved while that makes sense
-    3   off the device                   weights and the tiles' memories, while they wait; where the network can
+    2   smaller tiles                    the device's memory did not suffice; halved while that takes less of it
+    3   off the device                   weights and the tiles' memories, while they wait; where the network can. Then
+                                         smaller tiles again
     4   a classical resize               no network at all; the check of the master says so
 
 Knows networks by what their `info` says, and nothing of shards or stores.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -69,17 +71,37 @@ def least_tile(info: ModelInfo, scale: int) -> int:
     return max(LEAST_TILE, 2 * (info.grid // math.gcd(info.grid, scale)))
 
 
-def smaller(rung: Rung, info: ModelInfo, size: Size) -> Rung | None:
-    """The next rung that needs less memory; None below the last."""
+def smaller(rung: Rung, info: ModelInfo, size: Size, overlap: int) -> Rung | None:
+    """The next rung that needs less memory; None below the last.
+
+    Tiles of a network that remembers its past remember more than the picture in one piece, as they share borders:
+    cutting it up may take more memory than it saves, until they wait elsewhere.
+    """
     if rung.classical:
         return None
-    side = max(size[:2])
-    half = min(rung.tile or side, side) // 2 // _TILE_STEP * _TILE_STEP
-    if info.tiling and half >= least_tile(info, size[2]):
-        return replace(rung, tile=half)
+    for half in _halves(rung, info, size):
+        if _bytes(half, info, size, overlap) < _bytes(rung, info, size, overlap):
+            return half
     if info.offload and not rung.offload:
         return replace(rung, offload=True)
     return replace(rung, classical=True)
+
+
+def _halves(rung: Rung, info: ModelInfo, size: Size) -> Iterator[Rung]:
+    """With tiles of half the side, of a quarter, and so on; from the picture's own side if there are none."""
+    side = max(size[:2])
+    half = min(rung.tile or side, side) // 2 // _TILE_STEP * _TILE_STEP
+    while info.tiling and half >= least_tile(info, size[2]):
+        yield replace(rung, tile=half)
+        half = half // 2 // _TILE_STEP * _TILE_STEP
+
+
+def _bytes(rung: Rung, info: ModelInfo, size: Size, overlap: int) -> float:
+    """What frames take on a rung, besides weights."""
+    height, width, scale = size
+    side = rung.tile or max(height, width)
+    tiles = area(height, width, scale, side, min(overlap, side // 5), info)
+    return tiles.largest * info.bytes_per_pixel if rung.offload else _together(tiles, info)
 
 
 def sturdier(rung: Rung, info: ModelInfo, device: torch.device) -> Rung | None:

@@ -95,6 +95,7 @@ class ShardWorker:
         """Have this network, and no other, from now on."""
         self._network: Upscaler | None = None
         self._loaded: Rung | None = None
+        self._fits = False
         self._free_memory()
         entry = registry.find(settings.model)
         weights_hash = entry.reference().weights_hash
@@ -105,7 +106,14 @@ class ShardWorker:
         self._rungs: dict[_Sizes, Rung] = {}  # that they were last made on
         torch.set_num_threads(max(1, self._threads // 2) if self._info.light else self._threads)
         began = time.perf_counter()
-        self._load(Rung(precision=settings.precision, offload=self._offload))
+        try:
+            self._load(Rung(precision=settings.precision, offload=self._offload))
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"{settings.model}: its weights do not fit into what is free of the memory of {self._device} on"
+                f" {socket.gethostname()}. End what else uses it, or use another device or network."
+            ) from error
+        self._fits = True
         _LOG.info("%s loaded on %s in %.1f s", settings.model, self._device, time.perf_counter() - began)
 
     @property
@@ -119,11 +127,12 @@ class ShardWorker:
         Raises:
             SourceError, SourceChanged: the source is not what was planned.
             StoreError: the store cannot be read or written.
-            OutOfMemory: the device's memory does not even suffice for a classical resize.
+            OutOfMemory: the device's memory does not suffice for the network that is asked for now, or not even for a
+                classical resize.
             PermanentError: other weights than planned, frames lost, or numbers that overflow in every precision.
             ModelError: the order is for a network that cannot be loaded.
         """
-        if (work.network or self._first) != self._settings:
+        if (work.network or self._first) != self._settings or not self._fits:
             self._take_up(work.network or self._first)
         if work.weights_hash != self._weights_hash:
             raise PermanentError(
@@ -136,8 +145,7 @@ class ShardWorker:
             tile = self._settings.tile
             if tile != "auto":
                 tile = way.given(tile, work.height)
-            overlap = way.given(self._settings.tile_overlap, work.height)
-            self._wanted[size] = asked(first, tile, self._info, way, self._device, overlap)
+            self._wanted[size] = asked(first, tile, self._info, way, self._device, self._overlap(work))
         wanted = self._wanted[size]
         rung = self._rungs.get(size, wanted)
         while True:
@@ -157,7 +165,7 @@ class ShardWorker:
         try:
             return self._commit(work, rung, wanted)
         except torch.OutOfMemoryError as error:
-            lower = smaller(rung, self._info, self._way(work))
+            lower = smaller(rung, self._info, self._way(work), self._overlap(work))
             if lower is None:
                 raise OutOfMemory(
                     f"shard {work.shard.name}: the device ran out of memory at {work.width}x{work.height}"
@@ -178,6 +186,10 @@ class ShardWorker:
     def _way(self, work: Work) -> Way:
         """What the network does for a shard's frames."""
         return way_to(self._info, work.height, work.width, work.result)
+
+    def _overlap(self, work: Work) -> int:
+        """What tiles discard at their inner edges, in pixels of what the network is given."""
+        return self._way(work).given(self._settings.tile_overlap, work.height)
 
     def _free_memory(self) -> None:
         gc.collect()
@@ -229,8 +241,7 @@ class ShardWorker:
         network = self._load(rung)
         if not rung.tile:
             return network
-        overlap = min(self._way(work).given(self._settings.tile_overlap, work.height), rung.tile // 5)
-        return TiledUpscaler(network, rung.tile, overlap, park=rung.offload)
+        return TiledUpscaler(network, rung.tile, min(self._overlap(work), rung.tile // 5), park=rung.offload)
 
     def _load(self, rung: Rung) -> Upscaler:
         """The network in a rung's precision and place; the one before is let go first."""

@@ -1,18 +1,21 @@
 """`python -m tests.benchmarks.pipeline_gpu OUT`: a worker's speed on a GPU, and what it does when memory runs out.
 
 A minute of film is made, planned, and run through the class that Ray's actors are, plainly: decoded, converted,
-upscaled by FlashVSR with random weights, converted back and written to lossless segments in a store on disk. The model
-alone is measured in the same process before. Then one shard again with too little memory (PyTorch is told to fail above
-a share of it): the ladder must get it made. Writes `pipeline.json` into OUT.
+upscaled by FlashVSR (with the weights that are installed, or random ones), converted back and written to lossless
+segments in a store on disk; and those made into a master of each codec. The model alone is measured in the same process
+before. Then two seconds of it again with too little memory, in processes of their own whose PyTorch is told to fail
+above a share of it: the ladder must get them made. Writes `pipeline.json` into OUT.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +23,12 @@ from typing import Any
 
 import torch
 
+from tasks.errors import OutOfMemory
+from tasks.finish import finish_title
 from tasks.plan import Plan, plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import Profile, read_profile
+from tasks.records import Record
 from tasks.scan import scan
 from tasks.store import Store
 from tests.clips import Clip, make
@@ -32,11 +38,14 @@ from vsr_model.flashvsr.models import entry, load_random
 from vsr_model.measure import measure
 
 MODEL = "flashvsr-v1.1"
+CODECS = ("ffv1", "h264")
 
 
-def with_random_weights() -> ModelEntry:
-    """The registry's row of the model, as if its weights were installed."""
+def with_some_weights() -> ModelEntry:
+    """The registry's row of the model; with random weights, as if they were installed, where none are."""
     real = entry(MODEL)
+    if real.missing and not real.missing():
+        return real
     return replace(
         real, reference=lambda: ModelRef(MODEL, "random", 0), load=lambda placement: load_random(MODEL, placement),
         missing=None,
@@ -49,12 +58,17 @@ def planned(clip: Path, profile: Profile, store: str) -> Plan:
     return plan_title(title, profile, Store(store))
 
 
-def run(plan: Plan, worker: ShardWorker) -> dict[str, Any]:
+def run(plan: Plan, worker: ShardWorker) -> tuple[dict[str, Any], list[Record]]:
     """Every shard, one after the other, and where the time went."""
-    busy: Counter[str] = Counter()
     began = time.perf_counter()
     records = [worker.upscale(work) for work in plan.work]
     seconds = time.perf_counter() - began
+    return figures(plan, records, seconds), records
+
+
+def figures(plan: Plan, records: list[Record], seconds: float) -> dict[str, Any]:
+    """Of a title's shards."""
+    busy: Counter[str] = Counter()
     for record in records:
         busy.update(record.seconds)
     frames = sum(record.frames for record in records)
@@ -66,6 +80,29 @@ def run(plan: Plan, worker: ShardWorker) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def master(film: Path, scale: int, codec: str, records: list[Record], store: str) -> float:
+    """Seconds that a film's master takes whose shards are made."""
+    profile = read_profile(None, {"model": MODEL, "scale": scale, "master.codec": codec})
+    plan, output = planned(film, profile, store), Store(f"{store}-{codec}")
+    began = time.perf_counter()
+    finish_title(plan, profile, records, Store(store), output, lambda frames: None, lambda: None)
+    return round(time.perf_counter() - began, 2)
+
+
+def with_little(gigabytes: float, film: Path, profile: Profile, store: str) -> dict[str, Any]:
+    """What becomes of a film in a process that may use so much of the device's memory."""
+    registry._BUILT_IN[MODEL] = with_some_weights
+    torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        worker = ShardWorker(WorkerSettings(MODEL, profile.precision))
+        loaded = torch.cuda.max_memory_allocated()
+        found, _ = run(planned(film, profile, store), worker)
+    except OutOfMemory as error:
+        return {"error": str(error)}
+    most = torch.cuda.max_memory_reserved()
+    return found | {"GB to load": round(loaded / 1e9, 2), "GB at most": round(most / 1e9, 2)}
+
+
 def main() -> None:
     """Make, measure, run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,10 +110,11 @@ def main() -> None:
     parser.add_argument("--size", default="360x640", help="rows and columns of a source frame")
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--frames", type=int, default=1440)
-    parser.add_argument("--memory", type=float, nargs="*", default=[10.0, 7.0, 4.0], help="GB that shall not suffice")
+    too_little = [10.0, 7.0, 5.0, 3.0]
+    parser.add_argument("--memory", type=float, nargs="*", default=too_little, help="GB that shall not suffice")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
-    registry._BUILT_IN[MODEL] = with_random_weights
+    registry._BUILT_IN[MODEL] = with_some_weights
     found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
     alone = load_random(MODEL, Placement("cuda", "bfloat16"))
     found["model alone"] = asdict(measure(alone, height, width, arguments.scale, 16))
@@ -92,18 +130,18 @@ def main() -> None:
         worker = ShardWorker(settings)
         worker.upscale(planned(make(Path(folder) / "warm" / "warm.mkv", replace(clip, frames=64)), profile,
                                folder + "/warm-store").work[0])  # fmt: skip
-        found["worker"] = run(plan, worker)
+        found["worker"], records = run(plan, worker)
         found["share"] = round(found["worker"]["fps"] / found["model alone"]["fps"], 4)
+        found["masters"] = {codec: master(film, arguments.scale, codec, records, folder + "/store") for codec in CODECS}
         print(json.dumps(found, indent=1), flush=True)
         del worker
+        torch.cuda.empty_cache()
         short = make(Path(folder) / "short" / "short.mkv", replace(clip, frames=48))
-        total = torch.cuda.get_device_properties(0).total_memory
         for gigabytes in arguments.memory:
-            torch.cuda.empty_cache()
-            torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / total)
-            plan = planned(short, profile, f"{folder}/store-{gigabytes}")
-            found[f"with {gigabytes} GB"] = run(plan, ShardWorker(settings))
-            print(gigabytes, json.dumps(found[f"with {gigabytes} GB"]), flush=True)
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+                row = apart.submit(with_little, gigabytes, short, profile, f"{folder}/store-{gigabytes}").result()
+            found[f"with {gigabytes} GB"] = row
+            print(gigabytes, json.dumps(row), flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "pipeline.json").write_text(json.dumps(found, indent=1))
 

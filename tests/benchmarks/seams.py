@@ -41,9 +41,11 @@ def run(upscaler: Upscaler, clip_T3HW: torch.Tensor, scale: int) -> torch.Tensor
     return torch.cat([*parts, stream.finish()]).clamp(0, 1).cpu() * 255.0
 
 
-def compare(name: str, clip_T3HW: torch.Tensor, scale: int, tile: int, overlap: int, weightless: bool) -> str:
+def compare(
+    name: str, clip_T3HW: torch.Tensor, scale: int, tile: int, overlap: int, weightless: bool, precision: str
+) -> str:
     """One row of the table."""
-    network = load_for_measuring(name, "float32", weightless)
+    network = load_for_measuring(name, precision, weightless)
     whole_T3HW = run(network, clip_T3HW, scale)
     tiled_T3HW = run(TiledUpscaler(network, tile, overlap), clip_T3HW, scale)
     step = network.info.grid // scale or 1
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--tiles", type=int, nargs="+", default=[96, 128, 192])
     parser.add_argument("--overlap", type=int, default=16)
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--random-weights", action="store_true")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
@@ -80,7 +83,8 @@ def main() -> None:
     with torch.inference_mode():
         for name in arguments.models:
             for tile in arguments.tiles:
-                row = compare(name, clip_T3HW, arguments.scale, tile, arguments.overlap, arguments.random_weights)
+                row = compare(name, clip_T3HW, arguments.scale, tile, arguments.overlap, arguments.random_weights,
+                              arguments.precision)  # fmt: skip
                 print(row, flush=True)
 
 

@@ -20,7 +20,7 @@ INFO = ModelInfo("net", (4,), dtypes=("float16", "bfloat16", "float32"), bytes_p
 
 def descent(first: Rung, info: ModelInfo, height: int, width: int, scale: int = 4) -> list[Rung]:
     rungs = [first]
-    while (lower := smaller(rungs[-1], info, (height, width, scale))) is not None:
+    while (lower := smaller(rungs[-1], info, (height, width, scale), 16)) is not None:
         rungs.append(lower)
     return rungs
 
@@ -32,6 +32,17 @@ def test_less_memory_at_every_step_until_no_network_is_left() -> None:
         "lanczos resize",
     ]  # fmt: skip
     assert [rung.number(Rung()) for rung in rungs] == [0, 2, 2, 2, 3, 4]
+
+
+def test_tiles_that_remember_more_than_the_whole_picture_are_no_way_down() -> None:
+    """FlashVSR from 360p to 720p: six tiles would remember more than twice of what the picture does."""
+    info = entry("flashvsr-v1.1").info
+    rungs = descent(Rung(), info, 360, 640, 2)
+    assert [rung.words(Rung()) for rung in rungs] == [
+        "", "weights off the device", "tiles of 320 px, weights off the device",
+        "tiles of 160 px, weights off the device", "lanczos resize",
+    ]  # fmt: skip
+    assert [rung.number(Rung()) for rung in rungs] == [0, 3, 3, 3, 4]
 
 
 def test_tiles_asked_for_are_where_it_begins() -> None:

@@ -19,14 +19,15 @@ from tasks.pool import ladder
 from tasks.pool.ladder import CLASSICAL
 from tasks.pool.worker import ShardWorker, WorkerSettings
 from tasks.profile import read_profile
-from tasks.records import Record, Shard, Work, from_json
+from tasks.records import Network, Record, Shard, Work, from_json
 from tasks.scan import scan
 from tasks.sources import open_source
 from tasks.store import Store
 from tests import broken
 from tests.clips import Clip, make
+from vsr_model import registry
 from vsr_model.classical import FramewiseStream
-from vsr_model.contract import Upscaler
+from vsr_model.contract import Placement, Upscaler
 from vsr_model.flashvsr.upscaler import FlashVsrStream
 from vsr_model.swift.upscaler import SwiftStream
 from vsr_model.tiling import TiledUpscaler
@@ -263,6 +264,24 @@ def test_without_memory_for_any_tile_the_shard_is_resized_and_says_so(
     ShardWorker(WorkerSettings("lanczos", threads=1)).upscale(wanted.work[0])
     for one, other in zip(pictures(plan, tmp_path), pictures(wanted, tmp_path / "lanczos"), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_network_that_does_not_fit_says_so_and_not_in_the_words_of_a_library(
+    film: Path, worker: ShardWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a worker starts, and when a living one is asked for another network; that one can go on with its own."""
+
+    def load(placement: Placement) -> Upscaler:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5.28 GiB.")
+
+    monkeypatch.setitem(registry._BUILT_IN, "huge", lambda: replace(registry.find("bicubic"), load=load))
+    with pytest.raises(OutOfMemory, match=r"^huge: its weights do not fit .* use another device or network\.$"):
+        ShardWorker(WorkerSettings("huge", threads=1))
+    (work,) = planned(film, tmp_path, shards__frames=100).work
+    for _ in range(2):
+        with pytest.raises(OutOfMemory, match=r"^huge: its weights do not fit"):
+            worker.upscale(replace(work, network=Network("huge")))
+    assert worker.upscale(work).made == ""
 
 
 def test_without_memory_for_anything_nothing_is_committed(
