@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from tests.unit.model_contract import run
 from tests.unit.test_flashvsr_weights import PARTS, publish
@@ -23,6 +22,7 @@ from vsr_model.flashvsr.tcdecoder import TcDecoder
 from vsr_model.flashvsr.upscaler import FlashVsrStream, FlashVsrUpscaler
 from vsr_model.flashvsr.wan_vae import WanVae
 from vsr_model.flashvsr.weights import load_into, read_manifest
+from vsr_model.parking import Parked
 
 NOWHERE = torch.device("meta")  # has sizes and types, and no values
 
@@ -112,7 +112,8 @@ def test_the_transformer_is_off_the_device_while_frames_are_decoded(
     unload: bool, seen: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The device is one without values, so that coming back from the host's memory has to make some up."""
-    monkeypatch.setattr(Dit, "to", lambda self, device: nn.Module.to_empty(self, device=device))
+    monkeypatch.setattr(Parked, "come", staticmethod(lambda network, device: network.to_empty(device=device)))
+    monkeypatch.setattr(Parked, "leave", lambda self, network: network.to_empty(device="cpu"))
     monkeypatch.setattr("vsr_model.flashvsr.dit.sparse_attention", made_nowhere)
     monkeypatch.setattr(tcdecoder, "_words", lambda x_TCHW: x_TCHW.permute(0, 2, 3, 1))
     upscaler = nowhere(TEST_SIZES, None, False, Settings(unload_dit=unload))

@@ -14,11 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import nn
 
 from vsr_model.color import match_low_frequencies, match_statistics
 from vsr_model.flashvsr import tcdecoder, wan_layers
@@ -27,6 +26,7 @@ from vsr_model.flashvsr.lq_projection import CLIP, History, LqProjection
 from vsr_model.flashvsr.tcdecoder import TcDecoder
 from vsr_model.flashvsr.wan_tiles import Memories, Tiling, decode_tiled
 from vsr_model.flashvsr.wan_vae import WanVae
+from vsr_model.parking import Parked, moved
 
 ColorFix = Literal["wavelet", "adain", "none"]
 DrawNoise = Callable[[int, int], torch.Tensor]  # first latent and their number to [16, t, H / 8, W / 8]
@@ -77,12 +77,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of one mode, on one device in one type, and the constants of the transformer."""
+    """The networks of one mode, on one device in one type, the constants of the transformer, and where it waits."""
 
     projection: LqProjection
     dit: Dit
     decoder: TcDecoder | WanVae
     constants: Constants
+    parked: Parked = field(default_factory=Parked)
 
 
 class Pipeline:
@@ -128,9 +129,9 @@ class Pipeline:
         history = self._history
         for name in ("first_CThw", "second_CThw"):
             held = getattr(history, name)
-            setattr(history, name, held if held is None else held.to(device))
+            setattr(history, name, held if held is None else moved(held, device))
         for tensors in (self._cache.pool, self._memory.last, self._waiting, self._source, self._tokens):
-            tensors[:] = [tensor.to(device) for tensor in tensors]
+            tensors[:] = [moved(tensor, device) for tensor in tensors]
 
     def _take(self, frame_31HW: torch.Tensor) -> list[torch.Tensor]:
         """Take one frame; a chunk of finished ones comes back when it was the one that was missing."""
@@ -153,7 +154,7 @@ class Pipeline:
         frames = FRAMES if self._latents else FIRST_FRAMES
         source_3THW = torch.cat(self._source[:frames], dim=1)
         noise_CtHW = self._draw_noise(self._latents, latents).to(source_3THW.device, dtype)
-        with self._at_work(networks.dit, source_3THW.device):
+        with self._at_work(source_3THW.device):
             change_CtHW = networks.dit(
                 noise_CtHW, torch.cat(self._tokens), self._latents, networks.constants, self._sparsity, self._cache
             )
@@ -165,16 +166,17 @@ class Pipeline:
         return self._correct(result_3THW, source_3THW)
 
     @contextmanager
-    def _at_work(self, network: nn.Module, device: torch.device) -> Iterator[None]:
-        """On the device while it works; in the host's memory afterwards if it shall not stay."""
+    def _at_work(self, device: torch.device) -> Iterator[None]:
+        """The transformer on the device while it works; in the host's memory afterwards if it shall not stay."""
+        dit, parked = self._networks.dit, self._networks.parked
         with torch.inference_mode(False):  # else its weights would be tied to this mode
-            network.to(device)
+            parked.come(dit, device)
         try:
             yield
         finally:
             if self._settings.unload_dit:
                 with torch.inference_mode(False):
-                    network.to("cpu")
+                    parked.leave(dit)
 
     def _decode(self, latents_CtHW: torch.Tensor, source_3THW: torch.Tensor) -> torch.Tensor:
         """Latent by latent: all of the first chunk at once would take five times the memory of everything else."""
