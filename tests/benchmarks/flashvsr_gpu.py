@@ -65,7 +65,7 @@ class Layer:
         """Key windows for each query window."""
         keys_EWLD, _ = self.seen.gathered()
         means = self.query_EWLD.mean(2), keys_EWLD.mean(2)
-        return choose_windows(*means, self.near_nn, self.keep_ratio, steps.shares, steps.kth_largest)
+        return choose_windows(*means, self.near_nn, self.keep_ratio, steps.shares, steps.above_kth)
 
 
 def drawn(*shape: int, device: torch.device) -> torch.Tensor:

@@ -54,10 +54,9 @@ for arch in map(int, sys.argv[1:]):
         ]
         for kernel in kernels:
             compiled(*kernel[:3], target, kernel[3])
-    compiled(fused_triton._kth_largest, pointers("fp32", "x", "out"), {"B": 32768, "WHOLE": True}, target,
-             {"num_warps": 32})
-    compiled(fused_triton._kth_largest, pointers("fp32", "x", "out"), {"B": 32768, "WHOLE": False}, target,
-             {"num_warps": 32})
+    for whole in (True, False):
+        compiled(fused_triton._above_kth, {"x": "*fp32", "above": "*i1"}, {"B": 32768, "WHOLE": whole}, target,
+                 {"num_warps": 8 if whole else 32})
     compiled(attention_triton._list, {"chosen": "*i1"} | pointers("i32", "slabs", "windows", "count"), {"B": 512},
              target, {})
     compiled(attention_triton._rank, pointers("i32", "count", "order"), {"B": 1024}, target, {})

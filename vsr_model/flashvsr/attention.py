@@ -26,7 +26,7 @@ WINDOW = (2, 8, 8)  # latent frames, token rows, token columns
 WINDOW_TOKENS = math.prod(WINDOW)
 
 Shares = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-KthLargest = Callable[[torch.Tensor, int], torch.Tensor]
+AboveKth = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 Attend = Callable[[torch.Tensor, Seen, torch.Tensor], torch.Tensor]
@@ -68,9 +68,9 @@ def local_mask(rows: int, columns: int, local_range: int, device: torch.device) 
     return near_nn
 
 
-def kth_largest(x_EM: torch.Tensor, k: int) -> torch.Tensor:
-    """The k-th largest (from 1) of each row, [E, 1]."""
-    return x_EM.topk(k, dim=-1).values[..., -1:]
+def above_kth(x_RM: torch.Tensor, k: int) -> torch.Tensor:
+    """What is larger than the k-th largest (from 1) of its row, or is no number: bool [R, M]."""
+    return (x_RM <= x_RM.topk(k, dim=-1).values[..., -1:]).logical_not_()
 
 
 def shares(query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
@@ -87,7 +87,7 @@ def choose_windows(
     near_nn: torch.Tensor,
     keep_ratio: float,
     shares: Shares = shares,
-    kth_largest: KthLargest = kth_largest,
+    above_kth: AboveKth = above_kth,
 ) -> torch.Tensor:
     """Which key windows each query window looks at, for each head: bool [E, Wq, Wk].
 
@@ -95,7 +95,7 @@ def choose_windows(
         query_EWD, key_EWD: means over the tokens of each window.
         near_nn: see `local_mask`.
         keep_ratio: pairs kept of a query slab, in units of n * n.
-        shares, kth_largest: what weighs the pairs, and what finds the threshold, of rows in 0..1.
+        shares, above_kth: what weighs the pairs, and what finds those above a threshold, of rows in 0..1.
 
     The least of the kept pairs is dropped once more: what is kept lies strictly above a threshold. So without ties
     int(n * n * keep_ratio) - 1 pairs of a slab are kept, and never all of them. What has no score because it is no
@@ -104,7 +104,7 @@ def choose_windows(
     (heads, queries, _), keys, n = query_EWD.shape, key_EWD.shape[1], len(near_nn)
     share_RM = shares(query_EWD, key_EWD, near_nn).reshape(heads * (queries // n), n * keys)
     kept = max(0, min(int(n * n * keep_ratio), n * keys) - 1)
-    return (share_RM <= kth_largest(share_RM, kept + 1)).logical_not_().reshape(heads, queries, keys)
+    return above_kth(share_RM, kept + 1).reshape(heads, queries, keys)
 
 
 def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:

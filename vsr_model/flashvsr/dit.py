@@ -218,7 +218,7 @@ class Block(nn.Module):
         seen = Seen(keys_SEnLD, values_SEnLD, at.seen_Ks[layer])
         means_EWD = means_SEnD.index_select(0, seen.slabs_s).transpose(0, 1).flatten(1, 2)
         chosen_EWW = choose_windows(
-            query_EWLD.mean(2), means_EWD, at.near_nn, keep_ratio, steps.shares, steps.kth_largest
+            query_EWLD.mean(2), means_EWD, at.near_nn, keep_ratio, steps.shares, steps.above_kth
         )
         out_NC: torch.Tensor = attention.o(sparse_attention(query_EWLD, seen, chosen_EWW))
         return out_NC

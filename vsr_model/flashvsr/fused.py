@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vsr_model.flashvsr.attention import WINDOW_TOKENS, kth_largest, of_heads, shares
+from vsr_model.flashvsr.attention import WINDOW_TOKENS, above_kth, of_heads, shares
 from vsr_model.flashvsr.rope import rotate
 from vsr_model.trial import agree, proven
 
@@ -61,8 +61,8 @@ class Steps(Protocol):
     def shares(self, query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
         """See `attention.shares`."""
 
-    def kth_largest(self, x_EM: torch.Tensor, k: int) -> torch.Tensor:
-        """The k-th largest (from 1) of each row of float32 in 0..1, [E, 1]."""
+    def above_kth(self, x_RM: torch.Tensor, k: int) -> torch.Tensor:
+        """See `attention.above_kth`; rows of float32 in 0..1."""
 
 
 class Plain:
@@ -94,9 +94,9 @@ class Plain:
         """See `Steps`."""
         return shares(query_EWD, key_EWD, near_nn)
 
-    def kth_largest(self, x_EM: torch.Tensor, k: int) -> torch.Tensor:
+    def above_kth(self, x_RM: torch.Tensor, k: int) -> torch.Tensor:
         """See `Steps`."""
-        return kth_largest(x_EM, k)
+        return above_kth(x_RM, k)
 
 
 @lru_cache(maxsize=8)
@@ -160,4 +160,4 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
     scores = torch.rand((heads, 700), device=device).square()
     scores[:, ::3] = scores[:, :1]  # ties
     for k in (1, 300, 700):
-        agree("the threshold", fused.kth_largest(scores, k), plain.kth_largest(scores, k), None)
+        agree("what is above a threshold", fused.above_kth(scores, k), plain.above_kth(scores, k), None)

@@ -69,13 +69,14 @@ class Fused:
         )  # fmt: skip
         return share_EWW
 
-    def kth_largest(self, x_EM: torch.Tensor, k: int) -> torch.Tensor:
-        """See `fused.Steps`. Two bits at a time: which can be set so that k values are as large?"""
-        rows, scores = x_EM.shape
-        out_E1 = torch.empty((rows, 1), device=x_EM.device)
+    def above_kth(self, x_RM: torch.Tensor, k: int) -> torch.Tensor:
+        """See `fused.Steps`. From the highest bit of the threshold on: can it be set so that k values are as large?"""
+        rows, scores = x_RM.shape
+        above_RM = torch.empty((rows, scores), dtype=torch.bool, device=x_RM.device)
         block = min(triton.next_power_of_2(scores), _WHOLE)
-        _kth_largest[(rows,)](x_EM, out_E1, k, scores, B=block, WHOLE=scores <= block, num_warps=32)
-        return out_E1
+        whole = scores <= block
+        _above_kth[(rows,)](x_RM, above_RM, k, scores, B=block, WHOLE=whole, num_warps=8 if whole else 32)
+        return above_RM
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -134,25 +135,38 @@ def _windows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _kth_largest(x, out, k, scores, B: tl.constexpr, WHOLE: tl.constexpr):  # type: ignore[no-untyped-def] # pragma: no cover
-    row = tl.program_id(0)
+def _above_kth(x, above, k, scores, B: tl.constexpr, WHOLE: tl.constexpr):  # type: ignore[no-untyped-def] # pragma: no cover
+    row = tl.program_id(0).to(tl.int64) * scores
+    x += row
+    above += row
     at_B = tl.arange(0, B)
-    start = x + row.to(tl.int64) * scores
-    bits_B = tl.load(start + at_B, at_B < scores, -1.0).to(tl.int32, bitcast=True)
+    value_B = tl.load(x + at_B, at_B < scores, -1.0)
+    bits_B = value_B.to(tl.int32, bitcast=True)
     found = 0
-    step = 1 << 28  # the lower of the highest two bits that a float of 1 or less has, read as an integer
-    for _ in range(15):
-        one, two, three = found + step, found + 2 * step, found + 3 * step
-        count = tl.sum(_as_large(bits_B, one, two, three), 0)
-        if not WHOLE:
+    if WHOLE:
+        step = 1 << 29  # the highest bit that a float of 1 or less has, read as an integer
+        for _ in range(30):
+            count = tl.sum((bits_B >= found + step).to(tl.int32), 0)
+            found = tl.where(count >= k, found + step, found)
+            step = step // 2
+    else:  # two bits at a time: every pass reads what the program cannot hold
+        step = 1 << 28
+        for _ in range(15):
+            one, two, three = found + step, found + 2 * step, found + 3 * step
+            counts = tl.sum(_as_large(bits_B, one, two, three), 0)
             for first in range(B, scores, B):
-                more_B = tl.load(start + first + at_B, first + at_B < scores, -1.0).to(tl.int32, bitcast=True)
-                count += tl.sum(_as_large(more_B, one, two, three), 0)
-        found = tl.where(count & _LOW >= k, one, found)
-        found = tl.where(count >> 21 & _LOW >= k, two, found)
-        found = tl.where(count >> 42 >= k, three, found)
-        step = step // 4
-    tl.store(out + row, tl.cast(found, tl.float32, bitcast=True))
+                more_B = tl.load(x + first + at_B, first + at_B < scores, -1.0).to(tl.int32, bitcast=True)
+                counts += tl.sum(_as_large(more_B, one, two, three), 0)
+            found = tl.where(counts & _LOW >= k, one, found)
+            found = tl.where(counts >> 21 & _LOW >= k, two, found)
+            found = tl.where(counts >> 42 >= k, three, found)
+            step = step // 4
+    threshold = tl.cast(found, tl.float32, bitcast=True)
+    tl.store(above + at_B, (value_B <= threshold) == 0, at_B < scores)
+    if not WHOLE:
+        for first in range(B, scores, B):
+            inside_B = first + at_B < scores
+            tl.store(above + first + at_B, (tl.load(x + first + at_B, inside_B, -1.0) <= threshold) == 0, inside_B)
 
 
 @triton.jit
