@@ -18,7 +18,7 @@ from flows.progress import current_progress
 from flows.run import TITLES_AT_ONCE, Run, RunFiles, Spent
 from flows.stopping import Stopped, is_draining
 from tasks.decided import plan_decided
-from tasks.errors import RemasterError
+from tasks.errors import RemasterError, StoreFull
 from tasks.estimate import Forecast, estimate, forecast, is_in_question, price, refusal
 from tasks.hold import read_hold
 from tasks.pool.pool import SharedPool
@@ -161,6 +161,8 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
         try:
             plan = plan_decided(title, profile, store, output, run.revisions, run.id).plan
             measured[title.name] = forecast(plan, profile, store, output, make, run.force, made)
+        except StoreFull as error:
+            return f"{title.name}: there is no room for a sample of it. {error}"
         except (RemasterError, ModelError) as error:
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
         spend(run, Spent(seconds=sampled))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.feed import events
+from tests.unit.test_store_local import mounted
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--workers", "1")
 # A worker's hour at the price of seconds: any shard at all is more than the budget.
@@ -23,7 +25,29 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def records(output: Path) -> set[Path]:
-    return set((output / ".remaster" / "records").rglob("*.json"))
+    return {place for place in output.rglob("*.json") if "records" in place.parts}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("megabytes", "because"),
+    [
+        (24, r"store and masters need another 0\.03\d GB and \S+/small/store has 0\.0\d\d GB free\. Make room"),
+        (1, r"noise\.mkv: there is no room for a sample of it\. No space left to write \S+ [^.]*\. Free some"),
+    ],
+)
+def test_a_run_that_would_fill_the_disk_is_not_begun(
+    megabytes: int, because: str, remaster: Remaster, tmp_path: Path
+) -> None:
+    """It takes 35 MB there, and a sample of it half as much."""
+    films, small = tmp_path / "films", tmp_path / "small"
+    make(films / "noise.mkv", Clip(frames=300, width=160, height=120, grain=90))
+    with mounted(small, "-o", f"size={megabytes}m"):
+        full = remaster("run", films, tmp_path / "out", *FAST, "--store", small / "store")
+        assert full.returncode == 1, full.stdout + full.stderr
+        assert re.search(f"not begun: {because}", full.stderr), full.stderr
+        assert not (tmp_path / "out" / "noise.mkv").exists()
+        assert not records(small)
 
 
 @pytest.mark.slow
