@@ -39,4 +39,5 @@ class Parked:
     def come(network: nn.Module, device: torch.device) -> None:
         """Bring the weights back, if they are not there."""
         for weight in network.parameters():
-            weight.data = moved(weight.data, device)
+            if weight.device != device:
+                weight.data = moved(weight.data, device)

@@ -18,8 +18,7 @@ import torch
 
 from vsr_model.flashvsr.wan_layers import FRAMES, PATCH, Memory
 from vsr_model.flashvsr.wan_vae import WanVae
-
-_PARKED = torch.device("cpu")
+from vsr_model.parking import HOST
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _decode(decoder: WanVae, latents_CtHW: torch.Tensor, memory: Memory) -> torc
     # Overlapping tiles remember more than the picture in one piece: on the device they would save nothing.
     memory.move(latents_CtHW.device)
     frames_3THW: torch.Tensor = decoder(latents_CtHW, memory)
-    memory.move(_PARKED)
+    memory.move(HOST)
     return frames_3THW
 
 
