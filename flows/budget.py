@@ -17,6 +17,7 @@ from flows.planning import as_rows, keep
 from flows.progress import current_progress
 from flows.run import TITLES_AT_ONCE, Run, RunFiles, Spent
 from flows.stopping import Stopped, is_draining
+from tasks.commit import done_record
 from tasks.decided import plan_decided
 from tasks.errors import RemasterError, StoreFull
 from tasks.estimate import Forecast, estimate, forecast, is_in_question, price, refusal
@@ -158,12 +159,13 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
         if is_draining():
             return ""  # each title says itself that it is not begun
         current_progress().phase(title.name, "measuring")
+        plan = None
         try:
             plan = plan_decided(title, profile, store, output, run.revisions, run.id).plan
             measured[title.name] = forecast(plan, profile, store, output, make, run.force, made)
-        except StoreFull as error:
-            return f"{title.name}: there is no room for a sample of it. {error}"
         except (RemasterError, ModelError) as error:
+            if isinstance(error, StoreFull) and not (plan and any(done_record(each, store) for each in plan.shards)):
+                return f"{title.name}: there is no room for a sample of it. {error}"
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
         spend(run, Spent(seconds=sampled))
         sampled = 0.0

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import subprocess
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -248,18 +251,31 @@ def test_a_disk_that_takes_no_master(options: str, code: int, words: str, remast
     assert not left, "something half-written was left"
 
 
+def leave_little_once_a_shard_is_made(disk: Path) -> None:
+    deadline = time.monotonic() + 250
+    while not list(disk.rglob("records/**/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    room = shutil.disk_usage(disk).used + (256 << 10)
+    subprocess.run(["mount", "-o", f"remount,size={room}", str(disk)], check=True)
+
+
+@pytest.mark.timeout(600)
 def test_a_store_that_is_full_says_so_and_keeps_what_is_done(remaster: Remaster, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may mount file systems")
     source = make(tmp_path / "library" / "film.mkv", Clip(frames=40, width=320, height=240, cuts=(20,)))
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(disk)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no mounts here")
     arguments = (*FAST, "--set", "retry.attempts=2", "--set", "shards.frames=4", "--store", disk / "store")
     try:
+        # Somebody else takes the rest: on a disk that is so small from the start nothing would be begun.
+        filled = threading.Thread(target=leave_little_once_a_shard_is_made, args=(disk,))
+        filled.start()
         result = remaster("run", source, tmp_path / "out", *arguments)
+        filled.join()
         assert result.returncode == 1, result.stdout + result.stderr
         assert "No space left" in result.stderr
         assert re.search(r"film\.mkv.*\[\d+,\d+\)", result.stderr), result.stderr
