@@ -1,9 +1,10 @@
-"""What a GPU does not need for now waits in the host's memory: tensors of a stream, weights of a network.
+"""Weights that a GPU does not need for now wait in the host's memory.
 
-Copies go through pinned memory, at the speed of the bus, and nobody waits for them: all that a device is asked for
-happens in the order asked. So what lies in the host's memory is only to be brought back, not to be looked at.
+Nobody changes them, so they are copied there once, and only brought back afterwards: from pinned memory, at the speed
+of the bus, without anybody waiting for the copy. What changes, as the memory of a stream does, has no place here: torch
+rounds pinned memory up to powers of two, which is much for tensors of gigabytes.
 
-Knows nothing of what it moves.
+Knows nothing of the network whose weights they are.
 """
 
 from __future__ import annotations
@@ -11,18 +12,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-HOST = torch.device("cpu")
-
-
-def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The same values on `device`."""
-    if tensor.is_cuda and device.type == "cpu":
-        return torch.empty_like(tensor, device=device, pin_memory=True).copy_(tensor, non_blocking=True)
-    return tensor.to(device, non_blocking=True)
-
 
 class Parked:
-    """The weights of one network, which nobody changes, as copied into the host's memory when it first left."""
+    """The weights of one network, as copied into the host's memory when it first left the device."""
 
     def __init__(self) -> None:
         """Nothing has left yet."""
@@ -31,8 +23,11 @@ class Parked:
     def leave(self, network: nn.Module) -> None:
         """Free what the weights take of the device; always of the same network."""
         for name, weight in network.named_parameters():
+            if weight.device.type == "cpu":
+                continue
             if name not in self._copies:
-                self._copies[name] = moved(weight.data, HOST)
+                copy = torch.empty_like(weight.data, device="cpu", pin_memory=weight.is_cuda)
+                self._copies[name] = copy.copy_(weight.data, non_blocking=True)
             weight.data = self._copies[name]
 
     @staticmethod
@@ -40,4 +35,4 @@ class Parked:
         """Bring the weights back, if they are not there."""
         for weight in network.parameters():
             if weight.device != device:
-                weight.data = moved(weight.data, device)
+                weight.data = weight.data.to(device, non_blocking=True)

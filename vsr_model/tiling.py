@@ -23,8 +23,8 @@ import torch
 
 from vsr_model.contract import Corner, Corrected, ModelInfo, Movable, Resettable, Stream, Upscaler
 from vsr_model.errors import ModelError
-from vsr_model.parking import HOST
 
+_HOST = torch.device("cpu")
 Correct = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -171,7 +171,7 @@ class TiledStream:
             return
         stream.move(self._fetch_to)
         yield
-        stream.move(HOST)
+        stream.move(_HOST)
 
     def _corrected(self, out_T3HW: torch.Tensor) -> torch.Tensor:
         """Frame by frame: whole pictures are what tiles were cut to avoid holding many of."""

@@ -26,7 +26,7 @@ from vsr_model.flashvsr.lq_projection import CLIP, History, LqProjection
 from vsr_model.flashvsr.tcdecoder import TcDecoder
 from vsr_model.flashvsr.wan_tiles import Memories, Tiling, decode_tiled
 from vsr_model.flashvsr.wan_vae import WanVae
-from vsr_model.parking import Parked, moved
+from vsr_model.parking import Parked
 
 ColorFix = Literal["wavelet", "adain", "none"]
 DrawNoise = Callable[[int, int], torch.Tensor]  # first latent and their number to [16, t, H / 8, W / 8]
@@ -129,9 +129,9 @@ class Pipeline:
         history = self._history
         for name in ("first_CThw", "second_CThw"):
             held = getattr(history, name)
-            setattr(history, name, held if held is None else moved(held, device))
+            setattr(history, name, held if held is None else held.to(device))
         for tensors in (self._cache.pool, self._memory.last, self._waiting, self._source, self._tokens):
-            tensors[:] = [moved(tensor, device) for tensor in tensors]
+            tensors[:] = [tensor.to(device) for tensor in tensors]
 
     def _take(self, frame_31HW: torch.Tensor) -> list[torch.Tensor]:
         """Take one frame; a chunk of finished ones comes back when it was the one that was missing."""

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from vsr_model.flashvsr.channel_norm import ChannelNorm
-from vsr_model.parking import moved
 
 LATENT_CHANNELS = 16
 PATCH, FRAMES = 8, 4  # what a latent stands for: pixels along either side, frames
@@ -64,7 +63,7 @@ class Memory:
 
     def move(self, device: torch.device) -> None:
         """Keep it there from now on."""
-        self.last = [moved(past_CTHW, device) for past_CTHW in self.last]
+        self.last = [past_CTHW.to(device) for past_CTHW in self.last]
 
 
 class CausalConv3d(nn.Conv3d):

@@ -18,7 +18,8 @@ import torch
 
 from vsr_model.flashvsr.wan_layers import FRAMES, PATCH, Memory
 from vsr_model.flashvsr.wan_vae import WanVae
-from vsr_model.parking import HOST
+
+_PARKED = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _decode(decoder: WanVae, latents_CtHW: torch.Tensor, memory: Memory) -> torc
     # Overlapping tiles remember more than the picture in one piece: on the device they would save nothing.
     memory.move(latents_CtHW.device)
     frames_3THW: torch.Tensor = decoder(latents_CtHW, memory)
-    memory.move(HOST)
+    memory.move(_PARKED)
     return frames_3THW
 
 
