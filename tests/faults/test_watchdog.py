@@ -54,16 +54,6 @@ def state_of(api: str, name: str) -> dict[str, Any]:
     return state
 
 
-def leave(api: str, flow: str, name: str, state: str) -> None:
-    """A flow run as a process leaves it that dies at that moment."""
-    with httpx.Client(base_url=api, timeout=PREFECT_PATIENCE) as client:
-        flow_id = client.post("/flows/", json={"name": flow}).raise_for_status().json()["id"]
-        run = client.post("/flow_runs/", json={"flow_id": flow_id, "name": name, "state": {"type": "PENDING"}})
-        if state != "PENDING":
-            to = {"state": {"type": state}, "force": True}
-            client.post(f"/flow_runs/{run.json()['id']}/set_state", json=to).raise_for_status()
-
-
 @pytest.mark.faults
 def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
     watchful_api: str, remaster_env: dict[str, str], tmp_path: Path
@@ -98,7 +88,6 @@ def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
 
 @pytest.mark.slow
 def test_a_killed_run_is_marked_and_a_living_one_is_not(watchful_api: str) -> None:
-    """At whatever moment it dies: before its first sign of life, and a title's before it runs at all."""
     env = {**os.environ, "PREFECT_API_URL": watchful_api, "PYTHONPATH": str(REPOSITORY)}
     runs = {
         name: subprocess.Popen([sys.executable, "-c", PROGRAM, name], env=env, stdout=subprocess.PIPE, text=True)
@@ -108,18 +97,13 @@ def test_a_killed_run_is_marked_and_a_living_one_is_not(watchful_api: str) -> No
         for process in runs.values():
             assert process.stdout is not None
             assert process.stdout.readline() == "running\n"
-        leave(watchful_api, "remaster library", "silent", "RUNNING")
-        leave(watchful_api, "remaster title", "film.mkv", "PENDING")
-        leave(watchful_api, "remaster library", "waiting for a machine", "PENDING")
         time.sleep(5)  # for the first sign of life to arrive
         kills.kill(runs["killed"].pid)
         deadline = time.monotonic() + 2 * SILENCE.total_seconds() + 60
-        for name in ("killed", "silent", "film.mkv"):
-            while state_of(watchful_api, name)["type"] != "CRASHED":
-                assert time.monotonic() < deadline, (name, state_of(watchful_api, name))
-                time.sleep(2)
-            assert "its process died" in state_of(watchful_api, name)["message"]
-        assert state_of(watchful_api, "waiting for a machine")["type"] == "PENDING"
+        while state_of(watchful_api, "killed")["type"] != "CRASHED":
+            assert time.monotonic() < deadline, state_of(watchful_api, "killed")
+            time.sleep(2)
+        assert "its process died" in state_of(watchful_api, "killed")["message"]
         assert state_of(watchful_api, "living")["type"] == "RUNNING"
     finally:
         for process in runs.values():
