@@ -63,21 +63,17 @@ def run(plan: Plan, worker: ShardWorker) -> tuple[dict[str, Any], list[Record]]:
     began = time.perf_counter()
     records = [worker.upscale(work) for work in plan.work]
     seconds = time.perf_counter() - began
-    return figures(plan, records, seconds), records
-
-
-def figures(plan: Plan, records: list[Record], seconds: float) -> dict[str, Any]:
-    """Of a title's shards."""
     busy: Counter[str] = Counter()
     for record in records:
         busy.update(record.seconds)
     frames = sum(record.frames for record in records)
     fed = sum(shard.warm_up + shard.stop - shard.start + shard.look_ahead for shard in plan.shards)
-    return {
+    found = {
         "shards": len(records), "frames": frames, "with warm-up": fed, "seconds": round(seconds, 2),
         "fps": round(frames / seconds, 2), "busy": {name: round(value, 2) for name, value in busy.items()},
         "made": sorted({(record.rung, record.made) for record in records}),
     }  # fmt: skip
+    return found, records
 
 
 def master(film: Path, scale: int, codec: str, records: list[Record], store: str) -> float:
