@@ -4,7 +4,8 @@ A minute of film is made, planned, and run through the class that Ray's actors a
 upscaled by FlashVSR (with the weights that are installed, or random ones), converted back and written to lossless
 segments in a store on disk; and those made into a master of each codec. The model alone is measured in the same process
 before. Then two seconds of it again with too little memory, in processes of their own whose PyTorch is told to fail
-above a share of it: the ladder must get them made. Writes `pipeline.json` into OUT.
+above a share of it: the ladder must get them made. With `--gpus N` a film of four shards is instead shared by a worker
+on each of 1 to N GPUs. Writes `pipeline.json` into OUT.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -39,6 +41,7 @@ from vsr_model.measure import measure
 
 MODEL = "flashvsr-v1.1"
 CODECS = ("ffv1", "h264")
+FOUR_SHARDS = 1920  # frames
 
 
 def with_some_weights() -> ModelEntry:
@@ -99,6 +102,63 @@ def with_little(gigabytes: float, film: Path, profile: Profile, store: str) -> d
     return found | {"GB to load": round(loaded / 1e9, 2), "GB at most": round(most / 1e9, 2)}
 
 
+class OnOneGpu:
+    """A worker in a process of its own that sees one GPU only, as Ray gives it to an actor."""
+
+    def __init__(self, number: int, settings: WorkerSettings) -> None:
+        self._apart = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=_see_one, initargs=(number, settings)
+        )
+
+    def begin(self, plan: Plan) -> Future[int]:
+        """Make every shard; the number of frames comes back."""
+        return self._apart.submit(_make_all, plan)
+
+    def end(self) -> None:
+        """Give the GPU back."""
+        self._apart.shutdown()
+
+
+_worker: ShardWorker  # of a process that has one GPU
+
+
+def _see_one(number: int, settings: WorkerSettings) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(number)  # read when CUDA is first asked for anything
+    registry._BUILT_IN[MODEL] = with_some_weights
+    global _worker
+    _worker = ShardWorker(settings)
+
+
+def _make_all(plan: Plan) -> int:
+    return sum(record.frames for record in run(plan, _worker)[1])
+
+
+def shared(gpus: int, plan: Plan, warm: Plan, settings: WorkerSettings) -> float:
+    """Frames a second of workers on so many GPUs that take the shards of a film in turns."""
+    workers = [OnOneGpu(number, settings) for number in range(gpus)]
+    for ready in [worker.begin(warm) for worker in workers]:
+        ready.result()
+    began = time.perf_counter()
+    parts = [replace(plan, work=plan.work[n::gpus]) for n in range(gpus)]
+    frames = sum(made.result() for made in [worker.begin(part) for worker, part in zip(workers, parts, strict=True)])
+    seconds = time.perf_counter() - began
+    for worker in workers:
+        worker.end()
+    return round(frames / seconds, 2)
+
+
+def on_several(gpus: int, height: int, width: int, scale: int) -> dict[int, float]:
+    """Frames a second by number of GPUs."""
+    profile = read_profile(None, {"model": MODEL, "scale": scale})
+    settings = WorkerSettings(MODEL, profile.precision)
+    clip = Clip(FOUR_SHARDS, width, height, rate=Fraction(24), audio="", options=(("preset", "ultrafast"),))
+    with tempfile.TemporaryDirectory() as folder:
+        film = make(Path(folder) / "film" / "film.mkv", clip)
+        short = make(Path(folder) / "warm" / "warm.mkv", replace(clip, frames=64))
+        warm = planned(short, profile, f"{folder}/warm-store")
+        return {n: shared(n, planned(film, profile, f"{folder}/{n}"), warm, settings) for n in range(1, gpus + 1)}
+
+
 def main() -> None:
     """Make, measure, run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,12 +166,19 @@ def main() -> None:
     parser.add_argument("--size", default="360x640", help="rows and columns of a source frame")
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--frames", type=int, default=1440)
+    parser.add_argument("--gpus", type=int, default=0)
     too_little = [10.0, 7.0, 5.0, 3.0]
     parser.add_argument("--memory", type=float, nargs="*", default=too_little, help="GB that shall not suffice")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     registry._BUILT_IN[MODEL] = with_some_weights
     found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+    if arguments.gpus:
+        found["shared"] = on_several(arguments.gpus, height, width, arguments.scale)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "pipeline.json").write_text(json.dumps(found, indent=1))
+        print(json.dumps(found, indent=1))
+        return
     alone = load_random(MODEL, Placement("cuda", "bfloat16"))
     found["model alone"] = asdict(measure(alone, height, width, arguments.scale, 16))
     del alone

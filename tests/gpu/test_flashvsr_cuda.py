@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.unit.model_contract import check_contract, make_clip, run
 from vsr_model import classical, color, convolution
@@ -17,7 +18,7 @@ from vsr_model.flashvsr.fused import Plain, steps_on
 from vsr_model.flashvsr.models import load_small
 from vsr_model.flashvsr.seen import Seen
 from vsr_model.flashvsr.tcdecoder import Memory, TcDecoder, TimeGrow
-from vsr_model.trial import ROUNDING
+from vsr_model.trial import ROUNDING, agree
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 CUDA = torch.device("cuda")
@@ -117,6 +118,19 @@ def test_the_colour_fix_has_its_kernel() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_convolutions_to_a_few_channels_have_their_kernel(dtype: torch.dtype) -> None:
     assert convolution._few_on(CUDA, dtype) is not None
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_large_convolution_is_done_as_was_sooner(halves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "_in_halves", {})
+    monkeypatch.setattr(convolution, "_milliseconds", lambda way, *_: 1.0 if (way is F.conv2d) != halves else 2.0)
+    x_BCHW, weight_OC33 = (
+        torch.randn(size, device=CUDA).bfloat16().contiguous(memory_format=torch.channels_last)
+        for size in ((1, 256, 66, 122), (128, 256, 3, 3))
+    )
+    found = convolution.conv_soonest(x_BCHW, weight_OC33 * 0.02, None)
+    assert list(convolution._in_halves.values()) == [halves]
+    agree("its result", found, F.conv2d(x_BCHW.float(), weight_OC33.float() * 0.02), torch.bfloat16)
 
 
 def test_resampling_has_its_kernel_with_the_same_bits() -> None:

@@ -47,6 +47,16 @@ def test_every_pixel_of_it_is_written(height: int, width: int, monkeypatch: pyte
     assert float((convolution_triton.conv_few(conv, x_BCHW) - conv(x_BCHW)).abs().max()) < 1e-5
 
 
+@pytest.mark.parametrize("outs", [2, 4, 7])
+@pytest.mark.parametrize("biased", [False, True])
+def test_halves_of_a_convolution_make_the_whole(outs: int, biased: bool) -> None:
+    x_BCHW, weight_OC33 = beside(torch.randn((2, 8, 5, 6))), torch.randn((outs, 8, 3, 3))
+    bias_O = torch.randn(outs) if biased else None
+    found, wanted = (way(x_BCHW, weight_OC33, bias_O) for way in (convolution.conv_in_halves, F.conv2d))
+    assert float((found - wanted).abs().max()) < 1e-5
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("outs", [3, 4, 8])
 @pytest.mark.parametrize("bend", [False, True])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 6)])

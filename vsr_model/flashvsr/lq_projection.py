@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vsr_model.convolution import conv_soonest
 from vsr_model.flashvsr.channel_norm import ChannelNorm, norm_silu_on
 from vsr_model.layout import words
 
@@ -118,7 +119,7 @@ def _flat_convolution(
     under_XC = words(x_ThwC).flatten(0, 2).index_select(0, places).view(x_ThwC.dtype)
     under_KhwC = under_XC.view(-1, height + 2, width + 2, steps * x_ThwC.shape[-1])
     weight_OC33 = conv.weight.transpose(1, 2).flatten(1, 2)
-    out_KhwC = F.conv2d(under_KhwC.permute(0, 3, 1, 2), weight_OC33, conv.bias).permute(0, 2, 3, 1)
+    out_KhwC = conv_soonest(under_KhwC.permute(0, 3, 1, 2), weight_OC33, conv.bias).permute(0, 2, 3, 1)
     normed_NC = norm_silu_on(out_KhwC.device, out_KhwC.dtype)(out_KhwC.flatten(0, 2), norm.gamma.flatten())
     return normed_NC.view(out_KhwC.shape).permute(3, 0, 1, 2)
 

@@ -53,6 +53,8 @@ class Recipe:
             cosine to a fiftieth at `steps`.
         double_every: every so many steps train the factor-2 head, else factor 4; 0 for never.
         motion_weight: weight of the photometric loss of the motion estimate.
+        knee: difference from the truth, of 0..1, above which it counts in proportion and below which as its square: a
+            large one makes the mean square small, which is what PSNR asks for, a small one is kinder to edges.
         structure_weight: weight of `structure.unlike` beside the distance to the truth; 0 for fidelity alone.
         clip_norm: gradient norm above which gradients are scaled down.
         ema: decay of the weight average.
@@ -72,6 +74,7 @@ class Recipe:
     decay_from: int = 1_000_000_000
     double_every: int = 4
     motion_weight: float = 0.1
+    knee: float = 1e-3
     structure_weight: float = 0.0
     clip_norm: float = 0.5
     ema: float = 0.999
@@ -175,7 +178,8 @@ class Trainer:
             memories.append(memory_BCHW)
         out_N3HW = self.net.draw(source_BT3HW.transpose(0, 1).flatten(0, 1), torch.cat(memories), factor)
         truth_N3HW = truth_BT3HW.transpose(0, 1).flatten(0, 1)
-        picture = ((out_N3HW - truth_N3HW).square() + 1e-6).sqrt().mean()  # Charbonnier
+        knee = self.recipe.knee
+        picture = ((out_N3HW - truth_N3HW).square() + knee**2).sqrt().mean() - knee  # Charbonnier
         if self.recipe.structure_weight:
             picture = picture + self.recipe.structure_weight * unlike(out_N3HW, truth_N3HW)
         return picture, (moved_N3HW - now_N3HW).abs().mean()
