@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from flows.run import RunFiles, list_runs
+from flows.watchdog import FIRST_SILENCE
 from tasks.records import record_place
 from tasks.store import Store
 from tasks.verify import verify
@@ -32,7 +33,7 @@ from tests.faults import kills
 from tests.faults.theatre import Cluster, ObjectStore, PostgreSQL, PrefectServer, await_true
 from tests.s3 import S3Server, use
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 
 ROUNDS = range(int(os.environ.get("REMASTER_FAULT_ROUNDS", "20")))
 WORKERS = 2
@@ -190,7 +191,8 @@ def _no_run_is_stuck(prefect: PrefectServer) -> None:
         ).json()
         return found
 
-    await_true(lambda: not running(), "every run that was killed has ended in Prefect too", 300)
+    longest = FIRST_SILENCE.total_seconds() + 120
+    await_true(lambda: not running(), "every run that was killed has ended in Prefect too", longest)
 
 
 @pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.watchdog import SILENCE
+from flows.watchdog import FIRST_SILENCE, SILENCE
 from tests import mastered
 from tests.conftest import PREFECT_PATIENCE, REPOSITORY, prefect_server_at
 from tests.faults import kills
@@ -25,17 +25,20 @@ pytestmark = pytest.mark.timeout(600)
 
 PROGRAM = """
 import sys, time
+from datetime import timedelta
 from flows import environment
 environment.prepare()
 from prefect import flow
-from flows.watchdog import watch
+from flows import watchdog
+
+watchdog.FIRST_SILENCE = timedelta(seconds=100)  # instead of minutes
 
 @flow(name="remaster library", flow_run_name=sys.argv[1])
 def library():
     print("running", flush=True)
     time.sleep(600)
 
-watch()
+watchdog.watch()
 library()
 """
 
@@ -52,6 +55,16 @@ def state_of(api: str, name: str) -> dict[str, Any]:
     (run,) = httpx.post(f"{api}/flow_runs/filter", json=query, timeout=PREFECT_PATIENCE).raise_for_status().json()
     state: dict[str, Any] = run["state"]
     return state
+
+
+def leave(api: str, flow: str, name: str, state: str) -> None:
+    """A flow run as a process leaves it that dies at that moment."""
+    with httpx.Client(base_url=api, timeout=PREFECT_PATIENCE) as client:
+        flow_id = client.post("/flows/", json={"name": flow}).raise_for_status().json()["id"]
+        run = client.post("/flow_runs/", json={"flow_id": flow_id, "name": name, "state": {"type": "PENDING"}})
+        if state != "PENDING":
+            to = {"state": {"type": state}, "force": True}
+            client.post(f"/flow_runs/{run.json()['id']}/set_state", json=to).raise_for_status()
 
 
 @pytest.mark.faults
@@ -88,6 +101,8 @@ def test_a_killed_run_of_a_deployment_is_marked_whichever_flow_it_is_of(
 
 @pytest.mark.slow
 def test_a_killed_run_is_marked_and_a_living_one_is_not(watchful_api: str) -> None:
+    """At whatever moment it dies: before its first sign of life, and a title's before it runs at all."""
+    assert FIRST_SILENCE > 4 * SILENCE, "a machine may be busy"
     env = {**os.environ, "PREFECT_API_URL": watchful_api, "PYTHONPATH": str(REPOSITORY)}
     runs = {
         name: subprocess.Popen([sys.executable, "-c", PROGRAM, name], env=env, stdout=subprocess.PIPE, text=True)
@@ -97,13 +112,18 @@ def test_a_killed_run_is_marked_and_a_living_one_is_not(watchful_api: str) -> No
         for process in runs.values():
             assert process.stdout is not None
             assert process.stdout.readline() == "running\n"
+        leave(watchful_api, "remaster library", "silent", "RUNNING")
+        leave(watchful_api, "remaster title", "film.mkv", "PENDING")
+        leave(watchful_api, "remaster library", "waiting for a machine", "PENDING")
         time.sleep(5)  # for the first sign of life to arrive
         kills.kill(runs["killed"].pid)
         deadline = time.monotonic() + 2 * SILENCE.total_seconds() + 60
-        while state_of(watchful_api, "killed")["type"] != "CRASHED":
-            assert time.monotonic() < deadline, state_of(watchful_api, "killed")
-            time.sleep(2)
-        assert "its process died" in state_of(watchful_api, "killed")["message"]
+        for name in ("killed", "silent", "film.mkv"):
+            while state_of(watchful_api, name)["type"] != "CRASHED":
+                assert time.monotonic() < deadline, (name, state_of(watchful_api, name))
+                time.sleep(2)
+            assert "its process died" in state_of(watchful_api, name)["message"]
+        assert state_of(watchful_api, "waiting for a machine")["type"] == "PENDING"
         assert state_of(watchful_api, "living")["type"] == "RUNNING"
     finally:
         for process in runs.values():

@@ -24,7 +24,7 @@ from flows.progress import Progress
 from flows.review import remaster_review
 from flows.run import Outcome
 from flows.title import remaster_title
-from flows.watchdog import NAME, watch
+from flows.watchdog import NAME, SILENT_NAME, TITLE_NAME, watch
 from tests.clips import Clip, make
 from tests.conftest import PREFECT_PATIENCE, REPOSITORY, Remaster
 from tests.contract import assert_keeps
@@ -233,11 +233,12 @@ def test_a_lasting_server_is_told_once_to_notice_runs_whose_process_died(
     """The runs told it already; that a killed one is then marked as crashed, `tests/faults` shows."""
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         watch()
-    (automation,) = server.find("automations", automations={"name": {"any_": [NAME]}})
-    assert automation["enabled"]
-    wanted = automation["trigger"]["match_related"]["prefect.resource.name"]
     flows = (remaster_clean, remaster_library, remaster_preview, remaster_rerun, remaster_review, remaster_title)
-    assert all(fnmatch(flow.name, wanted) for flow in flows)
+    for name, watched in ((NAME, flows), (SILENT_NAME, flows), (TITLE_NAME, (remaster_title,))):
+        (automation,) = server.find("automations", automations={"name": {"any_": [name]}})
+        assert automation["enabled"]
+        wanted = automation["trigger"]["match_related"]["prefect.resource.name"]
+        assert {flow.name for flow in flows if fnmatch(flow.name, wanted)} == {flow.name for flow in watched}
 
 
 def test_both_flows_can_be_deployed_with_plain_parameters() -> None:
