@@ -18,13 +18,13 @@ from flows.progress import current_progress
 from flows.run import TITLES_AT_ONCE, Run, RunFiles, Spent
 from flows.stopping import Stopped, is_draining
 from tasks.commit import done_record
-from tasks.decided import plan_decided
 from tasks.errors import RemasterError, StoreFull
 from tasks.estimate import Forecast, estimate, forecast, is_in_question, price, refusal
 from tasks.hold import read_hold
+from tasks.parts import plans_of
 from tasks.pool.pool import SharedPool
 from tasks.profile import CostSettings
-from tasks.records import Record, Title, Work
+from tasks.records import Record, Shard, Title, Work
 from tasks.store import Store
 from tasks.tables import LedgerRow
 from vsr_model.errors import ModelError
@@ -154,22 +154,25 @@ def why_not(run: Run, titles: list[Title], pool: SharedPool) -> str:
 
     measured: dict[str, Forecast] = {}
     unknown: dict[str, str] = {}
+    known = 0.0  # weight of what is measured
     longest = sorted(wanted, key=weight, reverse=True)
     for title in longest[:_MEASURED]:
         if is_draining():
             return ""  # each title says itself that it is not begun
         current_progress().phase(title.name, "measuring")
-        plan = None
+        shards: list[Shard] = []
         try:
-            plan = plan_decided(title, profile, store, output, run.revisions, run.id).plan
-            measured[title.name] = forecast(plan, profile, store, output, make, run.force, made)
+            plans = plans_of(title, profile, store, output, run.revisions, run.id)
+            shards = [shard for plan in plans for shard in plan.shards]
+            for plan in plans:
+                measured[plan.title.name] = forecast(plan, profile, store, output, make, run.force, made)
+            known += weight(title)
         except (RemasterError, ModelError) as error:
-            if isinstance(error, StoreFull) and not (plan and any(done_record(each, store) for each in plan.shards)):
+            if isinstance(error, StoreFull) and not any(done_record(each, store) for each in shards):
                 return f"{title.name}: there is no room for a sample of it. {error}"
             unknown[title.name] = str(error)  # its own flow will say so, and go further if it can
         spend(run, Spent(seconds=sampled))
         sampled = 0.0
-    known = sum(weight(title) for title in wanted if title.name in measured)
     others = [title for title in longest[_MEASURED:] if known and not _is_there(title, store, output)]
     forecasts = [*measured.values(), *(_alike(title, measured.values(), weight(title) / known) for title in others)]
     workers = pool.start().size if any(each.shard_seconds for each in forecasts) else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.run import TITLES_AT_ONCE
-from tasks.decided import plan_decided
 from tasks.errors import RemasterError
 from tasks.estimate import Estimate, Forecast, estimate, forecast, refusal
+from tasks.parts import plans_of
 from tasks.plan import Plan, network_of
 from tasks.pool.worker import ShardWorker, WorkerSettings, gpus_here, sharing
 from tasks.profile import Profile
@@ -52,17 +53,18 @@ def show_plan(
     forecasts: list[Forecast] = []
     refused: dict[str, str] = {}
     for title in scan(library, output.root, profile):
-        why, plan = title.refused, None
+        why = title.refused
+        plans: list[Plan] = []
         if not why:
             try:
-                plan = plan_decided(title, profile, store, output).plan
-                forecasts.append(forecast(plan, profile, store, output, make))
+                plans = plans_of(title, profile, store, output)
+                forecasts += [forecast(plan, profile, store, output, make) for plan in plans]
             except RemasterError as error:
                 why = str(error)
         if why:
             refused[title.name] = why
         if not as_json:
-            _print_title(title, plan, why)
+            _print_title(title, plans, why)
     estimates = estimate(forecasts, profile.cost, workers, TITLES_AT_ONCE)
     rows = as_rows(estimates, refused, workers)
     why = refusal(estimates[-1], profile.cost, store, output)
@@ -103,18 +105,20 @@ class _OwnWorker:
         return self._worker.upscale(work)
 
 
-def _print_title(title: Title, plan: Plan | None, why: str) -> None:
-    if why or plan is None:
-        print(f"{title.name}\n  refused: {why}", flush=True)
-    else:
-        print(f"{title.name}  ->  {title.master}\n  {len(plan.shown)} frames in {len(plan.shards)} shards")
+def _print_title(title: Title, plans: list[Plan], why: str) -> None:
+    if why:
+        print(f"{title.name}\n  refused: {why}")
+        plans = []
+    for plan in plans:
+        print(f"{plan.title.name}  ->  {plan.title.master}\n  {len(plan.shown)} frames in {len(plan.shards)} shards")
         for shard in plan.shards:
             warm = f", {shard.warm_up} warm-up frames" if shard.warm_up else ""
             print(f"    {shard.index:>4}  [{shard.start},{shard.stop})  starts at {shard.cut}{warm}")
-        for remark in remarks(plan):
+        for remark in (*remarks(plan), *plan.title.remarks):
             print(f"  note: {remark}")
-    for remark in title.remarks:
-        print(f"  note: {remark}", flush=True)
+    for remark in () if plans else title.remarks:
+        print(f"  note: {remark}")
+    sys.stdout.flush()
 
 
 def _print_table(rows: list[dict[str, Any]], profile: Profile) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flows.run import Outcome, Run
@@ -45,7 +46,7 @@ class Standing:
         revised: hash of those; empty if there were none.
         title: as it was scanned.
         outcome: how it ended.
-        files: URI, size and stamp of its master and receipt.
+        files: URI, size and stamp of its master and receipt, or of those of its parts.
     """
 
     asked: str
@@ -92,10 +93,21 @@ class Standings:
         """Note that a master was made and passed its check. To be called while its place is ours."""
         try:
             files = tuple((place, *_now(place)) for place in (outcome.master, receipt))
-            noted = Standing(self._asked, self._revised(title.name), title, outcome, files)
-            self._store.write(_place(title.name, title.uri, self._run), to_sealed(noted))
+            self._write(title, outcome, files)
         except (FileNotFoundError, RemasterError) as error:
             _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
+
+    def note_parts(self, title: Title, outcome: Outcome, parts: Iterable[Title]) -> None:
+        """Note that a title was made in parts, all of which have been noted: it stands as long as all of them do."""
+        try:
+            noted = [from_sealed(Standing, self._store.read(_place(p.name, p.uri, self._run))) for p in parts]
+            self._write(title, outcome, tuple(file for part in noted for file in part.files))
+        except (FileNotFoundError, ValueError, RemasterError) as error:
+            _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
+
+    def _write(self, title: Title, outcome: Outcome, files: tuple[tuple[str, int, str], ...]) -> None:
+        noted = Standing(self._asked, self._revised(title.name), title, outcome, files)
+        self._store.write(_place(title.name, title.uri, self._run), to_sealed(noted))
 
     def _revised(self, name: str) -> str:
         revised = [(each.start, each.stop, each.settings, each.reason) for each in self._revisions(name)]

@@ -20,6 +20,7 @@ from flows.assets import asset, describe, nothing_made
 from flows.budget import spend
 from flows.gate import hold_back, overtaken
 from flows.job import Job, called, pool_settings, retrying, worth_retrying
+from flows.parts import remaster_parts
 from flows.progress import current_progress
 from flows.reporting import write_title
 from flows.results import StoreResults, master_cache_key, results_block
@@ -30,7 +31,15 @@ from flows.stopping import stop_if_draining
 from flows.surfaces import board, shortened, show_check, show_page, show_picture
 from tasks.check import check_master
 from tasks.decided import plan_decided
-from tasks.errors import LeaseLost, RemasterError, SourceChanged, SourceError, StoreError, UnsupportedSource
+from tasks.errors import (
+    LeaseLost,
+    RemasterError,
+    SizeChanges,
+    SourceChanged,
+    SourceError,
+    StoreError,
+    UnsupportedSource,
+)
 from tasks.finish import is_held, master_key, publish_title, sole_publisher
 from tasks.grades import grades_of
 from tasks.hold import read_hold
@@ -71,17 +80,21 @@ def remaster_title(run: Run, name: str) -> State[Any]:
 
 def _ended(run: Run, name: str) -> Outcome:
     """How the title ended, written down."""
-    began = time.perf_counter()
-    progress = current_progress()
     store = Store(run.store)
     title = _find_title(run, name, store)
     with worker_pool(pool_settings(run)) as pool, Ledger(store, run.id) as ledger:
-        job = Job(run, title, pool, ledger, progress)
-        try:
-            outcome = _remaster(job)
-        except (RemasterError, ModelError) as error:
-            reason = naming(title.name, str(error))
-            outcome = Outcome(title=title.name, state="failed", reason=reason, remarks=title.remarks)
+        return _written(Job(run, title, pool, ledger, current_progress()), _remaster)
+
+
+def _written(job: Job, remaster: Callable[[Job], Outcome]) -> Outcome:
+    """How a title, or a part of one, ended, with its page and a note of it."""
+    began = time.perf_counter()
+    run, title = job.run, job.title
+    try:
+        outcome = remaster(job)
+    except (RemasterError, ModelError) as error:
+        reason = naming(title.name, str(error))
+        outcome = Outcome(title=title.name, state="failed", reason=reason, remarks=title.remarks)
     outcome = outcome.model_copy(
         update={"seconds": round(time.perf_counter() - began, 3), "report": page_place(run.id, title)}
     )
@@ -94,12 +107,27 @@ def _ended(run: Run, name: str) -> Outcome:
             raise
         # A disk that is full is full for this too, but it is not what the title ended by.
         raise type(error)(f"{outcome.reason} Nor can this be noted: {error}") from error
-    progress.end(outcome)
+    job.progress.end(outcome)
     return outcome
 
 
 def _remaster(job: Job) -> Outcome:
-    """The stages in order; raises what makes the title fail as a whole."""
+    """As a whole, or in parts if its picture changes size."""
+    try:
+        return _as_a_whole(job)
+    except SizeChanges as changes:
+        return remaster_parts(job, changes, partial(_written, remaster=_part))
+
+
+def _part(job: Job) -> Outcome:
+    try:
+        return _as_a_whole(job)
+    except SizeChanges as changes:  # even so
+        return Outcome(title=job.title.name, state="refused", reason=str(changes), remarks=job.title.remarks)
+
+
+def _as_a_whole(job: Job) -> Outcome:
+    """The stages in order; raises what makes the title fail as a whole, or `SizeChanges`."""
     run, title = job.run, job.title
     if title.refused:
         return Outcome(title=title.name, state="refused", reason=title.refused)
@@ -107,6 +135,8 @@ def _remaster(job: Job) -> Outcome:
     block = results_block(run.store)
     try:
         _plan.with_options(task_run_name=called(f"plan {title.name}"), **retrying(run))(job)
+    except SizeChanges:
+        raise
     except (SourceError, SourceChanged, UnsupportedSource) as error:
         return Outcome(title=title.name, state="refused", reason=str(error), remarks=title.remarks)
     ends = upscale_all(job, block)

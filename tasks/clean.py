@@ -21,6 +21,7 @@ _FORGOTTEN = 24 * 3600.0
 _KEY = r"(?P<first>[0-9a-f]{2})/(?P<key>(?P=first)[0-9a-f]{62})"
 # Records before segments: they are the commit marks, and a shard must never look done when it is not.
 _KINDS = {
+    "parts": re.compile(rf"parts/{_KEY}/\d+-[0-9a-f]{{16}}\.\w+"),  # made again from their sources when asked for
     "records": re.compile(rf"records/{_KEY}\.json"),
     "results": re.compile(r"results/shard-(?P<key>[0-9a-f]{64})"),
     "segments": re.compile(rf"segments/{_KEY}-[0-9a-f]{{16}}\.mkv"),

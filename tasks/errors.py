@@ -5,6 +5,7 @@ RemasterError
 │   ├── UsageError             the command, a profile or a path is wrong (exit code 2)
 │   ├── SourceError            a source cannot be read, or is not what its name says
 │   ├── UnsupportedSource      readable, but not handled: the message names the reason and the way round it
+│   │   └── SizeChanges        the picture changes size in mid-stream: its parts can be titles
 │   ├── SourceChanged          the source's bytes differ from those the plan was made from
 │   ├── CheckFailed            a master or segment does not keep the media contract
 │   └── Quarantined            a shard that took down too many workers
@@ -43,6 +44,18 @@ class SourceError(PermanentError):
 
 class UnsupportedSource(PermanentError):
     """A source is readable but of a kind that is not handled."""
+
+
+class SizeChanges(UnsupportedSource):
+    """A picture changes its size or format in mid-stream, where the source can be cut into parts.
+
+    Attributes:
+        at: when the first picture of every part but the first is shown, in the stream's time base.
+    """
+
+    def __init__(self, message: str, at: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 class SourceChanged(PermanentError):

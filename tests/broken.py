@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
-from tests.clips import Clip, make, picture
+from tests.clips import picture
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -72,15 +72,27 @@ def with_bytes(path: Path, whole: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
-def size_changes(path: Path) -> Path:
-    """A transport stream whose picture becomes wider half-way, as broadcasts do at a commercial."""
-    clip = Clip(frames=12, codec="mpeg2video", audio="")
-    narrow = make(path.with_name("narrow.ts"), clip)
-    later = replace(clip, width=96, pts=range(100, 112))
-    wide = make(path.with_name("wide.ts"), later)
-    path.write_bytes(narrow.read_bytes() + wide.read_bytes())
-    narrow.unlink()
-    wide.unlink()
+def size_changes(path: Path, times: int = 1) -> Path:
+    """A transport stream with sound whose picture becomes wider so many times, as broadcasts do at a commercial."""
+    data = b""
+    for number in range(times + 1):
+        sources = (
+            f"testsrc2=size={64 + 32 * number}x48:rate=24:duration=0.5",
+            f"sine={220 * number + 220}:duration=0.5",
+        )
+        inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+        coded = ("-c:v", "mpeg2video", "-bf", "2", "-g", "6", "-c:a", "mp2")
+        place = ("-output_ts_offset", f"{0.55 * number:.2f}", "-f", "mpegts", "-")
+        data += subprocess.run(
+            [FFMPEG, "-loglevel", "error", *inputs, *coded, *place], capture_output=True, check=True
+        ).stdout
+    path.write_bytes(data)
+    return path
+
+
+def remuxed(source: Path, path: Path) -> Path:
+    """The same streams in another container."""
+    subprocess.run([FFMPEG, "-loglevel", "error", "-i", source, "-map", "0", "-c", "copy", path], check=True)
     return path
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tasks.errors import UsageError
 from tasks.media.picture.colour import Colour
+from tasks.media.reading.changes import require_one_shape
 from tasks.media.reading.decoding import decoded
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.media.reading.timeline import Collector, Timeline
@@ -80,6 +81,7 @@ def _from(
                 collector = Collector(source, stream, hdr)  # leans on what lies before the place that was sought
             else:
                 collector.add(frame)
+        require_one_shape(source, container, stream, collector.pts, collector.changes)
         seconds = tuple(float((pts - zero) * base) for pts in collector.pts)
         if seek is None or not seconds or seconds[-1] < start:
             return None

@@ -20,13 +20,14 @@ import av.video.stream
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import SourceError, UnsupportedSource
+from tasks.errors import SourceError
 from tasks.media.picture.alpha import require_opaque
 from tasks.media.picture.bars import black_lines
 from tasks.media.picture.colour import Colour
 from tasks.media.picture.graph import pulled
 from tasks.media.picture.hdr import brightest_code
 from tasks.media.picture.pixels import Layout, checksum, layout_of, to_planes
+from tasks.media.reading.changes import Change, Shape, require_one_shape, shape_of
 from tasks.media.reading.damage import AFTER_LOSS, CONCEALED
 from tasks.media.reading.decoding import UNDECODABLE, Damaged
 from tasks.media.reading.limits import Limits
@@ -102,8 +103,8 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS, h
 
     Raises:
         SourceError: torn, truncated, or its timestamps do not say when its frames are shown.
-        UnsupportedSource: the picture changes size or format in mid-stream, or there are more frames than the `limits`
-            allow, whatever the header said.
+        SizeChanges: the picture changes size or format in mid-stream, and the source can be cut there.
+        UnsupportedSource: it cannot; or there are more frames than the `limits` allow, whatever the header said.
     """
     missing = what_is_missing(source.place)
     if missing:
@@ -138,6 +139,7 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
         # Decoders that work ahead swallow what is wrong with the last file.
         if stands_alone and len(collector.pts) < packets and not damaged:
             raise Damaged
+        require_one_shape(source, container, stream, collector.pts, collector.changes)
         timeline = collector.finish()
         _require_whole(source, container, stream, packets, end_seconds)
     return timeline
@@ -198,7 +200,8 @@ class Collector:
         self._hdr = hdr
         self._damaged = damaged
         self._layout: Layout | None = None
-        self._first: tuple[int, int, str] | None = None
+        self._shape: Shape | None = None
+        self.changes: list[Change] = []
         self._graph: av.filter.Graph | None = None
         self._scores: dict[int, tuple[float, int]] = {}
         self.pts: list[int] = []
@@ -228,16 +231,15 @@ class Collector:
 
     def add(self, frame: av.VideoFrame) -> None:
         """Take the next frame in."""
-        shape = (frame.width, frame.height, frame.format.name)
-        if self._first is None:
-            self._first = shape
+        shape = shape_of(frame)
+        if self._shape is None:
             self._layout = layout_of(frame.format.name, self._source.label)
             self._graph = self._detectors()
-        if shape != self._first:
-            raise UnsupportedSource(
-                f"{self._source.label}: changes from {self._first} to {shape} at frame {len(self.pts)}; split the file"
-                f" there ({self._splitting(frame)}) and remaster the parts."
-            )
+        elif shape != self._shape:
+            self.changes.append(Change(len(self.pts), frame.pts, frame.key_frame, self._shape, shape))
+        self._shape = shape
+        if self.changes:
+            return  # what is wanted is where the others are
         assert self._layout is not None and self._graph is not None
         require_opaque(frame, self._source.label)
         number = len(self.pts)
@@ -255,13 +257,6 @@ class Collector:
         watched.pts = number
         self._graph.push(watched)
         self._pull()
-
-    def _splitting(self, frame: av.VideoFrame) -> str:
-        """A command that begins a new file with a frame: its key frame is the first one not before a moment."""
-        since = float(((frame.pts or 0) - self.pts[0]) * (self._stream.time_base or 0))
-        return (
-            f"`ffmpeg -i IN -map 0 -c copy -f segment -segment_times {since - 0.001:.3f} OUT%d{_suffix(self._source)}`"
-        )
 
     def finish(self) -> Timeline:
         """The table of all frames taken in."""
