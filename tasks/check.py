@@ -26,7 +26,8 @@ from tasks.media.reading.pixel_aspect import shown_alike
 from tasks.media.reading.side_data import first_side_data
 from tasks.media.reading.source import Source
 from tasks.media.writing.captions import uncaptioned
-from tasks.media.writing.codecs import STILLS
+from tasks.media.writing.codecs import MUXER, STILLS
+from tasks.media.writing.languages import UNSPOKEN, code_in
 from tasks.media.writing.master import ALONE
 from tasks.media.writing.sound import hear
 from tasks.plan import Plan
@@ -69,7 +70,7 @@ def check_master(
         said = list(_side_data(plan, profile.master.codec, source, made, master.picture))
         captions = list(_captions(plan, source, made, master.picture))
         seen_through = list(_alpha(plan, source, made, master.picture))
-        carried = list(_carried(master, had, held, profile.master.codec, source, made))
+        carried = list(_carried(master, had, held, profile.master.codec, plan.title.container, source, made))
     seen = found(plan, profile, records, likeness, grades)
     lines = (
         *_damage(plan),
@@ -147,7 +148,7 @@ def _times(plan: Plan, held: Inventory) -> Iterator[Line]:
 
 
 def _carried(
-    master: MasterRecord, had: Inventory, held: Inventory, codec: str, source: Source, made: Source
+    master: MasterRecord, had: Inventory, held: Inventory, codec: str, container: str, source: Source, made: Source
 ) -> Iterator[Line]:
     """Every other stream, and all that is said of streams and file; of image files it is known that they hold none."""
     if codec in STILLS:
@@ -159,7 +160,10 @@ def _carried(
     for row in (*others, *labels(had, held)):
         reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")
         seen = row.master if row.source == row.master else f"{row.master}, source {row.source}"
-        yield row.name, row.verdict != "lost", "; ".join(part for part in (seen, row.note, reason) if part)
+        # As a remark said before any work was done.
+        unspoken = row.name.endswith(": language") and not code_in(MUXER[container], row.source)
+        reason = UNSPOKEN if unspoken else reason
+        yield row.name, row.verdict != "lost" or unspoken, "; ".join(p for p in (seen, row.note, reason) if p)
 
 
 def _side_data(plan: Plan, codec: str, source: Source, made: Source, picture: int) -> Iterator[Line]:

@@ -90,12 +90,6 @@ def size_changes(path: Path, times: int = 1) -> Path:
     return path
 
 
-def remuxed(source: Path, path: Path) -> Path:
-    """The same streams in another container."""
-    subprocess.run([FFMPEG, "-loglevel", "error", "-i", source, "-map", "0", "-c", "copy", path], check=True)
-    return path
-
-
 def text(path: Path) -> Path:
     """Words, whatever the name says."""
     path.write_text("These are words.\n" * 100)

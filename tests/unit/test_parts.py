@@ -14,6 +14,7 @@ from tasks.media.reading.source import Source
 from tasks.media.reading.timeline import read_timeline
 from tasks.media.writing.part import write_parts
 from tests import broken
+from tests.remux import Change, remux
 
 
 def changes_of(path: Path) -> SizeChanges:
@@ -66,14 +67,14 @@ def test_every_packet_is_in_one_part_and_in_its_place(times: int, tmp_path: Path
 
 
 def test_a_program_stream_can_be_cut_too(tmp_path: Path) -> None:
-    film = broken.remuxed(broken.size_changes(tmp_path / "film.ts"), tmp_path / "film.vob")
+    film = remux(broken.size_changes(tmp_path / "film.ts"), tmp_path / "film.vob", Change())
     parts = cut(film, tmp_path)
     assert [len(read_timeline(Source(str(part), part.name), 0)) for part in parts] == [12, 12]
 
 
 def test_what_keeps_one_size_for_all_of_a_file_is_refused(tmp_path: Path) -> None:
     """A copy of a part of it would still say the first size."""
-    film = broken.remuxed(broken.size_changes(tmp_path / "film.ts"), tmp_path / "film.mkv")
+    film = remux(broken.size_changes(tmp_path / "film.ts"), tmp_path / "film.mkv", Change())
     with pytest.raises(UnsupportedSource, match=r"changes from .*; split the file there") as raised:
         read_timeline(Source(str(film), film.name), 0)
     assert not isinstance(raised.value, SizeChanges)

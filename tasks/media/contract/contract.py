@@ -28,6 +28,7 @@ from tasks.media.contract.rows import kept_or_lost as _row
 from tasks.media.contract.samples import alpha, colour, made_sdr, picture, siting
 from tasks.media.picture.pixels import layout_of
 from tasks.media.reading.hdr10_plus import first_message
+from tasks.media.reading.languages import codes_of
 from tasks.media.reading.mastering import OF_HDR, said_alike
 from tasks.media.reading.probe import Choice, Probe, probe
 from tasks.media.reading.side_data import NAMES, SideData, turns_alike
@@ -255,7 +256,7 @@ def labels(had: Inventory, has: Inventory) -> Iterator[Row]:
 def _track_labels(name: str, track: Track, twin: Track) -> Iterator[Row]:
     if track.language or twin.language:
         seen = (track.language or "-", twin.language or "-")
-        yield _row(f"{name}: language", track.language == twin.language, *seen, "another one")
+        yield _row(f"{name}: language", twin.language in codes_of(track.language), *seen, "another one")
     missing, added = track.disposition & ~twin.disposition, twin.disposition & ~track.disposition
     seen = (_disposition(track.disposition), _disposition(twin.disposition))
     if not missing | added:

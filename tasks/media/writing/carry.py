@@ -23,6 +23,7 @@ from av.packet import Packet
 
 from tasks.media.reading.source import Source, name_of, open_input, source_errors
 from tasks.media.writing import words
+from tasks.media.writing.languages import code_in
 from tasks.media.writing.sound import Transcoder, add_sound
 
 _IMAGES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "tiff": "image/tiff"}
@@ -184,7 +185,13 @@ def _track_tags(output: av.container.OutputContainer, stream: Any) -> dict[str, 
     tags = kept_tags(stream.metadata, {"duration"})
     if output.format.name in {"mp4", "mov"} and "name" in tags:
         tags.setdefault("title", tags["name"])  # what QuickTime calls a track's title when it is read
-    return tags
+    return in_its_words(tags, output.format.name)
+
+
+def in_its_words(tags: dict[str, str], muxer: str) -> dict[str, str]:
+    """A track's tags with its language as the container says it, if it can."""
+    language = code_in(muxer, tags["language"]) if "language" in tags else ""
+    return tags | {"language": language} if language else tags
 
 
 def kept_as(muxer: str, stream: Any) -> str:

@@ -32,6 +32,7 @@ from tasks.media.writing.carry import (
     Copied,
     carry,
     copy_packets,
+    in_its_words,
     is_helper,
     kept_as,
     kept_tags,
@@ -43,11 +44,12 @@ from tasks.media.writing.display_size import SILENT, say_display_size
 from tasks.media.writing.encode import add_picture, movie_timescale
 from tasks.media.writing.held import not_held
 from tasks.media.writing.join import Range, encode_ranges
+from tasks.media.writing.languages import UNSPOKEN, code_in
 from tasks.media.writing.sound import BY_SAMPLES, cuts_off
 from tasks.media.writing.words import BY_WORDS
 
 # Bumped when the same streams would be muxed differently.
-MASTER_VERSION = 3
+MASTER_VERSION = 4
 # libx265 reorders by up to so many frames, and gives fewer than that decoding times from memory it never set.
 _REORDERED = 2
 # Written by the muxer itself, or true only of the source file.
@@ -217,7 +219,7 @@ def _lay_out(
             video, encoder = _add_picture(output, probe, settings, picture)
             if probe.display_matrix is not None:
                 video.set_display_matrix(probe.display_matrix)
-            tags = kept_tags(stream.metadata, _PICTURE_TAGS)
+            tags = in_its_words(kept_tags(stream.metadata, _PICTURE_TAGS), output.format.name)
             video.metadata.update({"title": tags["name"], **tags} if "name" in tags else tags)
             video.disposition = stream.disposition
             continue
@@ -327,6 +329,9 @@ def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source)
         remarks.append(f"mkv rounds times of 1/{probe.time_base.denominator} s to milliseconds")
     with open_input(source) as original:
         for stream in original.streams:
+            spoken = stream.metadata.get("language", "und")
+            if spoken != "und" and not code_in(MUXER[container], spoken):
+                remarks.append(f"the language of stream {stream.index} ({spoken}) is not carried: {UNSPOKEN}")
             if stream.index != probe.stream and not is_helper(stream, original):
                 why = refusal(MUXER[container], stream)
                 made = kept_as(MUXER[container], stream) if why else ""
