@@ -45,6 +45,7 @@ class Job:
         self.master_bytes = 0  # of a master that appeared
         self.cached: set[int] = set()
         self.called_off = ""  # why no more of its shards are begun
+        self.is_part = False  # of a title of the run, which is none itself
 
     @property
     def planned(self) -> Plan:

@@ -10,6 +10,7 @@ from flows.request import Rerun
 from flows.run import Outcome, Run, RunFiles
 from tasks.errors import UsageError
 from tasks.hold import Hold, read_hold
+from tasks.parts import whole_of
 from tasks.profile import is_of_shards, with_settings
 from tasks.records import Revision, Shard, Title
 from tasks.scan import matching
@@ -39,7 +40,15 @@ def again(files: RunFiles, run_id: str, asked: Rerun) -> Run:
         "workers": asked.workers or before.workers, "ray_address": asked.ray_address or before.ray_address,
     }  # fmt: skip
     if titles and not matching(files.read_titles(), titles):
-        raise UsageError(f"--title {titles}: run {before.id} has no title of such a name.")
+        whole = whole_of(titles)
+        if not matching(files.read_titles(), whole):
+            raise UsageError(f"--title {titles}: run {before.id} has no title of such a name.")
+        if shards:
+            raise UsageError(
+                f"--shard: {titles} is a part of {whole}, whose shards have no numbers here. Reject them when a person"
+                " is asked (check.picture), or run the title again with other settings."
+            )
+        titles = changes["titles"] = whole
     if not shards:
         if asked.reason:
             raise UsageError("--reason says why shards are rejected: name them with --shard.")

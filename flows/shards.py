@@ -60,7 +60,8 @@ def what_failed(job: Job, ends: list[End]) -> dict[str, Any]:
     ranges = [f"[{shard.start},{shard.stop})" for shard in told]
     named = ", ".join(ranges[:_NAMED]) + (f" and {len(ranges) - _NAMED} more" if len(ranges) > _NAMED else "")
     if job.run.profile.retry.quarantine != "fail" and all(isinstance(end, Quarantined) for end in failed.values()):
-        numbers = [word for shard in failed for word in ("--shard", str(shard.index))]
+        shards_of_it = [] if job.is_part else failed
+        numbers = [word for shard in shards_of_it for word in ("--shard", str(shard.index))]
         again = shlex.join(["remaster", "rerun", job.run.id, "--title", title, *numbers])
         reason = (
             f"{title}: held back, with {len(plan.shards) - len(failed)} of {len(plan.shards)} shards made: frames"

@@ -100,8 +100,11 @@ class Standings:
     def note_parts(self, title: Title, outcome: Outcome, parts: Iterable[Title]) -> None:
         """Note that a title was made in parts, all of which have been noted: it stands as long as all of them do."""
         try:
-            noted = [from_sealed(Standing, self._store.read(_place(p.name, p.uri, self._run))) for p in parts]
-            self._write(title, outcome, tuple(file for part in noted for file in part.files))
+            notes = [_place(part.name, part.uri, self._run) for part in parts]
+            files = [file for note in notes for file in from_sealed(Standing, self._store.read(note)).files]
+            # Whoever lets a part be looked at again removes its note.
+            files += [(uri, *_now(uri)) for uri in map(self._store.uri, notes)]
+            self._write(title, outcome, tuple(files))
         except (FileNotFoundError, ValueError, RemasterError) as error:
             _LOG.warning("%s: the next run will look at it again: %s", title.name, error)
 

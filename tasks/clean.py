@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from tasks.hold import list_holds
 from tasks.records import Record, from_sealed, record_place
 from tasks.store import Store
 
@@ -21,11 +22,12 @@ _FORGOTTEN = 24 * 3600.0
 _KEY = r"(?P<first>[0-9a-f]{2})/(?P<key>(?P=first)[0-9a-f]{62})"
 # Records before segments: they are the commit marks, and a shard must never look done when it is not.
 _KINDS = {
-    "parts": re.compile(rf"parts/{_KEY}/\d+-[0-9a-f]{{16}}\.\w+"),  # made again from their sources when asked for
+    "parts": re.compile(rf"parts/{_KEY}/(parts\.json|\d+\.\w+)"),  # made again from their sources when asked for
     "records": re.compile(rf"records/{_KEY}\.json"),
     "results": re.compile(r"results/shard-(?P<key>[0-9a-f]{64})"),
     "segments": re.compile(rf"segments/{_KEY}-[0-9a-f]{{16}}\.mkv"),
 }
+_OF_PART = re.compile(rf"/parts/{_KEY}/")
 # Prefect files the results of masters beside those of shards.
 _NOT_OURS_TO_JUDGE = re.compile(r"results/master-[0-9a-f]{64}")
 
@@ -65,6 +67,9 @@ def find_waste(store: Store, needed: Collection[str], now: float | None = None) 
         now: seconds since the epoch, by which files are old; this moment's if left out.
     """
     shards, unknown, segments, kept = [], [], [], 0
+    # What a person is to decide of is a source, if it is a part of one.
+    sources = (_OF_PART.search(hold.title.uri) for hold in list_holds(store) if hold.state != "settled")
+    needed = {*needed, *(source["key"] for source in sources if source)}
     for folder, pattern in _KINDS.items():
         for file in store.list(folder):
             segments += [file] if folder == "segments" else []

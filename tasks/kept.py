@@ -11,6 +11,7 @@ from functools import partial
 
 from tasks.grades import Grades
 from tasks.hold import Hold
+from tasks.parts import Parts
 from tasks.pictures import Pictures
 from tasks.reading import RepeatFlags
 from tasks.receipt import from_bytes
@@ -72,6 +73,7 @@ _KINDS = (
     _kind("count of flags", r"repeats/[0-9a-f]+", partial(from_sealed, RepeatFlags), _DELETE),
     _kind("fingerprint of a source", r"fingerprints/[0-9a-f]+", partial(from_sealed, Fingerprint), _DELETE),
     _kind("result of Prefect's", r"results/[^/]+", opened, _DELETE),
+    _kind("note of a source's parts", r"parts/.*/parts\.json", partial(from_sealed, Parts), _DELETE),
     _kind("lease", r"leases/[^/]+", opened, _FREE),
     _kind("hold of a master", r"holds/.*/hold\.json", partial(from_sealed, Hold), _HELD),
     _kind("receipt of a master that waits", r"holds/.*/receipt\.json", from_bytes, _HELD),

@@ -15,7 +15,7 @@ from tasks.errors import SourceError, UsageError
 from tasks.finish import is_held
 from tasks.kept import Kind, kind_of
 from tasks.media.reading.checksums import count_frames, whole_frames
-from tasks.parts import is_whole_part
+from tasks.parts import wrong_with_part
 from tasks.receipt import SUFFIX, Receipt, from_bytes, receipt_place, require_signed
 from tasks.records import MasterRecord, Record, from_sealed, segment_place
 from tasks.scan import VIDEO_SUFFIXES
@@ -167,10 +167,10 @@ def _verify_store(store: Store, shards: Mapping[str, str]) -> Iterator[Finding]:
             yield finding
         elif place.startswith("segments/"):
             segments.append(place)
-        elif place.startswith("parts/"):
-            yield from _verify_part(store, place)
         elif kind := kind_of(place):
             yield from _verify_kept(store, place, kind)
+        elif place.startswith("parts/"):
+            yield from _verify_part(store, place)
     for place in segments:
         if place not in named:
             yield from _verify_unnamed(store, place)
@@ -220,14 +220,10 @@ def _verify_unnamed(store: Store, place: str) -> Iterator[Finding]:
 
 def _verify_part(store: Store, place: str) -> Iterator[Finding]:
     """A part of a source whose picture changes size."""
-    try:
-        whole = is_whole_part(place, store.digest(place).sha256)
-    except FileNotFoundError:
-        return
-    remedy = "" if whole else f"Delete it and {_AGAIN}: it is made again from its source."
-    yield Finding(
-        store.uri(place), whole, f"part of a source: {'whole' if whole else 'its bytes have changed'}", remedy
-    )
+    wrong = wrong_with_part(place, store)
+    if wrong is not None:
+        remedy = f"Delete it and {_AGAIN}: it is made again from its source." if wrong else ""
+        yield Finding(store.uri(place), not wrong, f"part of a source: {wrong or 'whole'}", remedy)
 
 
 def _verify_shard(store: Store, place: str, shards: Mapping[str, str]) -> tuple[Finding, str]:

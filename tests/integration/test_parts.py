@@ -47,7 +47,9 @@ def test_both_parts_become_masters_once(tmp_path: Path, remaster: Remaster, caps
     assert "1 of 1 titles done, 1 of them before" in again.stdout + again.stderr
 
     masters[1].unlink()
-    remaster("run", library, output, *FAST, "--new-only")
+    named = ("rerun", list_runs(files.store)[0], "--store", output / ".remaster", "--title", "news/evening.part2.ts")
+    assert "whose shards have no numbers here" in remaster(*named, "--shard", "0").stderr
+    remaster(*named)
     assert masters[1].exists(), "a part that is gone is made again"
     made = {row.outcome for row in latest(output).read_ledger()}
     assert made <= {"cached"}, "of the shards there were"

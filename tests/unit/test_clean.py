@@ -13,7 +13,9 @@ import pytest
 from flows.cli import main
 from flows.references import needed_shards
 from flows.run import RunFiles
+from tasks.clean import find_waste
 from tasks.errors import UsageError
+from tasks.hold import Hold, write_hold
 from tasks.records import to_sealed
 from tasks.store import Store
 from tests import mastered
@@ -210,3 +212,23 @@ def test_a_segment_that_is_named_again_meanwhile_stays(original: Mastered, store
     (store / shard.record).write_bytes(to_sealed(replace(record, sha256="0" * 64)))
     remove_waste(place, waste, lambda: needed)
     assert (store / left).exists()
+
+
+def test_parts_of_sources_go_unless_a_person_is_to_decide_of_one(original: Mastered, store: Path) -> None:
+    """They can be made again from their sources, but would not be what was looked at."""
+    kept, gone = (f"parts/ab/{key}/1.ts" for key in (NOBODYS, "ab" + "1" * 62))
+    for name in (kept, gone):
+        (store / name).parent.mkdir(parents=True)
+        (store / name).write_bytes(b"0123456789")
+    place, master = Store(str(store)), original.master
+    part = replace(original.plan.title, uri=place.uri(kept))
+    hold = Hold(
+        "waiting", "a run", part, original.output, "a plan", master.key, master.sha256, master.size, master.uri, (), (),
+        (0,), (),
+    )  # fmt: skip
+    write_hold(hold, place)
+    needed = needed_shards(place, ())
+    assert set(find_waste(place, needed).shards) >= {gone, *WASTE}
+    assert kept not in find_waste(place, needed).shards
+    write_hold(replace(hold, state="settled"), place)
+    assert kept in find_waste(place, needed).shards

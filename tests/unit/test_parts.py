@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import pytest
@@ -12,9 +14,15 @@ import pytest
 from tasks.errors import SizeChanges, UnsupportedSource
 from tasks.media.reading.source import Source
 from tasks.media.reading.timeline import read_timeline
-from tasks.media.writing.part import write_parts
+from tasks.media.writing.part import Copies, _Cut, write_parts
+from tasks.parts import part_titles, whole_of
+from tasks.profile import read_profile
+from tasks.scan import scan
+from tasks.store import Store
 from tests import broken
 from tests.remux import Change, remux
+
+BASE = Fraction(1, 1000)
 
 
 def changes_of(path: Path) -> SizeChanges:
@@ -43,8 +51,8 @@ def times_of(path: Path, kind: str) -> list[Fraction]:
 def cut(film: Path, folder: Path) -> list[Path]:
     at = changes_of(film).at
     places = [folder / f"part{number}{film.suffix}" for number in range(len(at) + 1)]
-    lost = write_parts(Source(str(film), film.name), 0, at, [str(place) for place in places])
-    assert not lost
+    copies = write_parts(Source(str(film), film.name), 0, at, [str(place) for place in places])
+    assert copies == Copies(picture=0, lost=())
     return places
 
 
@@ -87,11 +95,49 @@ def test_what_changes_all_the_time_is_refused(tmp_path: Path) -> None:
     assert not isinstance(raised.value, SizeChanges)
 
 
-def test_packets_that_say_no_time_that_goes_on_are_refused(tmp_path: Path) -> None:
-    """Sound that begins anew twice has no part to be in."""
+def test_what_is_damaged_is_not_cut(tmp_path: Path) -> None:
+    """A copy would not say any more that something is missing."""
     film = broken.size_changes(tmp_path / "film.ts")
     at = changes_of(film).at
-    twice = tmp_path / "twice.ts"
-    twice.write_bytes(film.read_bytes() * 2)
-    with pytest.raises(UnsupportedSource, match=r"twice\.ts: cannot be cut, as a packet of it cannot be copied"):
-        write_parts(Source(str(twice), twice.name), 0, at, [str(tmp_path / f"{n}.ts") for n in range(2)])
+    data = film.read_bytes()
+    packets = [data[n : n + 188] for n in range(0, len(data), 188)]
+    pictures = [n for n, packet in enumerate(packets) if packet[1] & 0x1F == 1 and packet[2] == 0]
+    film.write_bytes(b"".join(packet for n, packet in enumerate(packets) if n not in pictures[30:34]))
+    with pytest.raises(UnsupportedSource, match=r"film\.ts: cannot be cut, as it is damaged at"):
+        write_parts(Source(str(film), film.name), 0, at, [str(tmp_path / f"{n}.ts") for n in range(2)])
+
+
+def placed(cut: _Cut, index: int, kind: str, pts: int | None, key: bool = False) -> int:
+    packet: Any = SimpleNamespace(
+        stream_index=index, stream=SimpleNamespace(type=kind), pts=pts, dts=pts, time_base=BASE, is_keyframe=key
+    )
+    return cut.place(packet)
+
+
+def test_subtitles_go_by_when_they_are_shown_and_sound_also_by_where_it_begins_anew() -> None:
+    cut = _Cut(0, BASE, (900,))
+    assert placed(cut, 0, "video", 0, key=True) == 0
+    # Two packets of one time are usual there, and no splice.
+    assert [placed(cut, 2, "subtitle", pts) for pts in (100, 100, 200, 200, 901, 901)] == [0, 0, 0, 0, 1, 1]
+    assert [placed(cut, 1, "audio", pts) for pts in (870, 890, 880, 905)] == [0, 0, 1, 1]
+    assert placed(cut, 3, "data", None) == 0
+    assert placed(cut, 0, "video", 900, key=True) == 1
+    assert placed(cut, 3, "data", None) == 1, "what says no time goes with the picture"
+
+
+def test_parts_are_cut_once_and_again_when_they_are_not_what_was_written(tmp_path: Path) -> None:
+    films, store = tmp_path / "films", Store(str(tmp_path / "store"))
+    films.mkdir()
+    film = broken.size_changes(films / "film.ts")
+    profile = read_profile(None, {"scale": 2})
+    (title,) = scan(str(films), str(tmp_path / "out"), profile)
+    changes = changes_of(film)
+    parts = part_titles(title, changes, profile, store)
+    assert [part.name for part in parts] == ["film.part1.ts", "film.part2.ts"]
+    assert part_titles(title, changes, profile, store) == parts, "stamps and all"
+    Path(parts[0].uri).write_bytes(b"other")
+    again = part_titles(title, changes, profile, store)
+    assert again[0].size == parts[0].size
+    assert again[1] == parts[1], "another run may be reading it"
+    assert whole_of("film.part2.ts") == "film.ts"
+    assert whole_of("department.ts") == "department.ts"
