@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from functools import partial
 
 from flows import events
@@ -21,7 +22,7 @@ from tasks.commit import done_record
 from tasks.errors import RemasterError, StoreFull
 from tasks.estimate import Forecast, estimate, forecast, is_in_question, price, refusal
 from tasks.hold import read_hold
-from tasks.parts import plans_of
+from tasks.parts import part_name, plans_of
 from tasks.pool.pool import SharedPool
 from tasks.profile import CostSettings
 from tasks.records import Record, Shard, Title, Work
@@ -188,8 +189,8 @@ def weight(title: Title) -> float:
 
 
 def _is_there(title: Title, store: Store, output: Store) -> bool:
-    """True if a title has a master, published or waiting for a person."""
-    if output.exists(title.master):
+    """True if a title has a master, or one of its first part, published or waiting for a person."""
+    if output.exists(title.master) or output.exists(replace(title, name=part_name(title.name, 1)).master):
         return True
     hold = read_hold(output.uri(title.master), store)
     return hold is not None and hold.state in ("waiting", "approved") and hold.source_stands()

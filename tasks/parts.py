@@ -56,7 +56,7 @@ def part_titles(title: Title, changes: SizeChanges, profile: Profile, store: Sto
     same = profile.model_copy(update={"video_stream": parts.picture})
     titles = []
     for number in range(1, len(parts.files) + 1):
-        part = examine(_name(title.name, number), store.uri(_place(folder, number, suffix)), same)
+        part = examine(part_name(title.name, number), store.uri(_place(folder, number, suffix)), same)
         said = f"is part {number} of {len(parts.files)} of {title.name}, whose picture changes there"
         titles.append(replace(part, remarks=(said, *parts.lost, *part.remarks)))
     return tuple(titles)
@@ -76,6 +76,12 @@ def plans_of(
     return [plan_decided(part, profile, store, output, revisions, run).plan for part in parts]
 
 
+def part_name(title: str, number: int) -> str:
+    """The name of a part of a title, counted from 1."""
+    stem, _, suffix = title.rpartition(".")
+    return f"{stem}.part{number}.{suffix}"
+
+
 def whole_of(name: str) -> str:
     """The name of the title that one of such a name would be a part of; itself if it is not named like one."""
     return _NUMBERED.sub(r"\1", name)
@@ -89,11 +95,6 @@ def wrong_with_part(place: str, store: Store) -> str | None:
     except (FileNotFoundError, ValueError, IndexError):
         return None
     return "" if store.matches(place, Digest(sha256, size)) else "its bytes have changed"
-
-
-def _name(title: str, number: int) -> str:
-    stem, _, suffix = title.rpartition(".")
-    return f"{stem}.part{number}.{suffix}"
 
 
 def _folder_of(title: Title, changes: SizeChanges, store: Store) -> str:

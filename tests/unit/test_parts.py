@@ -11,12 +11,14 @@ from typing import Any
 import av
 import pytest
 
+from flows import budget
 from tasks.errors import SizeChanges, UnsupportedSource
 from tasks.media.reading.source import Source
 from tasks.media.reading.timeline import read_timeline
 from tasks.media.writing.part import Copies, _Cut, write_parts
 from tasks.parts import part_titles, whole_of
 from tasks.profile import read_profile
+from tasks.records import Title
 from tasks.scan import scan
 from tasks.store import Store
 from tests import broken
@@ -141,3 +143,11 @@ def test_parts_are_cut_once_and_again_when_they_are_not_what_was_written(tmp_pat
     assert again[1] == parts[1], "another run may be reading it"
     assert whole_of("film.part2.ts") == "film.ts"
     assert whole_of("department.ts") == "department.ts"
+
+
+def test_a_title_whose_parts_are_made_is_not_priced_as_unmade(tmp_path: Path) -> None:
+    title = Title(name="news/film.ts", uri="", size=1, stamp="", container="mp4")
+    store, output = Store(str(tmp_path / "store")), Store(str(tmp_path / "out"))
+    assert not budget._is_there(title, store, output)
+    output.write("news/film.part1.mp4", b"a master")
+    assert budget._is_there(title, store, output)
