@@ -49,9 +49,7 @@ def watch() -> None:
         ensure(automation)
 
 
-def _automation(
-    name: str, flows: str, after: set[str], expect: set[str], silence: timedelta, why: str
-) -> Automation:  # fmt: skip
+def _automation(name: str, flows: str, after: set[str], expect: set[str], silence: timedelta, why: str) -> Automation:
     return Automation(
         name=name,
         description=f"Marks runs of remaster as crashed when {why}.",

@@ -161,7 +161,8 @@ def _carried(
         reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")
         seen = row.master if row.source == row.master else f"{row.master}, source {row.source}"
         # As a remark said before any work was done.
-        unspoken = row.name.endswith(": language") and not code_in(MUXER[container], row.source)
+        unsaid = row.name.endswith(": language") and row.source != "-" and row.master == "-"
+        unspoken = unsaid and not code_in(MUXER[container], row.source)
         reason = UNSPOKEN if unspoken else reason
         yield row.name, row.verdict != "lost" or unspoken, "; ".join(p for p in (seen, row.note, reason) if p)
 

@@ -159,6 +159,12 @@ def on_several(gpus: int, height: int, width: int, scale: int) -> dict[int, floa
         return {n: shared(n, planned(film, profile, f"{folder}/{n}"), warm, settings) for n in range(1, gpus + 1)}
 
 
+def write(found: dict[str, Any], out: Path) -> None:
+    """Keep the figures."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "pipeline.json").write_text(json.dumps(found, indent=1))
+
+
 def main() -> None:
     """Make, measure, run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -175,9 +181,8 @@ def main() -> None:
     found: dict[str, Any] = {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
     if arguments.gpus:
         found["shared"] = on_several(arguments.gpus, height, width, arguments.scale)
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "pipeline.json").write_text(json.dumps(found, indent=1))
         print(json.dumps(found, indent=1))
+        write(found, arguments.out)
         return
     alone = load_random(MODEL, Placement("cuda", "bfloat16"))
     found["model alone"] = asdict(measure(alone, height, width, arguments.scale, 16))
@@ -205,8 +210,7 @@ def main() -> None:
                 row = apart.submit(with_little, gigabytes, short, profile, f"{folder}/store-{gigabytes}").result()
             found[f"with {gigabytes} GB"] = row
             print(gigabytes, json.dumps(row), flush=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "pipeline.json").write_text(json.dumps(found, indent=1))
+    write(found, arguments.out)
 
 
 if __name__ == "__main__":

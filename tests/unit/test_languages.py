@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.check import check_master
 from tasks.media.contract.contract import compare
 from tasks.media.reading.languages import codes_of
 from tasks.media.reading.source import Source
@@ -50,3 +51,19 @@ def test_a_quicktime_master_has_it_if_it_can(language: str, kept: str, tmp_path:
     for name in ("picture: language", "stream 1 (audio aac): language"):
         assert (rows[name].master, rows[name].verdict) == ((kept, "kept") if kept else ("-", "lost"))
     assert len(said) == (0 if kept else 2)
+
+
+def test_a_language_that_the_source_does_not_speak_is_a_fault(tmp_path: Path) -> None:
+    """Though QuickTime has no number for none either."""
+
+    def speak(output: Any) -> None:
+        output.streams[1].metadata["language"] = "eng"
+
+    films = tmp_path / "films"
+    make(films / "film.mp4", Clip(frames=4))
+    settings = {"master.codec": "prores", "master.container": "mov", "master.preset": ""}
+    made = remaster(films, str(tmp_path / "out"), str(tmp_path / "store"), **settings)
+    master = Path(made.master.uri)
+    remux(master, tmp_path / "other.mov", Change(after=speak)).replace(master)
+    lines = {name: ok for name, ok, _ in check_master(made.plan, made.profile, made.master, made.records, None).lines}
+    assert lines["stream 1 (audio aac): language"] is False

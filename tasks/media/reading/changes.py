@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import PurePosixPath
 
 import av
 import av.container
@@ -61,7 +60,7 @@ def require_one_shape(
         return
     first, *others = changes
     since = float(((first.pts or 0) - times[0]) * (stream.time_base or 0))  # its key frame is the first not before
-    command = f"ffmpeg -i IN -map 0 -c copy -f segment -segment_times {since - 0.001:.3f} OUT%d{_suffix(source)}"
+    command = f"ffmpeg -i IN -map 0 -c copy -f segment -segment_times {since - 0.001:.3f} OUT%d{source.suffix}"
     more = f", and {len(others)} times more" if others else ""
     message = (
         f"{source.label}: changes from {first.before} to {first.after} at frame {first.frame}{more}; split the file"
@@ -72,7 +71,3 @@ def require_one_shape(
     if container.format.name in _CUT_ANYWHERE and in_order and len(at) < _MOST_PARTS:
         raise SizeChanges(message, at)
     raise UnsupportedSource(message)
-
-
-def _suffix(source: Source) -> str:
-    return PurePosixPath(source.label).suffix

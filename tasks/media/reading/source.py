@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 import av
@@ -26,6 +27,11 @@ class Source:
 
     place: str | BinaryIO
     label: str
+
+    @property
+    def suffix(self) -> str:
+        """The ending of what a person calls it, with its dot."""
+        return PurePosixPath(self.label).suffix
 
 
 @contextmanager

@@ -9,7 +9,6 @@ too much.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import av
@@ -110,7 +109,7 @@ def read_timeline(source: Source, stream_index: int, limits: Limits = _LIMITS, h
     if missing:
         raise SourceError(
             f"{source.label}: is truncated or damaged: {missing}. Fetch a whole copy; or, to do without what is lost,"
-            f" copy what is there (`ffmpeg -i IN -map 0 -c copy OUT{_suffix(source)}`)."
+            f" copy what is there (`ffmpeg -i IN -map 0 -c copy OUT{source.suffix}`)."
         )
     try:
         return _read(source, stream_index, limits, hdr, damaged=False)
@@ -170,13 +169,9 @@ def decoding_command(source: Source) -> str:
     return f"ffmpeg -i IN -map 0 -c copy -c:v ffv1 OUT{_ffv1_suffix(source)}"
 
 
-def _suffix(source: Source) -> str:
-    return PurePosixPath(source.label).suffix
-
-
 def _ffv1_suffix(source: Source) -> str:
     """The ending for a file with FFV1 in it that holds every other stream of the source."""
-    suffix = _suffix(source).lower()
+    suffix = source.suffix.lower()
     return {".mp4": ".mp4", ".m4v": ".mp4", ".mov": ".mp4"}.get(suffix, ".mkv")
 
 

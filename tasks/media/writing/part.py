@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import PurePath
 from typing import Any
 
 import av
@@ -61,7 +60,7 @@ def write_parts(source: Source, stream_index: int, at: Sequence[int], places: Se
             raise UnsupportedSource(f"{source.label}: cannot be cut, as it is {original.format.long_name}.")
         muxer, options = _MUXERS[original.format.name]
         options = {"fflags": "+bitexact", **options}
-        if PurePath(source.label).suffix.lower() in _OF_DISCS:
+        if source.suffix.lower() in _OF_DISCS:
             options["mpegts_m2ts_mode"] = "1"
         outputs = [opened.enter_context(av.open(f"file:{place}", "w", muxer, options)) for place in places]
         laid_out = [_lay_out(original, output) for output in outputs]
@@ -77,8 +76,8 @@ def write_parts(source: Source, stream_index: int, at: Sequence[int], places: Se
                     packet.stream = targets[part][packet.stream_index]
                     _mux(outputs[part], packet, source)
             cut.require_whole(None, source)
-        wanted = [[_kind(original.streams[index]) for index in streams] for streams in targets]
-    for place, kinds in zip(places, wanted, strict=True):
+        kinds = [_kind(original.streams[index]) for index in targets[0]]
+    for place in places:
         _require_all(source, place, kinds)
     return Copies(targets[0][stream_index].index, laid_out[0][1])
 
