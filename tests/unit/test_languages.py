@@ -56,14 +56,14 @@ def test_a_quicktime_master_has_it_if_it_can(language: str, kept: str, tmp_path:
 def test_a_language_that_the_source_does_not_speak_is_a_fault(tmp_path: Path) -> None:
     """Though QuickTime has no number for none either."""
 
-    def speak(output: Any) -> None:
-        output.streams[1].metadata["language"] = "eng"
+    def say(language: str) -> Change:
+        return Change(after=lambda output: output.streams[1].metadata.update(language=language))
 
     films = tmp_path / "films"
-    make(films / "film.mp4", Clip(frames=4))
+    remux(make(tmp_path / "film.mp4", Clip(frames=4)), films / "film.mp4", say("und"))
     settings = {"master.codec": "prores", "master.container": "mov", "master.preset": ""}
     made = remaster(films, str(tmp_path / "out"), str(tmp_path / "store"), **settings)
     master = Path(made.master.uri)
-    remux(master, tmp_path / "other.mov", Change(after=speak)).replace(master)
+    remux(master, tmp_path / "other.mov", say("eng")).replace(master)
     lines = {name: ok for name, ok, _ in check_master(made.plan, made.profile, made.master, made.records, None).lines}
     assert lines["stream 1 (audio aac): language"] is False
