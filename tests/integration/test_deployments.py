@@ -234,7 +234,7 @@ def test_a_run_that_crashed_goes_on_once_and_somebody_is_told(
     until(lambda: server.flow_run(flow_run)["state"]["name"] == "AwaitingRetry")
     server.set_state(flow_run, "RUNNING", "Running")
     server.set_state(flow_run, "CRASHED", "Crashed")
-    until(lambda: len(said) == 2)
+    until(lambda: len(said) >= 2)
     name = server.flow_run(flow_run)["name"]
     assert all(f"remaster {name}: Crashed: its machine is gone" in each for each in said)
     assert events(reacting_api, "prefect.flow-run.Crashed", 2, resource={"id": [f"prefect.flow-run.{flow_run}"]})[1:]
@@ -263,7 +263,9 @@ def test_somebody_is_told_of_a_night_that_the_budget_ended_and_not_of_one_that_a
     assert done.returncode == 3, done.stderr
     until(lambda: said)
     time.sleep(2)
-    (told_of,) = said  # the earlier one would have been told of by now
+    # The earlier one would have been told of by now. Prefect tells at least once: a message that met a busy database
+    # is sent again.
+    (told_of,) = set(said)
     assert "BudgetSpent: The budget is spent" in told_of
 
 
