@@ -21,7 +21,7 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     colour = plan.colour
     said += doubts(plan.title, plan.timeline)
     said += remarks_on(plan.reading)
-    if plan.title.probe and plan.title.probe.pix_fmt == "gbrpf32le":
+    if plan.title.probe and plan.title.probe.pix_fmt in {"gbrpf32le", "gbrapf32le"}:
         said.append("the source's samples are 32-bit floats: the nearest 16-bit half floats are kept of them")
     if plan.title.probe and plan.timecode != plan.title.probe.timecode and plan.codec not in STILLS:
         said.append(

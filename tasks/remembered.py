@@ -50,7 +50,7 @@ def timeline_of(title: Title, source_print: str, store: Store, limits: Limits) -
     assert title.probe is not None
     parts = {"source": source_print, "stream": title.probe.stream, "version": TIMELINE_VERSION}
     if title.probe.codec == "exr":
-        parts["windows"] = "seen"  # older tables say nothing of what the files show of their pictures
+        parts["header"] = "read"  # older tables say nothing of what else is in the files
     key = content_key(parts)
     place = f"timelines/{key}.parquet"
     try:

@@ -19,18 +19,23 @@ from tasks.media.cadence.weave import pictures
 from tasks.media.contract.contract import compare
 from tasks.media.contract.rows import Row
 from tasks.media.picture.alpha import AlphaPath
-from tasks.media.picture.bars import black_lines
+from tasks.media.picture.bars import Bars, black_lines
+from tasks.media.picture.colour import Colour
+from tasks.media.picture.halves import halves, places
 from tasks.media.picture.pixels import Layout, Plane, layout_of, to_frame, to_planes
+from tasks.media.picture.square import square
 from tasks.media.reading.source import Source
 from tasks.plan import plan_title
 from tasks.profile import read_profile
 from tasks.records import Title
+from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.sources import open_source
 from tasks.store import Store
 from tests.clips import Clip, make, picture
 from tests.mastered import Mastered, remaster
-from tests.numbered import said
+from tests.numbered import light, said
+from tests.numbered import write as write_image
 from tests.torture import PALETTE, Maker, converted
 from tests.unit.test_pixels import noise
 from vsr_model.classical import resize
@@ -47,7 +52,9 @@ SEE_THROUGH: dict[str, tuple[Maker, str]] = {
             "[a]palettegen[p];[b][p]paletteuse", "-c:v", "png", "-pix_fmt", "pal8",
         ), "in the palette",
     ),
-    "gray.mov": (converted("-an", "-vf", "format=ya8", "-c:v", "png"), "alpha channel beside gray"),
+    "gray.mkv": (
+        converted("-an", "-vf", "format=ya8,setparams=range=limited", "-c:v", "ffv1"), "beside gray of limited range",
+    ),
 }  # fmt: skip
 
 
@@ -102,6 +109,8 @@ KINDS = {
     "PNG": ("png", "rgba", "mov", "png"),
     "PNG of 16 bits": ("png", "rgba64be", "mov", "ffv1"),
     "TIFF": ("png", "rgba", "mov", "tiff"),
+    "PNG, gray": ("png", "ya8", "mov", "png"),
+    "PNG, gray of 16 bits": ("png", "ya16be", "mov", "ffv1"),
 }
 
 
@@ -140,7 +149,10 @@ def alpha_of(uri: str) -> list[np.ndarray]:
         frames = list(container.decode(video=0))
     layout = layout_of(frames[0].format.name, uri)
     assert layout.alpha
-    return [to_planes(frame, layout)[3] / ((1 << layout.depth) - 1) for frame in frames]
+    planes = [to_planes(frame, layout)[3] for frame in frames]
+    if layout.family == "light":
+        return [halves(plane).astype(np.float64) for plane in planes]  # type: ignore[arg-type]
+    return [plane / ((1 << layout.depth) - 1) for plane in planes]
 
 
 def master_of(folder: Path, codec: str, scale: float) -> Mastered:
@@ -191,6 +203,57 @@ def test_alpha_of_numbered_files_is_kept_in_numbered_files(tmp_path: Path) -> No
     for name in files:
         (had,), (has,) = alpha_of(str(tmp_path / "films" / name)), alpha_of(str(folder / name))
         np.testing.assert_array_equal(had, has)
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2])
+@pytest.mark.parametrize("kind", ["half", "float"])
+def test_alpha_beside_light_is_enlarged_by_lanczos_and_stays_within_what_it_was(
+    kind: str, scale: float, tmp_path: Path
+) -> None:
+    """Of colours beyond white, and of a matte that does not reach 1: no edge of it becomes more opaque than it is."""
+    had = []
+    for number in range(FRAMES):
+        alpha = (matte(number, 8) / 300).astype(np.float16)
+        had.append(alpha)
+        pixels = np.dstack([light(number, HEIGHT, WIDTH), alpha]).astype({"half": "f2", "float": "f4"}[kind])
+        write_image(tmp_path / "films" / f"plate.{number:04d}.exr", pixels)
+    found = master_of(tmp_path, "exr", scale)
+    assert len(found.records) == 3
+    has = alpha_of(found.master.uri)
+    for one, other in zip(had, has, strict=True):
+        enlarged = resize(torch.from_numpy(one)[None, None].float(), *other.shape, "lanczos")[0, 0]
+        assert other.shape == (round(scale * HEIGHT), round(scale * WIDTH))
+        np.testing.assert_allclose(other, enlarged.clamp(0, float(one.max())).numpy(), rtol=2**-10, atol=2**-20)
+        if scale == 1:
+            np.testing.assert_array_equal(other, one)
+    assert any("32-bit floats" in remark for remark in remarks(found.plan)) == (kind == "float")
+    check = check_master(found.plan, found.profile, found.master, found.records, None)
+    assert [(name, seen) for name, ok, seen in check.lines if not ok] == []
+    assert [ok for name, ok, _ in check.lines if name == "alpha"] == [True]
+    (folder,) = {path.parent for path in (tmp_path / "masters").rglob("*.exr")}
+    before, after = said(tmp_path / "films" / "plate.0003.exr"), said(folder / "plate.0003.exr")
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_alpha_beside_light_is_enlarged_as_light_when_pixels_are_squared() -> None:
+    layout, colour = Layout("light", 16, alpha=True), Colour(0, 1, 8, True)
+    alpha = np.tile(np.linspace(0, 1, 32, dtype=np.float16), (16, 1))
+    planes = (*(places(light(0, 16, 32)[..., i]) for i in range(3)), places(alpha))
+    made = square(planes, layout, colour, (16, 64), Bars(), Bars())
+    wanted = resize(torch.from_numpy(alpha)[None, None].float(), 16, 64, "lanczos")[0, 0].clamp(0, 1)
+    np.testing.assert_allclose(halves(made[3]), wanted.numpy(), rtol=2**-10, atol=2**-20)  # type: ignore[arg-type]
+
+
+def test_light_with_alpha_goes_to_exr_alone(tmp_path: Path) -> None:
+    for number in range(2):
+        pixels = np.dstack([light(number, 16, 16), np.ones((16, 16), np.float16)])
+        write_image(tmp_path / "films" / f"plate.{number}.exr", pixels)
+    for codec in ("h264", "ffv1"):  # the latter holds alpha, and no light
+        settings = read_profile(None, {"master.codec": codec})
+        (title,) = scan(str(tmp_path / "films"), str(tmp_path / "out"), settings)
+        assert ("master.codec (exr)" in title.refused) == (codec == "h264")
+    with pytest.raises(UnsupportedSource, match='"exr"'):
+        plan_title(title, settings, Store(str(tmp_path / "store")))
 
 
 @pytest.mark.parametrize("straight", [1, 0])

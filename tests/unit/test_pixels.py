@@ -104,18 +104,24 @@ def test_every_format_has_its_planar_layout(name: str) -> None:
     assert layout_of(layout.pix_fmt, "clip.mkv") == layout
 
 
-@pytest.mark.parametrize("name", ["ya8", "ya16le", "gbrapf32le", "rgbaf16le"])
-def test_an_alpha_channel_of_gray_or_floats_is_refused_with_the_way_round_it(name: str) -> None:
-    with pytest.raises(
-        UnsupportedSource, match=rf"clip\.mov: has an alpha channel beside gray or floats \({name}\).*export it as RGB"
-    ):
-        layout_of(name, "clip.mov")
+@pytest.mark.parametrize(("name", "kind"), [("ya8", "u1"), ("ya16le", "<u2"), ("ya16be", ">u2")])
+def test_gray_beside_alpha_is_rgb_of_three_like_planes(name: str, kind: str) -> None:
+    pairs = np.random.default_rng(1).integers(0, 1 << 8 * np.dtype(kind).itemsize, (6, 5, 2)).astype(kind)
+    frame = av.VideoFrame(5, 6, name)
+    memory = np.frombuffer(frame.planes[0], kind).reshape(6, -1)
+    memory[:, :10] = pairs.reshape(6, 10)
+    planes = to_planes(frame, layout_of(name, "clip.mov"))
+    for plane, wanted in zip(planes, (pairs[..., 0],) * 3 + (pairs[..., 1],), strict=True):
+        np.testing.assert_array_equal(plane, wanted)
+        assert plane.dtype == layout_of(name, "clip.mov").dtype
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "xyz12le",
+        "yaf16le",
+        "rgbaf16le",
         "bayer_rggb8",
         "bayer_grbg16le",
         "grayf32le",

@@ -245,6 +245,36 @@ def test_what_would_be_read_otherwise_than_it_is_shown_is_refused(
         plan_title(title, profile, Store(str(tmp_path / "store")))
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("R", "G", "B", "Z"), r"holds other channels than R, G, B and A \(Z\)"),
+        (("R", "G", "B", "A", "key.R", "key.G"), r"\(key.G, key.R\)"),
+        (("Y",), "grayf16le is not handled"),
+        ((), "holds several parts"),
+    ],
+)
+def test_what_is_in_a_file_besides_its_picture_is_not_lost_in_silence(
+    names: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    for number in range(2):
+        path = tmp_path / "films" / f"a.{number}.exr"
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.ones((24, 32, len(names) or 3), np.float16)
+        specs = [oiio.ImageSpec(32, 24, pixels.shape[2], "half") for _ in range(1 if names else 2)]
+        for part, spec in enumerate(specs):
+            spec.channelnames = names or ("R", "G", "B")
+            spec.attribute("framesPerSecond", oiio.TypeRational, (24, 1))
+            spec.attribute("oiio:subimagename", f"part{part}")
+        output = oiio.ImageOutput.create(str(path))
+        assert output.open(str(path), tuple(specs)) and output.write_image(pixels)
+        for spec in specs[1:]:
+            assert output.open(str(path), spec, "AppendSubimage") and output.write_image(pixels)
+        assert output.close()
+    (title,) = titles(tmp_path / "films", read_profile(None, {"master.codec": "exr"})).values()
+    assert re.search(words, title.refused)
+
+
 def test_where_a_file_holds_less_than_it_shows_it_is_black(tmp_path: Path) -> None:
     held = [windowed(tmp_path / f"a.{number}.exr", number, (5, 3, 20, 10), SHOWN) for number in range(2)]
     frames, _, _ = _planes(f"{tmp_path}/a.%d.exr")

@@ -114,4 +114,4 @@ def _shown(planes: Planes, layout: Layout) -> tuple[Planes, Layout]:
     """The same, of light what a display would show of it."""
     if layout.family != "light":
         return planes, layout
-    return tuple(as_shown(plane) for plane in planes), Layout("rgb", 16)  # type: ignore[arg-type]
+    return tuple(as_shown(plane) for plane in planes[:3]), Layout("rgb", 16)  # type: ignore[arg-type]

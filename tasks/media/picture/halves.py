@@ -42,11 +42,22 @@ def halves(codes: Codes) -> npt.NDArray[np.float16]:
     return bits.view(np.float16)
 
 
-def display_of(codes: torch.Tensor) -> torch.Tensor:
-    """R'G'B' of places, as float32."""
+def values_of(codes: torch.Tensor) -> torch.Tensor:
+    """The halves at places, as float32."""
     whole = codes.to(torch.int32)
     bits = torch.where(whole >= _ZERO, whole - _ZERO, 0xFFFF - whole)
-    light = bits.to(torch.int16).view(torch.float16).float()
+    return bits.to(torch.int16).view(torch.float16).float()
+
+
+def places_of_values(values: torch.Tensor) -> torch.Tensor:
+    """Places of the halves that are nearest to values, as int16 with the bits of uint16."""
+    bits = values.clamp(-_MOST, _MOST).half().view(torch.int16).to(torch.int32) & 0xFFFF
+    return torch.where(bits >= _ZERO, 0xFFFF - bits, bits + _ZERO).to(torch.int16)
+
+
+def display_of(codes: torch.Tensor) -> torch.Tensor:
+    """R'G'B' of places, as float32."""
+    light = values_of(codes)
     size = light.abs()
     return torch.where(size <= 0.0031308, size * 12.92, 1.055 * size.pow(1 / 2.4) - 0.055).copysign(light)
 
@@ -54,9 +65,9 @@ def display_of(codes: torch.Tensor) -> torch.Tensor:
 def places_of(display: torch.Tensor) -> torch.Tensor:
     """Places of R'G'B', as int16 with the bits of uint16."""
     size = display.abs()
-    light = torch.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055).pow(2.4)).copysign(display)
-    bits = light.clamp(-_MOST, _MOST).half().view(torch.int16).to(torch.int32) & 0xFFFF
-    return torch.where(bits >= _ZERO, 0xFFFF - bits, bits + _ZERO).to(torch.int16)
+    return places_of_values(
+        torch.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055).pow(2.4)).copysign(display)
+    )
 
 
 def as_shown(plane: Codes) -> Codes:

@@ -28,7 +28,13 @@ Planes = tuple[Plane, ...]
 Family = Literal["yuv", "rgb", "gray", "light"]
 _OF_RGB = ("rgb", "light")
 
-_FLOATS: dict[str, np.dtype[Any]] = {"gbrpf16le": np.dtype(np.float16), "gbrpf32le": np.dtype(np.float32)}
+_FLOATS: dict[str, np.dtype[Any]] = {
+    f"gbr{alpha}pf{bits}le": np.dtype(f"<f{bits // 8}") for alpha in ("", "a") for bits in (16, 32)
+}
+# Gray and alpha in turn, which becomes RGB: no planar format has both.
+_GRAY_AND_ALPHA: dict[str, np.dtype[Any]] = {
+    name: np.dtype(kind) for name, kind in (("ya8", "u1"), ("ya16le", "<u2"), ("ya16be", ">u2"))
+}
 _SUBSAMPLING = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "411": (2, 0), "440": (0, 1), "410": (2, 2)}
 
 
@@ -70,21 +76,17 @@ def layout_of(pix_fmt: str, label: str) -> Layout:
     """The lossless planar layout of any FFmpeg pixel format.
 
     Raises:
-        UnsupportedSource: the format is gray or floating point with an alpha channel, a hardware, Bayer or XYZ format,
-            or floating point.
+        UnsupportedSource: the format is a hardware, Bayer or XYZ format, or floating point and not RGB.
     """
     if pix_fmt in _FLOATS:
-        return Layout("light", 16)
+        return Layout("light", 16, alpha=pix_fmt.startswith("gbra"))
     fmt = av.VideoFormat(pix_fmt)
     depth = max((component.bits for component in fmt.components), default=0)
     if pix_fmt in {"pal8", "monob", "monow"}:
         return Layout("rgb", 8)
+    if pix_fmt in _GRAY_AND_ALPHA:
+        return Layout("rgb", depth, alpha=True)
     alpha = any(component.is_alpha for component in fmt.components)
-    if alpha and (len(fmt.components) < 4 or depth > 16 or re.search(r"f16|f32", pix_fmt)):
-        raise UnsupportedSource(
-            f"{label}: has an alpha channel beside gray or floats ({pix_fmt}), which is not handled yet; export it as"
-            " RGB of up to 16 bits, without alpha, or key and fill as two files."
-        )
     if not 1 <= depth <= 16 or re.search(r"f16|f32|bayer|xyz", pix_fmt):
         raise UnsupportedSource(f"{label}: pixel format {pix_fmt} is not handled; convert it to planar YUV or RGB.")
     if fmt.is_rgb:
@@ -109,6 +111,11 @@ def to_planes(frame: av.VideoFrame, layout: Layout) -> Planes:
             np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes
         ]
         return _rgb_order(tuple(places(plane) for plane in floats))
+    if frame.format.name in _GRAY_AND_ALPHA:
+        samples = np.frombuffer(memoryview(frame.planes[0]), _GRAY_AND_ALPHA[frame.format.name])
+        pairs = samples.reshape(frame.height, -1)[:, : 2 * frame.width]
+        gray, alpha = (pairs[:, first::2].astype(layout.dtype) for first in (0, 1))
+        return (gray, gray, gray, alpha)  # type: ignore[return-value]
     if frame.format.name != layout.pix_fmt and not _same_memory(frame.format.name, layout.pix_fmt):
         if layout == Layout("rgb", 8):
             # FFmpeg brings 15 and 16 bits a pixel straight to planes with a white of 248: by way of 24 bits it is 255.

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from tasks.media.picture.alpha import enlarged_light
 from tasks.media.picture.bars import Bars, cut_off, put_back
 from tasks.media.picture.colour import Colour, planes_of, sited, to_rgb, without_overshoot
-from tasks.media.picture.halves import display_of, places_of
+from tasks.media.picture.halves import display_of, places_of, places_of_values, values_of
 from tasks.media.picture.hdr import is_hdr
 from tasks.media.picture.pixels import Layout, Plane, Planes
 from vsr_model.classical import resize
@@ -38,10 +39,12 @@ def square(
     """
     inside = cut_off(planes, layout, bars)
     shapes = layout.plane_shapes(*enlarged_bars.within(*size))
+    colours = 1 if layout.family == "gray" else 3
     codes = [
         _enlarged(plane, shape, layout, colour, is_chroma=layout.family == "yuv" and number in {1, 2})
-        for number, (plane, shape) in enumerate(zip(inside, shapes, strict=True))
+        for number, (plane, shape) in enumerate(zip(inside[:colours], shapes, strict=False))
     ]
+    codes += [_enlarged_alpha(plane, shapes[3], layout, colour) for plane in inside[3:]]
     if is_hdr(colour):
         codes[:3] = without_overshoot(codes[:3], to_rgb([inside], layout, colour, _CPU), layout, colour)
     (made,) = planes_of(codes)
@@ -64,6 +67,14 @@ def _enlarged(plane: Plane, shape: tuple[int, int], layout: Layout, colour: Colo
         return places_of(large_THW)
     codes_THW = large_THW.round_().clamp_(0.0, float((1 << layout.depth) - 1)).to(torch.int32)
     return codes_THW.to(torch.uint8 if layout.depth == 8 else torch.int16)
+
+
+def _enlarged_alpha(plane: Plane, shape: tuple[int, int], layout: Layout, colour: Colour) -> torch.Tensor:
+    """The same, of alpha."""
+    if layout.family != "light":
+        return _enlarged(plane, shape, layout, colour, is_chroma=False)
+    alpha_T1HW = values_of(torch.from_numpy(plane.astype(np.int32)))[None, None]
+    return places_of_values(enlarged_light(alpha_T1HW, *shape)[:, 0])
 
 
 def _filled_up(plane_T1HW: torch.Tensor, shape: tuple[int, int], layout: Layout) -> torch.Tensor:

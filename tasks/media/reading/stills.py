@@ -13,6 +13,7 @@ from tasks.errors import UnsupportedSource
 from tasks.media.reading.movie import exact_rate
 
 _EXR = b"\x76\x2f\x31\x01"
+_COLOURS = {"R", "G", "B", "A"}
 _TILED, _DEEP_OR_PARTS = 0x02, 0x18  # of the second to fourth byte of the version field
 
 
@@ -65,16 +66,47 @@ def require_as_shown(data: bytes, label: str) -> None:
     """See that FFmpeg reads all of an image file, and where it is.
 
     It decodes the display window of EXR files as if that began at (0, 0). What lies outside is left out, and where the
-    file holds nothing it is black.
+    file holds nothing it is black. Of channels it knows R, G, B and A alone, of several parts the first.
 
     Raises:
         UnsupportedSource: it would not.
     """
+    if more := _more_than_colours(data):
+        raise UnsupportedSource(
+            f"{label}: {more}, and a master would be without. Put them into files of their own, and leave the picture's"
+            " (`oiiotool IN --ch R,G,B -o OUT`, or `--ch R,G,B,A`)."
+        )
     if why := _otherwise_than_shown(data):
         raise UnsupportedSource(
             f"{label}: {why}. Cut each file to what is shown (`oiiotool IN --croptofull --origin +0+0 --fullpixels -o"
             " OUT`), or make all of it what is shown (`oiiotool IN --origin +0+0 --fullpixels -o OUT`)."
         )
+
+
+def _more_than_colours(data: bytes) -> str:
+    """What an EXR file holds besides a picture's colours and alpha; empty if nothing, or if it is another file."""
+    if data[:4] != _EXR:
+        return ""
+    if int.from_bytes(data[5:8], "little") & _DEEP_OR_PARTS:
+        return "holds several parts, or several samples a pixel"
+    try:
+        names = _channels(_attributes(data)[0][b"channels"])
+    except (IndexError, ValueError, KeyError, struct.error):
+        return ""
+    if names == ["Y"]:
+        return ""  # gray, which is known by its format
+    others = [name for name in names if name.upper() not in _COLOURS]
+    return f"holds other channels than R, G, B and A ({', '.join(others)})" if others else ""
+
+
+def _channels(listed: bytes) -> list[str]:
+    """Names of a list of channels, each of which 16 bytes follow."""
+    names, place = [], 0
+    while listed[place]:
+        end = listed.index(0, place)
+        names.append(listed[place:end].decode("latin-1"))
+        place = end + 17
+    return names
 
 
 def _otherwise_than_shown(data: bytes) -> str:

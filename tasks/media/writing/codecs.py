@@ -127,7 +127,7 @@ ENCODERS: dict[str, Encoder] = {
     "dpx": Encoder("dpx", ("dpx",), (8, 10, 12, 16), (), False, "", None, (), 0, preset_option="",
                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48le"))),
     "exr": Encoder("exr", ("exr",), (16,), (), False, "", None, (), 0, preset_option="",
-                    memory=(("gbrp16le", "gbrpf32le"),)),
+                    memory=(("gbrp16le", "gbrpf32le"), ("gbrap16le", "gbrapf32le")), alpha=("gbrap16le",)),
     "jpeg": Encoder("mjpeg", ("jpg",), (8,), ("420", "422", "444"), False, "qmin", 2, (), 1, preset_option=""),
     "png": Encoder("png", ("png",), (8, 16), (), True, "", None, (), 0, preset_option="",
                     memory=(("gbrp", "rgb24"), ("gbrp16le", "rgb48be"), ("gray16le", "gray16be"),
@@ -151,7 +151,8 @@ def require_place_for_alpha(settings: EncodeSettings, source: Layout, label: str
         UnsupportedSource: the source has alpha, and masters of this codec have no place for it.
     """
     if source.alpha and not ENCODERS[settings.codec].alpha:
-        holding = ", ".join(codec for codec, encoder in ENCODERS.items() if encoder.alpha)
+        of_light = source.family == "light"
+        holding = ", ".join(codec for codec, each in ENCODERS.items() if each.alpha and (codec == "exr") == of_light)
         raise UnsupportedSource(
             f"{label}: has an alpha channel, for which {settings.codec} masters have no place. Choose another"
             f" master.codec ({holding}), export it without alpha, or key and fill as two files."

@@ -152,8 +152,11 @@ def _time_and_shape(settings: EncodeSettings, sample_aspect: Fraction, fps: Frac
 
 
 def _of_alpha(layout: Layout, header: Header) -> Header:
-    """Whether colours are multiplied by their alpha: as the header of a TIFF says; of any other source they are not."""
-    if not layout.alpha:
+    """Whether colours are multiplied by their alpha: as the header of a TIFF says; of any other source they are not.
+
+    In EXR they always are, and nothing says so.
+    """
+    if not layout.alpha or layout.family == "light":
         return ()
     straight = not header or any(name == "tiff:UnassociatedAlpha" and value for name, _, value in header)
     return (("oiio:UnassociatedAlpha", library().TypeInt, int(straight)),)
