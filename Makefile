@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 AT_ONCE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow test-torture test-faults test-infra test-cluster test-gpu test-browser check bench quality clean
+.PHONY: demo test test-slow test-torture test-faults test-infra test-schemas test-cluster test-gpu test-browser check bench quality clean
 
 demo: $(VENV)/.installed
 	$(BIN)/remaster run datasets/demo/flower.mp4 demo --profile datasets/demo/demo.toml
@@ -29,6 +29,10 @@ test-faults: $(VENV)/.installed
 # A quarter of an hour, the clusters as root only. Schemas, linters, install steps, the dashboard against a real run.
 test-infra: $(VENV)/.installed $(VENV)/.infra
 	$(BIN)/python -m pytest tests/infra
+
+# What of that takes a minute: schemas, linters, queries, and what is exported by an object store.
+test-schemas: $(VENV)/.installed $(VENV)/.infra
+	$(BIN)/python -m pytest -m "not slow" --ignore tests/infra/test_cluster.py tests/infra
 
 # Seven minutes, root only: three machines of network namespaces, Prefect on PostgreSQL, an S3 store.
 test-cluster: $(VENV)/.installed

@@ -232,8 +232,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "shards made": outcome.shards - outcome.cached,
         "shards cached": outcome.cached,
         "seconds": round(outcome.seconds, 1),
+        "reason": shortened(outcome.reason.removeprefix(f"{outcome.title}: "), _CUT),
         "master": outcome.master,
-        "reason": shortened(outcome.reason, _CUT),
     }
 
 

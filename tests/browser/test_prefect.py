@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
+from flows.assets import asset_key
 from flows.request import Answer, Request
 from tasks.profile import CheckSettings, MasterSettings
 from tests.browser.prefect_site import FAILS, GOOD, HELD, LIBRARY, Site, prefect_site
@@ -72,8 +74,14 @@ class Ui:
         return status
 
     def go(self, link: str) -> None:
-        """Go where a link of the page leads, which another tab would show."""
-        self._page.goto(self._page.get_by_role("link", name=link).get_attribute("href"))
+        """Go where the first link of that name leads, which another tab might show."""
+        place = self._page.get_by_role("link", name=link).locator("visible=true").first.get_attribute("href")
+        self._page.goto(urljoin(self._url, place))
+
+    def rows(self) -> list[list[str]]:
+        """What the cells of the page's table say."""
+        found = self._page.locator("table tbody tr").all()
+        return [[cell.strip() for cell in row.locator("td").all_inner_texts()] for row in found]
 
     def comes_to_show(self, **counts: int) -> None:
         """Wait until the page shows each of these texts exactly so often: a list narrows down in its own time."""
@@ -178,11 +186,37 @@ def test_a_person_is_asked_by_a_form(ui: Ui, site: Site) -> None:
     ui.shows("waits for a person; its master is at", "remaster approve", "remaster reject")
 
 
+def test_the_table_of_a_run_has_a_row_for_each_title(ui: Ui, site: Site) -> None:
+    (table,) = [
+        artifact
+        for artifact in site.server.find("artifacts", artifacts={"type": {"any_": ["table"]}})
+        if artifact["flow_run_id"] == site.night["id"]
+    ]
+    ui.open(f"artifacts/artifact/{table['id']}")
+    ui.shows("shards made", "reason", "2 Items")
+    rows = {cells[0]: cells for cells in ui.rows()}
+    assert list(rows) == [HELD, GOOD]  # what is not done comes first
+    assert rows[GOOD][1:5] == ["done", "99", "9", "0"]
+    assert rows[HELD][1:5] == ["held", "40", "4", "0"]
+    assert "waits for a person, as its picture has faults: black in shard 2" in rows[HELD][6]
+    ui.shoot("prefect-table.jpg", 560)
+
+
 def test_automations_and_events_are_on_pages_of_their_own(ui: Ui, site: Site) -> None:
     ui.open("automations")
     ui.shows("remaster: flow runs whose process died", "remaster: runs that crashed once")
+    ui.shoot("prefect-automations.jpg", 760)
     ui.open("events?events=remaster.*")
     ui.shows("remaster.title.finished", "remaster.run.finished")
+
+
+def test_a_master_is_an_asset_whose_event_leads_to_its_source(ui: Ui, site: Site) -> None:
+    ui.open("events?events=prefect.asset.*")
+    ui.shows("Asset materialization succeeded")
+    ui.shoot("prefect-events.jpg", 760)
+    ui.go("Asset materialization succeeded")
+    ui.shows("prefect.asset.materialization.succeeded", "Related Resources")
+    ui.shows(*(asset_key(str(site.masters.parent / place / GOOD)) for place in (LIBRARY, site.masters.name)))
 
 
 def test_pictures_tables_and_how_far_it_came_are_artifacts(ui: Ui, site: Site) -> None:

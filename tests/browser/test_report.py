@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -127,6 +128,60 @@ def test_the_pointer_moves_the_divider(desk: Open) -> None:
     desk.page.mouse.move(box["x"] + box["width"] / 4, y, steps=4)
     desk.page.mouse.up()
     assert abs(at(desk) - 25) <= 1
+
+
+def test_a_finger_drags_the_divider(page_file: Path, chromium: Any) -> None:
+    with Open(chromium, page_file, viewport=PHONE, has_touch=True, is_mobile=True) as opened:
+        stage = opened.page.locator(".wipe-stage")
+        stage.scroll_into_view_if_needed()
+        box = stage.bounding_box()
+        y = box["y"] + box["height"] / 2
+        fingers = opened.context.new_cdp_session(opened.page)
+        scrolled = opened.page.evaluate("scrollY")
+        for kind, part in (("Start", 0.5), ("Move", 0.4), ("Move", 0.25), ("End", None)):
+            points = [] if part is None else [{"x": box["x"] + box["width"] * part, "y": y}]
+            fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+        assert abs(at(opened) - 25) <= 1
+        assert opened.page.evaluate("scrollY") == scrolled
+
+
+def test_the_page_of_a_title_says_what_became_of_it(reported: Reported, chromium: Any) -> None:
+    """Each of its sections, as it is seen: what is drawn has ink, what is counted is counted from the files."""
+    master = reported.output / GOOD
+    with Open(chromium, reported.title("two &lt;shots&gt; &amp; more.mkv"), viewport=DESK) as opened:
+        page = opened.page
+        assert page.get_by_role("heading", level=2).all_inner_texts() == [
+            "Source and master", "Along the title", "Who worked on it, and when", "Media contract",
+            "What it was, what it is", "Receipt", "Costs", "Settings",
+        ]  # fmt: skip
+        for drawn in ("shards: 2 made", "fidelity along the title", "difference along the title",
+                      "flicker along the title", ":cpu: 2 made"):  # fmt: skip
+            (chart,) = page.get_by_role("img", name=drawn).all()
+            chart.scroll_into_view_if_needed()
+            assert np.ptp(picture_of(chart.screenshot()).mean(axis=2)) > 30, drawn
+        page.get_by_text("Every attempt of this process").click()
+        attempts = table(page, "Every attempt of every shard")
+        assert [(row[1], row[3]) for row in attempts] == [("[0,30)", "done"), ("[30,60)", "done")]
+        contract = table(page, "Media contract")
+        assert {row[1] for row in contract} == {"yes"}
+        assert ["frames", "yes", "60 of 60"] in contract
+        assert f"contracts kept\n{len(contract)}\nof {len(contract)}" in page.locator(".figures").inner_text()
+        receipt = page.get_by_role("region", name="Receipt").inner_text()
+        assert hashlib.sha256(master.read_bytes()).hexdigest() in receipt
+        assert f"{master.stat().st_size:,} bytes" in receipt
+        (figures,) = (row for row in table(page, "Source and master in figures") if row[0] == "size")
+        assert figures == ["size", "320x180", "640x360"]
+        chosen = page.locator("section", has=page.get_by_role("heading", name="Settings")).inner_text()
+        assert "shards.frames\t30" in chosen
+        assert "retry.attempts" not in chosen  # left as it is
+        page.get_by_text("Settings left at their defaults").click()
+        assert ["retry.attempts", "4"] in table(page, "Settings left at their defaults")
+
+
+def table(page: Any, name: str) -> list[list[str]]:
+    """What the cells of a table say that can be seen, by rows."""
+    rows = page.get_by_role("region", name=name, exact=True).locator("tbody tr").all()
+    return [row.locator("th, td").all_inner_texts() for row in rows]
 
 
 def test_a_shot_of_the_contact_sheet_opens_in_the_slider(reported: Reported, chromium: Any) -> None:

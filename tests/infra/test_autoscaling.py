@@ -66,6 +66,7 @@ def growing_cluster(tmp_path: Path) -> Iterator[str]:
         process.wait(60)
 
 
+@pytest.mark.slow
 def test_workers_that_are_not_there_yet_are_asked_for_and_come(
     growing_cluster: str, remaster_env: dict[str, str], tmp_path: Path
 ) -> None:

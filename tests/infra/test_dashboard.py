@@ -171,6 +171,7 @@ def test_every_query_is_one_and_asks_for_known_metrics_only() -> None:
     assert {name for name in asked() if name.startswith("ray_remaster_")} == ours
 
 
+@pytest.mark.slow
 def test_a_real_run_exports_what_the_dashboard_asks_for(ray_exports: Exported) -> None:
     for name, labels in asked().items():
         if name.startswith("ray_") and name not in ON_A_GPU:
@@ -178,6 +179,7 @@ def test_a_real_run_exports_what_the_dashboard_asks_for(ray_exports: Exported) -
             assert labels <= set(ray_exports[name]), f"{name} has no {labels - set(ray_exports[name])}"
 
 
+@pytest.mark.slow
 def test_the_run_was_seen_to_make_find_and_lose_shards(ray_exports: Exported) -> None:
     assert ray_exports["ray_remaster_shards_total"]["outcome"] == {"done", "cached"}
     assert ray_exports["ray_remaster_shards_total"]["rung"] == {"0"}

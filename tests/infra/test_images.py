@@ -73,6 +73,7 @@ def test_a_container_is_well_if_what_it_was_told_of_answers(prefect_api: str, ra
     assert ask(PREFECT_API_URL=prefect_api, RAY_ADDRESS="127.0.0.1:9") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_install_steps_make_a_remaster_that_works(tmp_path: Path) -> None:
     """As in the image, but for torch's own index: torch is taken from where pip is set up to look."""
