@@ -1,4 +1,6 @@
-"""HDR10+: what the frames of a title's master say of themselves, as their source's did. Writes nothing.
+"""What the frames of a title's master say beside their picture, as their source's did: HDR10+ and closed captions.
+
+Writes nothing. Captions that an encoder writes by itself are not its business.
 
 HDR10+ describes a frame's light, and how to show it on a display that is less bright. The light of an HDR master is its
 source's, so what was said of the whole of a frame stays true of the enlarged one. What was said of parts of it names
@@ -7,12 +9,14 @@ them by their place in samples, and does not.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 from tasks.media.picture.hdr import is_hdr
 from tasks.media.reading.hdr10_plus import is_of_the_whole, messages
 from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import SAYING_HDR10_PLUS
+from tasks.media.writing.captions import BY_MESSAGE, captions_of
 from tasks.plan import Plan
 
 # Bumped when the same source gives a master that says otherwise.
@@ -23,6 +27,33 @@ def carries_hdr10_plus(plan: Plan, codec: str) -> bool:
     """True if a title's master is to say what the frames of its source do."""
     probe = plan.title.probe
     return bool(probe and probe.hdr10_plus and codec in SAYING_HDR10_PLUS and is_hdr(plan.colour))
+
+
+def carries_captions(plan: Plan, codec: str) -> bool:
+    """True if a title's master is to be given its source's closed captions as messages."""
+    return bool(plan.timeline.captions.any()) and codec in BY_MESSAGE
+
+
+def captioned(plan: Plan) -> list[int | None]:
+    """For each picture the number of the frame whose closed captions it carries, if any."""
+    base = plan.reading.pictures.base.tolist()
+    return [number if captioned else None for number, captioned in zip(base, plan.shown.captions.tolist(), strict=True)]
+
+
+def messages_of(plan: Plan, source: Source, codec: str) -> list[tuple[bytes, ...]]:
+    """The messages (ITU-T T.35) of each frame of a title's master; nothing at all if it has none.
+
+    Raises:
+        SourceError: the source cannot be read.
+    """
+    assert plan.title.probe is not None
+    found: list[list[tuple[bytes, ...]]] = []
+    if carries_captions(plan, codec):
+        damaged = not plan.timeline.is_plain
+        found.append(list(captions_of(source, plan.title.probe.stream, captioned(plan), damaged)))
+    if carries_hdr10_plus(plan, codec):
+        found.append([(message,) if message else () for message in hdr10_plus_of(plan, source).messages])
+    return [tuple(chain(*of_frame)) for of_frame in zip(*found, strict=True)]
 
 
 class OfFrames(NamedTuple):

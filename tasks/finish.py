@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import av
 
-from tasks.dynamic import DYNAMIC_VERSION, carries_hdr10_plus, hdr10_plus_of
+from tasks.dynamic import DYNAMIC_VERSION, captioned, carries_captions, carries_hdr10_plus, messages_of
 from tasks.errors import SourceError, StoreDamaged
 from tasks.grades import grades_of
 from tasks.hold import read_hold
@@ -29,7 +29,7 @@ from tasks.media.picture.square import SQUARE_VERSION
 from tasks.media.reading.checksums import frame_checksums
 from tasks.media.reading.mastering import Mastering
 from tasks.media.writing.bitstream import Said
-from tasks.media.writing.captions import CAPTIONED, with_captions
+from tasks.media.writing.captions import BY_ENCODER, CAPTIONS_VERSION, with_captions
 from tasks.media.writing.codecs import STILLS, Container
 from tasks.media.writing.encode import ENCODE_VERSION, is_templated
 from tasks.media.writing.join import Range
@@ -77,6 +77,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["projection"] = title.probe.projection
     if carries_hdr10_plus(plan, profile.master.codec):
         parts["HDR10+"] = DYNAMIC_VERSION
+    if carries_captions(plan, profile.master.codec):
+        parts["captions"] = CAPTIONS_VERSION
     projection = title.probe.projection if title.probe else None
     if plan.timecode and is_templated(profile.master.encoding(), _mastering(plan), projection):
         parts["rate"] = plan.rate
@@ -282,12 +284,12 @@ def finish_title(
         source = opened.enter_context(open_source(title.uri, title.name))
         path = str(Path(folder) / (posixpath.basename(title.master) if stills else f"master.{container}"))
         ranges = _ranges_of_frames(plan, profile, records, store, progress)
-        if plan.timeline.captions.any() and profile.master.codec in CAPTIONED:
+        if plan.timeline.captions.any() and profile.master.codec in BY_ENCODER:
             ranges = [_with_captions(one, plan, opened) for one in ranges]
         picture = Picture(
             *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
             plan.rate, Said(_mastering(plan), probe.active_format, probe.projection),
-            hdr10_plus_of(plan, source).messages if carries_hdr10_plus(plan, profile.master.codec) else (),
+            messages_of(plan, source, profile.master.codec),
             plan.sample_aspect,
         )  # fmt: skip
         if stills:
@@ -359,7 +361,7 @@ def _with_captions(one: Range, plan: Plan, opened: ExitStack) -> Range:
     assert title.probe is not None
     # Opened once more: a remote file has one position, and its other streams are read meanwhile.
     again = opened.enter_context(open_source(title.uri, title.name))
-    twins = _captioned(plan)[one.start : one.stop]
+    twins = captioned(plan)[one.start : one.stop]
     damaged = not plan.timeline.is_plain
     frames = with_captions(iter(one.frames), plan.layout, again, title.probe.stream, twins, damaged)
     return replace(one, frames=frames)
@@ -397,12 +399,6 @@ def _proven(shard: Shard, record: Record, layout: Layout, store: Store) -> Itera
         ) from damage
     if damage is not None:
         raise damage
-
-
-def _captioned(plan: Plan) -> list[int | None]:
-    """For each picture the number of the frame whose closed captions it carries, if any."""
-    base = plan.reading.pictures.base.tolist()
-    return [number if captioned else None for number, captioned in zip(base, plan.shown.captions.tolist(), strict=True)]
 
 
 def _record_place(key: str) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import av
+import numpy as np
 import pytest
 
 from tasks.check import check_master
 from tasks.media.contract.contract import compare
+from tasks.media.reading.side_data import attached
 from tasks.media.reading.source import Source
-from tasks.media.writing.captions import CAPTIONED, uncaptioned
+from tasks.media.writing.bitstream import Said, Sayer
+from tasks.media.writing.captions import CAPTIONED, _messages, uncaptioned
 from tasks.media.writing.codecs import Codec
 from tasks.plan import plan_title
 from tasks.profile import read_profile
@@ -18,14 +23,16 @@ from tasks.remarks import remarks
 from tasks.scan import scan
 from tasks.store import Store
 from tests import mastered
+from tests.clips import picture
 from tests.torture import captioned
 
 NOT_CARRIED = (
-    "the source's closed captions are not carried: {} masters are written without; those of h264 and h265 hold them"
+    "the source's closed captions are not carried: {} masters are written without; those of av1, av1_nvenc, h264,"
+    " h264_nvenc, h265, h265_nvenc hold them"
 )
 
 
-@pytest.mark.parametrize("codec", ["av1", "ffv1", "png", "h264"])
+@pytest.mark.parametrize("codec", ["av1", "ffv1", "vp9", "png", "h264"])
 def test_the_check_agrees_with_what_was_said_before(codec: str, tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     source = captioned(tmp_path / "films" / "film.mp4")
@@ -44,6 +51,42 @@ def test_the_check_agrees_with_what_was_said_before(codec: str, tmp_path: Path) 
     if codec != "png":
         rows = {row.name: row for row in compare(Source(str(source), "film"), Source(done.master.uri, "master"))}
         assert rows["closed captions"].verdict == ("lost" if said else "kept")
+
+
+SAID_BY = [("h264_nvenc", "libx264"), ("h265_nvenc", "libx265"), ("av1_nvenc", "libsvtav1"), ("av1", "libsvtav1")]
+
+
+@pytest.mark.parametrize(
+    ("codec", "encoder", "triplets"),
+    # More than a message holds are more than a second of 24 pictures has room for. Readers of AV1 know one message.
+    [(*by, triplets) for by in SAID_BY for triplets in (1, 31, 80) if triplets < 32 or "av1" not in by[0]],
+)
+def test_messages_that_are_added_to_packets_are_the_captions_that_decoders_find(
+    codec: str, encoder: str, triplets: int, tmp_path: Path
+) -> None:
+    """Of frames that are coded in another order, of which some have none."""
+    held = {n: np.random.default_rng(n).bytes(3 * triplets) if n % 3 else b"" for n in range(20)}
+    sayer = Sayer(Said(), codec, {n: list(_messages(each)) for n, each in held.items()})
+    stream: Any
+    with av.open(str(tmp_path / "film.mkv"), "w") as output:
+        stream = output.add_stream(encoder, rate=25, options={"preset": "10"} if "av1" in codec else {"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for number in range(len(held)):
+            frame = av.VideoFrame.from_ndarray(picture(number, 128, 96), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = 40 * number, Fraction(1, 1000)
+            output.mux([timed(sayer, packet) for packet in stream.encode(frame)])
+        output.mux([timed(sayer, packet) for packet in stream.encode(None)])
+    with av.open(str(tmp_path / "film.mkv")) as container:
+        found = [bytes(attached(frame).get("A53_CC", b"")) for frame in container.decode(video=0)]
+    assert found == list(held.values())
+
+
+def timed(sayer: Sayer, packet: av.Packet[Any]) -> av.Packet[Any]:
+    """A packet with what is said of its frame, whose number is its time."""
+    assert packet.pts is not None and packet.dts is not None
+    base, unit = packet.time_base, Fraction(1, 25)
+    packet.pts, packet.dts, packet.time_base = round(packet.pts * base / unit), round(packet.dts * base / unit), unit
+    return sayer.said(packet)
 
 
 def test_every_codec_is_known_to_hold_them_or_not() -> None:

@@ -164,7 +164,7 @@ def test_a_message_of_another_frame_is_no_such_thing() -> None:
 
 def test_a_check_sees_that_one_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tasks.finish.hdr10_plus_of", lambda plan, source: OfFrames([*MESSAGES[:5], b"", *MESSAGES[6:]], 0)
+        "tasks.dynamic.hdr10_plus_of", lambda plan, source: OfFrames([*MESSAGES[:5], b"", *MESSAGES[6:]], 0)
     )
     _, _, check = master_of(film(tmp_path), tmp_path, "h265")
     assert check["HDR10+"] and not check["HDR10+ of frames"]
@@ -191,4 +191,4 @@ def test_long_messages_and_what_looks_like_the_beginning_of_a_unit() -> None:
 def test_codecs_whose_streams_have_no_place_for_it_are_left_alone() -> None:
     packet = av.Packet(b"\x00\x00\x01\x65picture")
     packet.pts = 0
-    assert Sayer(Said(), "h264", {0: MESSAGES[0]}).said(packet) is packet
+    assert Sayer(Said(), "vp9", {0: [MESSAGES[0]]}).said(packet) is packet

@@ -3,14 +3,14 @@ in key frames, where it is of one frame in that one.
 
 PyAV hands none of it to encoders. Knows how bitstreams say it; values are not judged.
 
-Formats: SEI payloads 4 (active format as in ETSI TS 101 154, annex B.4; HDR10+), 137, 144 and 148 of ITU-T H.265 and
-H.264 (annex D); metadata OBUs 1, 2 and 4 of the AV1 specification (section 5.8).
+Formats: SEI payloads 4 (active format as in ETSI TS 101 154, annex B.4; HDR10+; closed captions), 137, 144 and 148 of
+ITU-T H.265 and H.264 (annex D); metadata OBUs 1, 2 and 4 of the AV1 specification (section 5.8).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,16 +72,16 @@ class Said:
 class Sayer:
     """Adds it to the packets of a stream."""
 
-    def __init__(self, said: Said, codec: str, hdr10_plus: Mapping[int, bytes] | None = None) -> None:
-        """Say it in key frames, and of frames that have one their own message.
+    def __init__(self, said: Said, codec: str, of_frames: Mapping[int, Sequence[bytes]] | None = None) -> None:
+        """Say it in key frames, and of frames that have any their own messages.
 
         Args:
             said: of the whole.
             codec: a master's; of one that says nothing of it the packets stay as they are.
-            hdr10_plus: messages of frames, each as `tasks.media.reading.hdr10_plus` reads it, by their time.
+            of_frames: messages of frames (ITU-T T.35, country and provider first), by their time.
         """
         self._codec = codec
-        self._of_frames = hdr10_plus if hdr10_plus and codec in SAYING_HDR10_PLUS else {}
+        self._of_frames = of_frames if of_frames and codec in {*_AV1, *_SEI_OF} else {}
         units: Iterable[bytes] = ()
         if codec in _AV1 and said.mastering:
             units = _obus(said.mastering)
@@ -92,17 +92,17 @@ class Sayer:
     def said(self, packet: Packet[Any]) -> Packet[Any]:
         """The packet with all that is to be said before its picture."""
         assert packet.pts is not None
-        units, message = self._units if packet.is_keyframe else b"", self._of_frames.get(packet.pts)
-        if not units and not message:
+        units, messages = self._units if packet.is_keyframe else b"", self._of_frames.get(packet.pts, ())
+        if not units and not messages:
             return packet
         data = bytes(packet)
         if self._codec in _AV1:
-            own = _metadata_obu(4, message) if message else b""
+            own = b"".join(_metadata_obu(4, message) for message in messages)
             first, shown = _places(data)
             data = data[:first] + units + data[first:shown] + own + data[shown:]
         else:
             at = _before_picture(data, _SEI_OF[self._codec])
-            units += _sei_unit(_SEI_OF[self._codec], 4, message) if message else b""
+            units += b"".join(_sei_unit(_SEI_OF[self._codec], 4, message) for message in messages)
             data = data[:at] + units + data[at:]
         made: Packet[Any] = Packet(data)
         made.pts, made.dts, made.time_base, made.duration = packet.pts, packet.dts, packet.time_base, packet.duration

@@ -74,7 +74,7 @@ class Picture:
         time_base: seconds a tick of that; unset: the source's.
         frame_rate: average; unset: the source's.
         said: what it says of itself.
-        hdr10_plus: the message of each frame, empty where it has none; or nothing at all.
+        messages: what each frame says besides (ITU-T T.35); or nothing at all.
         sample_aspect: pixel width over height; unset: the source's.
     """
 
@@ -86,7 +86,7 @@ class Picture:
     time_base: Fraction | None = None
     frame_rate: Fraction | None = None
     said: Said = field(default_factory=Said)
-    hdr10_plus: Sequence[bytes] = ()
+    messages: Sequence[Sequence[bytes]] = ()
     sample_aspect: Fraction | None = None
 
 
@@ -172,7 +172,7 @@ def write_master(
                 packets = encode_ranges(encode, ranges, times, path, source.label)
             shown = dict(zip(times, _durations(picture.timeline), strict=True))
             encoded = _timed(packets, video, shown)
-            of_frames = dict(zip(times, picture.hdr10_plus, strict=bool(picture.hdr10_plus)))
+            of_frames = dict(zip(times, picture.messages, strict=bool(picture.messages)))
             encoded = map(Sayer(picture.said, settings.codec, of_frames).said, encoded)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
