@@ -160,7 +160,7 @@ def _left(name: str, uri: str, settle: float) -> Title | None:
     if age is None or _readable(name) != name:
         return None
     reason = (
-        f"{name}: changed {max(age, 0):.0f} s ago, and is left for a later run until it was still for {settle:g} s."
+        f"{name}: changed {int(max(age, 0))} s ago, and is left for a later run until it was still for {settle:g} s."
     )
     return Title(name=name, uri=uri, size=0, stamp="", left=reason)
 
