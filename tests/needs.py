@@ -1,8 +1,12 @@
-"""What a test needs of a machine and does not find there: a reason to skip it, or in CI to fail."""
+"""What a test needs of a machine and may not find there: a reason to skip it, or in CI to fail."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -16,3 +20,21 @@ def lacking(what: str) -> NoReturn:
     if os.environ.get(VARIABLE):
         pytest.fail(f"{what} ({VARIABLE} is set)", pytrace=False)
     pytest.skip(what)
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """A small file system of its own in a new folder, where this user may mount one: root, in most containers not."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(folder: Path, size: str | int) -> None:
+    """Give such a file system another size, in bytes or as `mount` has it."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)

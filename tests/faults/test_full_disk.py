@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tasks.store import Digest, Store
 from tests import mastered
 from tests.clips import Clip, make
 from tests.conftest import Remaster
-from tests.unit.test_store_local import mounted
+from tests.needs import mounted, resize
 
 SETTINGS: dict[str, object] = {"scale": 2, "shards.frames": 10, "master.preset": "ultrafast"}
 STEP = 96 << 10
@@ -26,14 +25,10 @@ def films(tmp_path: Path) -> Path:
     return tmp_path / "films"
 
 
-def resize(folder: Path, size: int) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
-
-
 def test_at_every_size_of_disk_what_is_there_is_right(films: Path, tmp_path: Path) -> None:
     wanted = mastered.masters_of(films, tmp_path / "roomy", SETTINGS)
     small, moments = tmp_path / "small", set()
-    with mounted(small, "-o", f"size={STEP}"):
+    with mounted(small, f"size={STEP}"):
         for size in range(STEP, 100 * STEP, STEP):
             resize(small, size)
             try:
@@ -65,7 +60,7 @@ def test_a_run_names_title_and_shard_and_goes_on_with_more_room(
     wanted = mastered.masters_of(films, tmp_path / "roomy", SETTINGS)
     settings = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
     small, arguments = tmp_path / "small", ("--set", "retry.delay=0.1", "--set", "retry.attempts=2")
-    with mounted(small, "-o", f"size={3 * STEP}"):
+    with mounted(small, f"size={3 * STEP}"):
         run = ("run", films, tmp_path / "out", "--store", small / "store", *settings, *arguments)
         full = remaster(*run)
         assert full.returncode == 1

@@ -22,6 +22,7 @@ from tests import broken
 from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
+from tests.needs import mounted, resize
 from tests.s3 import S3Server
 
 FAST = ("--scale", "2", "--set", "master.codec=h264", "--set", "master.preset=ultrafast", "--set", "retry.delay=0.1")
@@ -222,7 +223,6 @@ def test_wrong_usage_leaves_with_2_and_a_sentence(
     assert not list(tmp_path.rglob("*.mkv"))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount file systems")
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -234,17 +234,9 @@ def test_wrong_usage_leaves_with_2_and_a_sentence(
 def test_a_disk_that_takes_no_master(options: str, code: int, words: str, remaster: Remaster, tmp_path: Path) -> None:
     source = make(tmp_path / "library" / "film.mkv", Clip(frames=12, width=320, height=240))
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no mounts here: {mounted.stderr.decode()}")
-    try:
+    with mounted(disk, options):
         result = remaster("run", source, disk, *FAST, "--set", "retry.attempts=2", "--store", tmp_path / "store")
         left = [path for path in disk.rglob("*") if path.is_file()]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
     assert result.returncode == code, result.stdout + result.stderr
     assert words in result.stderr
     assert "Traceback" not in result.stderr
@@ -255,22 +247,15 @@ def leave_little_once_a_shard_is_made(disk: Path) -> None:
     deadline = time.monotonic() + 250
     while not list(disk.rglob("records/**/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    room = shutil.disk_usage(disk).used + (256 << 10)
-    subprocess.run(["mount", "-o", f"remount,size={room}", str(disk)], check=True)
+    resize(disk, shutil.disk_usage(disk).used + (256 << 10))
 
 
 @pytest.mark.timeout(600)
 def test_a_store_that_is_full_says_so_and_keeps_what_is_done(remaster: Remaster, tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount file systems")
     source = make(tmp_path / "library" / "film.mkv", Clip(frames=40, width=320, height=240, cuts=(20,)))
     disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no mounts here")
     arguments = (*FAST, "--set", "retry.attempts=2", "--set", "shards.frames=4", "--store", disk / "store")
-    try:
+    with mounted(disk, "size=2g"):
         # Somebody else takes the rest: on a disk that is so small from the start nothing would be begun.
         filled = threading.Thread(target=leave_little_once_a_shard_is_made, args=(disk,))
         filled.start()
@@ -281,13 +266,11 @@ def test_a_store_that_is_full_says_so_and_keeps_what_is_done(remaster: Remaster,
         assert re.search(r"film\.mkv.*\[\d+,\d+\)", result.stderr), result.stderr
         assert not list(disk.rglob(".remaster-tmp-*"))
         done = {path.name for path in disk.rglob("records/**/*.json")}
-        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        resize(disk, "200m")
         again = remaster("run", source, tmp_path / "out", *arguments)
         assert again.returncode == 0, again.stdout + again.stderr
         assert done
         assert done < {path.name for path in disk.rglob("records/**/*.json")}
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
     assert_keeps(source, tmp_path / "out" / "film.mkv", 2)
 
 

@@ -12,7 +12,7 @@ from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps
 from tests.feed import events
-from tests.unit.test_store_local import mounted
+from tests.needs import mounted
 
 FAST = ("--scale", "2", "--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--workers", "1")
 # A worker's hour at the price of seconds: any shard at all is more than the budget.
@@ -42,7 +42,7 @@ def test_a_run_that_would_fill_the_disk_is_not_begun(
     """It takes 35 MB there, and a sample of it half as much."""
     films, small = tmp_path / "films", tmp_path / "small"
     make(films / "noise.mkv", Clip(frames=300, width=160, height=120, grain=90))
-    with mounted(small, "-o", f"size={megabytes}m"):
+    with mounted(small, f"size={megabytes}m"):
         full = remaster("run", films, tmp_path / "out", *FAST, "--store", small / "store")
         assert full.returncode == 1, full.stdout + full.stderr
         assert re.search(f"not begun: {because}", full.stderr), full.stderr

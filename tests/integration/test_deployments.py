@@ -298,6 +298,7 @@ def test_deploying_needs_a_server_that_lasts_and_a_pool(
 ) -> None:
     make(tmp_path / "films" / "film.mp4", Clip(frames=5))
     places = (str(tmp_path / "films"), str(tmp_path / "out"))
+    server.make_pool("forms")
     assert main(["deploy", *places, "--pool", "no-such-pool"]) == 2
     assert "prefect work-pool create no-such-pool" in capsys.readouterr().err
     for nobody in ("slack-webhook/nobody", "nobody"):

@@ -6,9 +6,7 @@ import errno
 import hashlib
 import os
 import pickle
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier, Event, Thread
 
@@ -16,6 +14,7 @@ import pytest
 
 from tasks.errors import StoreError, StoreFull, UsageError
 from tasks.store import Digest, Store, local
+from tests.needs import mounted
 from tests.odd_names import ODD_NAMES
 
 
@@ -287,26 +286,11 @@ def test_check_writable_makes_the_root_and_leaves_nothing(store):
     assert os.listdir(store.root) == []
 
 
-@contextmanager
-def mounted(folder: Path, *options: str):
-    """A small file system of its own, where the user may mount one (root, in most containers not)."""
-    folder.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True).returncode
-    ):
-        pytest.skip("mounting is not permitted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk(tmp_path):
     store = Store(str(tmp_path / "small"))
     source = tmp_path / "segment"
     source.write_bytes(os.urandom(2**20))
-    with mounted(tmp_path / "small", "-o", "size=512k"):
+    with mounted(tmp_path / "small", "size=512k"):
         store.write("old", b"kept")
         for attempt in [
             lambda: store.write("new", bytes(2**20)),
@@ -333,7 +317,7 @@ def test_a_full_disk_as_the_kernel_reports_it(store, monkeypatch, number):
 
 
 def test_a_read_only_file_system(tmp_path):
-    with mounted(tmp_path / "sealed", "-o", "ro"):
+    with mounted(tmp_path / "sealed", "ro"):
         for store in [Store(str(tmp_path / "sealed")), Store(str(tmp_path / "sealed" / "deeper"))]:
             for attempt in [store.check_writable, lambda store=store: store.write("a", b"")]:
                 with pytest.raises(UsageError, match=r"Read-only.*Give this user the permission"):
