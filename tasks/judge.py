@@ -27,7 +27,7 @@ UNLIKE = 14.0  # from its own frame
 _AROUND = 4  # frames before and after one that are a stretch with it
 _COLOURFUL, _SURELY = 1.0, 2.0  # chroma of which a hue can be told: of a shard, and of less than one
 _HUE, _HUE_OF_ONE = 1.8, 4.0  # degrees: of a shard or a stretch, and of one frame against the others
-_SATURATION, _SATURATION_OF_STRETCH = 0.12, 0.15  # of the source's
+_SATURATION = 0.12  # of the source's: of a shard or a stretch
 _LASTS = 3  # frames on end in which colours drift: what drifts up to a shard's end is over in that many, mirrored
 _LEVEL = 3.0  # mean luma or chroma of a frame
 _JUMP, _JUMP_AROUND = 0.35, 48
@@ -203,7 +203,7 @@ def _colours(likeness: Likeness, part: slice) -> Iterator[Fault]:
     gains = _usual(np.divide(np.hypot(across, along), colour, out=np.ones_like(colour), where=surely))
     if abs(gain - 1.0) > _SATURATION:
         yield Fault("saturation", part.start, part.stop, f"{gain:.2f} of the source's")
-    elif (off := _lasting(np.abs(gains - 1.0) > _SATURATION_OF_STRETCH)).any():
+    elif (off := _lasting(np.abs(gains - 1.0) > _SATURATION)).any():
         worst = gains[off][np.abs(gains[off] - 1.0).argmax()]
         yield from _named("saturation", off, part.start, f"{worst:.2f} of the source's where it is worst")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import OpenImageIO as oiio  # noqa: N813
 import pytest
@@ -42,10 +44,6 @@ from vsr_model.classical import resize
 
 HALF = "format=rgba,colorchannelmixer=aa=0.5"
 SEE_THROUGH: dict[str, tuple[Maker, str]] = {
-    "vp9.webm": (converted("-an", "-vf", HALF, "-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p"), "alpha_mode"),
-    "vp8.webm": (
-        converted("-an", "-vf", HALF, "-c:v", "libvpx", "-auto-alt-ref", "0", "-pix_fmt", "yuva420p"), "alpha_mode",
-    ),
     "palette.mov": (
         converted(
             "-an", "-vf", "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='if(gt(X,32),255,0)',split[a][b];"
@@ -109,6 +107,8 @@ KINDS = {
     "PNG": ("png", "rgba", "mov", "png"),
     "PNG of 16 bits": ("png", "rgba64be", "mov", "ffv1"),
     "TIFF": ("png", "rgba", "mov", "tiff"),
+    "VP9 in WebM": ("libvpx-vp9", "yuva420p", "webm", "ffv1"),
+    "VP8 in WebM": ("libvpx", "yuva420p", "webm", "png"),
     "PNG, gray": ("png", "ya8", "mov", "png"),
     "PNG, gray of 16 bits": ("png", "ya16be", "mov", "ffv1"),
 }
@@ -127,7 +127,8 @@ def keyed(path: Path, codec: str, pix_fmt: str, alter: int = 0, colour: tuple[in
     """A film with a matte; that of frame number `alter`, if there is one, is of another frame."""
     layout = layout_of(pix_fmt, path.name)
     with av.open(f"file:{path}", "w") as output:
-        stream = output.add_stream(codec, rate=24)
+        # With frames that nobody sees libvpx codes no alpha in VP8.
+        stream = output.add_stream(codec, rate=24, options={"auto-alt-ref": "0"} if codec == "libvpx" else {})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         context = stream.codec_context
         if colour:
@@ -155,6 +156,16 @@ def alpha_of(uri: str) -> list[np.ndarray]:
     return [plane / ((1 << layout.depth) - 1) for plane in planes]
 
 
+def with_its_alpha(film: Path, decoder: str) -> Path:
+    """The same film; of WebM a copy of what the decoder makes of it that FFmpeg's program takes if it is told to."""
+    if film.suffix != ".webm":
+        return film
+    copy = film.parent.parent / "copy.mkv"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-c:v", decoder, "-i", film, "-c:v", "ffv1", copy]
+    subprocess.run(command, check=True)
+    return copy
+
+
 def master_of(folder: Path, codec: str, scale: float) -> Mastered:
     settings = {"master.codec": codec, "scale": scale, "model": "lanczos", "master.preset": None}
     return remaster(folder / "films", str(folder / "masters"), str(folder / "store"), **settings)
@@ -169,7 +180,7 @@ def test_alpha_is_the_sources_enlarged_by_lanczos(kind: str, scale: float, tmp_p
     film = keyed(tmp_path / "films" / f"film.{ending}", encoder, pix_fmt)
     found = master_of(tmp_path, codec, scale)
     assert len(found.records) == 3
-    had, has = alpha_of(str(film)), alpha_of(found.master.uri)
+    had, has = alpha_of(str(with_its_alpha(film, encoder))), alpha_of(found.master.uri)
     assert len(has) == len(had) == FRAMES
     code = 1 / ((1 << layout_of(pix_fmt, kind).depth) - 1)
     for one, other in zip(had, has, strict=True):

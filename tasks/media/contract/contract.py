@@ -42,7 +42,7 @@ from tasks.media.writing.sound import hear
 # Written by muxers and encoders of themselves, or true only of the file they were in.
 _OWN_TAGS = {
     "major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id", "handler_name", "bps",
-    "number_of_frames", "number_of_bytes", "timecode", "language", "variant_bitrate", "service_name",
+    "number_of_frames", "number_of_bytes", "alpha_mode", "timecode", "language", "variant_bitrate", "service_name",
     "service_provider", "mimetype", "software", "uid", "generation_uid", "company_name", "product_name",
     "product_version", "product_version_num", "product_uid", "toolkit_version_num", "application_platform",
     "operational_pattern_ul", "material_package_umid", "file_package_umid", "file_package_name", "reel_umid",

@@ -1,6 +1,6 @@
 """Alpha beside a picture's colours: enlarged by Lanczos, as networks know none, and held against the source's.
 
-Transparency that the format of decoded frames does not show, in a palette or beside the picture in WebM, is refused.
+Transparency that the format of decoded frames does not show, as in a palette, is refused.
 Whether colours are multiplied by their alpha is not known here.
 
 Shape suffixes: T frames, 1 channel, H rows, W columns.
@@ -87,7 +87,8 @@ def require_opaque(frame: av.VideoFrame, label: str, tags: Mapping[str, str] | N
         UnsupportedSource: it can.
     """
     where = ""
-    if tags and tags.get("alpha_mode", "0") != "0":
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    if tags and tags.get("alpha_mode", "0") != "0" and not has_alpha:
         where = "beside the picture, alpha_mode"
     elif frame.format.name == "pal8" and _is_seen_through(frame):
         where = "in the palette"

@@ -2,23 +2,42 @@
 
 A packet that gives no frame is passed over, as in the frame table (`tasks.media.reading.timeline`), so that frames have
 the same numbers for whoever counts them.
+
+In WebM alpha lies beside the picture, as a second one of gray (`BlockAdditional` of Matroska). FFmpeg's own decoders of
+VP8 and VP9 leave it out, those of libvpx do not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import av
 import av.container
 import av.error
+import av.packet
 import av.video.stream
 
 # What decoders say of a packet that they can make nothing of; the latter if a library that they lean on says it.
 UNDECODABLE = (av.error.InvalidDataError, av.error.ExternalError)
 
 
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
 class Damaged(Exception):
     """Something is damaged that was taken for whole, and is to be read with more care."""
+
+
+def decoder(stream: av.video.stream.VideoStream) -> Callable[[av.packet.Packet[Any]], list[av.VideoFrame]]:
+    """What makes frames of a stream's packets, from a key frame on, with all that they hold; see `video_stream`."""
+    name = _WITH_ALPHA.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode", "0") == "0":
+        return lambda packet: list(packet.decode())
+    context = av.CodecContext.create(name, "r")
+    assert isinstance(context, av.VideoCodecContext)
+    context.thread_count, context.flags = stream.codec_context.thread_count, stream.codec_context.flags
+    return context.decode
 
 
 def decoded(
@@ -36,9 +55,10 @@ def decoded(
         Damaged: something is, and it was not expected.
         FFmpegError: the container itself cannot be read on.
     """
+    decode = decoder(stream)
     for packet in container.demux(stream):
         try:
-            frames = packet.decode()
+            frames = decode(packet)
         except UNDECODABLE as error:
             if not damaged:
                 raise Damaged from error

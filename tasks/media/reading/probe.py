@@ -19,7 +19,7 @@ from tasks.errors import SourceError
 from tasks.media.picture.alpha import require_opaque
 from tasks.media.picture.colour import UNSPECIFIED, Colour, colour_of
 from tasks.media.picture.pixels import Layout, layout_of
-from tasks.media.reading.decoding import UNDECODABLE
+from tasks.media.reading.decoding import UNDECODABLE, decoder
 from tasks.media.reading.dolby import DolbyVision, said_dolby_vision
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.mastering import Mastering, read_mastering
@@ -209,10 +209,11 @@ def _first_frame(
 ) -> av.VideoFrame:
     pictures = video_stream(container, stream.index)
     pictures.codec_context.options = limits.for_decoding
+    decode = decoder(pictures)
     with source_errors(source, "reading its first frame"):
         for packet in container.demux(pictures):
             try:
-                frames = packet.decode()
+                frames = decode(packet)
             except UNDECODABLE:
                 continue  # a broadcast capture may start in mid-GOP: nothing decodes before its first key frame
             except av.error.ArgumentError as error:

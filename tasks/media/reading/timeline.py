@@ -8,6 +8,7 @@ too much.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ from tasks.media.picture.hdr import brightest_code
 from tasks.media.picture.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.reading.changes import Change, Shape, require_one_shape, shape_of
 from tasks.media.reading.damage import AFTER_LOSS, CONCEALED
-from tasks.media.reading.decoding import UNDECODABLE, Damaged
+from tasks.media.reading.decoding import UNDECODABLE, Damaged, decoder
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.side_data import attached
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
@@ -123,6 +124,7 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
         collector = Collector(source, stream, hdr, damaged)
         end_seconds, packets = 0.0, 0
         stands_alone = stream.codec_context.name in _STANDING_ALONE
+        decode = decoder(stream)
         with source_errors(source, "decoding it"):
             for packet in container.demux():
                 end_seconds = max(end_seconds, _end_of(packet))
@@ -131,7 +133,7 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
                     limits.require(source.label, frames=packets)
                     if stream.codec_context.name == "exr" and packet.size:
                         _require_all_of_it(source, packet)
-                    for frame in _decoded(packet, collector, stands_alone):
+                    for frame in _decoded(packet, decode, collector, stands_alone):
                         collector.add(frame)
                     if collector.is_damaged and not damaged:
                         raise Damaged
@@ -144,12 +146,17 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
     return timeline
 
 
-def _decoded(packet: av.packet.Packet[Any], collector: Collector, stands_alone: bool) -> list[av.VideoFrame]:
+def _decoded(
+    packet: av.packet.Packet[Any],
+    decode: Callable[[av.packet.Packet[Any]], list[av.VideoFrame]],
+    collector: Collector,
+    stands_alone: bool,
+) -> list[av.VideoFrame]:
     # A capture may start in mid-GOP: nothing decodes before its first key frame. Numbered images all are key frames.
     if packet.is_corrupt and collector.pts:
         collector.torn(packet)
     try:
-        return list(packet.decode())
+        return decode(packet)
     except UNDECODABLE:
         if collector.pts or stands_alone:
             collector.lost(packet)
@@ -229,7 +236,7 @@ class Collector:
         shape = shape_of(frame)
         if self._shape is None:
             self._layout = layout_of(frame.format.name, self._source.label)
-            self._graph = self._detectors()
+            self._graph = self._detectors(frame)
         elif shape != self._shape:
             self.changes.append(Change(len(self.pts), frame.pts, frame.key_frame, self._shape, shape))
         self._shape = shape
@@ -303,10 +310,10 @@ class Collector:
             marks[np.minimum(np.searchsorted(pts, gone), len(pts) - 1)] |= AFTER_LOSS
         return marks
 
-    def _detectors(self) -> av.filter.Graph:
+    def _detectors(self, like: av.VideoFrame) -> av.filter.Graph:
         graph = av.filter.Graph()
         graph.link_nodes(
-            graph.add_buffer(template=self._stream),
+            graph.add_buffer(template=self._stream, format=like.format),
             graph.add("metadata", "mode=delete"),  # damaged headers hold what is no text, which PyAV does not read
             graph.add("idet"),
             graph.add("scdet", "threshold=100"),  # only the score is wanted, not FFmpeg's own verdict

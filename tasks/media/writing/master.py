@@ -60,7 +60,7 @@ _QUICKTIME_TAGS = {
     "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "creation_time", "timecode",
 }  # fmt: skip
 ALONE = "image files hold the picture alone"
-_PICTURE_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_of_bytes"}
+_PICTURE_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "alpha_mode"}
 
 
 @dataclass(frozen=True)
