@@ -32,6 +32,8 @@ from tasks.media.writing.bitstream import Said
 from tasks.media.writing.captions import BY_ENCODER, CAPTIONS_VERSION, with_captions
 from tasks.media.writing.codecs import STILLS, Container
 from tasks.media.writing.encode import ENCODE_VERSION, is_templated
+from tasks.media.writing.held import holds_icc
+from tasks.media.writing.icc import ICC_VERSION
 from tasks.media.writing.join import Range
 from tasks.media.writing.master import MASTER_VERSION, Contents, Picture, write_master
 from tasks.media.writing.numbered import NUMBERED_VERSION
@@ -83,7 +85,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
     if plan.timecode and is_templated(profile.master.encoding(), _mastering(plan), projection):
         parts["rate"] = plan.rate
     if profile.master.codec in STILLS:
-        parts["numbered"] = [first_number(title), NUMBERED_VERSION]
+        icc = [ICC_VERSION] if title.probe and holds_icc(title.container, title.probe) else []
+        parts["numbered"] = [first_number(title), NUMBERED_VERSION, *icc]
     if any(BY_SAMPLES in remark for remark in title.remarks):
         parts["sound"] = SOUND_VERSION
     if any(BY_WORDS in remark for remark in title.remarks):
@@ -293,7 +296,7 @@ def finish_title(
             plan.sample_aspect,
         )  # fmt: skip
         if stills:
-            contents = write_numbered(path, plan, profile.master.encoding(), ranges[0].frames)
+            contents = write_numbered(path, plan, profile.master.encoding(), ranges[0].frames, source)
         else:
             contents = write_master(path, container, source, probe, profile.master.encoding(), picture, ranges)
         require_unchanged(title)  # its sound and subtitles were copied just now

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import av
 
+from tasks.media.reading.side_data import first_side_data
+from tasks.media.reading.source import Source
 from tasks.media.writing.carry import Copied
 from tasks.media.writing.codecs import EncodeSettings
+from tasks.media.writing.held import holds_icc
 from tasks.media.writing.master import ALONE, Contents
 from tasks.media.writing.numbered import WITH_HEADERS, Header, read_header, write_files
 from tasks.plan import Plan
@@ -22,7 +25,9 @@ from tasks.store.sequence import Member, members, pattern_of
 _TOLD = (".dpx", ".exr", ".tif", ".tiff")
 
 
-def write_numbered(pattern: str, plan: Plan, settings: EncodeSettings, frames: Iterable[av.VideoFrame]) -> Contents:
+def write_numbered(
+    pattern: str, plan: Plan, settings: EncodeSettings, frames: Iterable[av.VideoFrame], opened: Source
+) -> Contents:
     """Write a title's finished frames as the files of a pattern, numbered as the source's are, or from 0.
 
     Args:
@@ -30,6 +35,7 @@ def write_numbered(pattern: str, plan: Plan, settings: EncodeSettings, frames: I
         plan: of the title.
         settings: of a codec of still pictures.
         frames: in order.
+        opened: the title's source.
 
     Raises:
         OSError: the disk is full or not writable.
@@ -40,9 +46,10 @@ def write_numbered(pattern: str, plan: Plan, settings: EncodeSettings, frames: I
     assert probe is not None and run is not None
     source, first = _files(title), first_number(title)
     headers = _headers(plan, source) if source and settings.codec in WITH_HEADERS else None
+    icc = first_side_data(opened, probe.stream).standing["ICC_PROFILE"] if holds_icc(title.container, probe) else b""
     write_files(
         lambda frame: run.name(first + frame), settings, plan.layout, plan.colour, plan.sample_aspect, fps, frames,
-        headers,
+        headers, icc,
     )  # fmt: skip
     others = [stream for stream in probe.streams if stream.index != probe.stream]
     return Contents(0, tuple(Copied(each.index, -1, each.type, each.codec, 0, "", ALONE) for each in others))

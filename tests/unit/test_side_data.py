@@ -21,6 +21,7 @@ from tasks.records import CheckResult
 from tasks.scan import scan
 from tests import mastered
 from tests.clips import Clip, make, picture
+from tests.mastered import Mastered
 from tests.remux import Change, remux
 from tests.torture import dolby_vision, framed, mirrored, posed, profiled, spherical, stereo
 
@@ -116,25 +117,67 @@ def test_numbered_files_cannot_be_turned_which_is_said(tmp_path: Path) -> None:
     assert "the picture's rotation data is not carried: png masters are written without" in title.remarks
 
 
-def test_profiles_go_from_image_files_to_those_that_keep_headers(tmp_path: Path) -> None:
+def colour_profile(space: bytes = b"RGB ", size: int = 100_000) -> bytes:
+    """As a display has it by its header, and nonsense otherwise: more than one segment of a JPEG file holds."""
+    nonsense = np.random.default_rng(0).bytes(size)
+    tag = struct.pack(">I4sII", 1, b"desc", 144, len(nonsense))
+    lit = struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
+    rest = b"mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28) + lit + bytes(48)
+    return struct.pack(">I4sI", 144 + len(nonsense), b"none", 4 << 24) + rest + tag + nonsense
+
+
+def plates(folder: Path, suffix: str, channels: int, icc: bytes) -> Path:
+    """Numbered files with a colour profile, two of them."""
     oiio = pytest.importorskip("OpenImageIO")
-    spec = oiio.ImageSpec(64, 48, 3, "uint8")
-    spec.attribute("ICCProfile", "uint8[300]", np.arange(300, dtype=np.uint8))
+    spec = oiio.ImageSpec(64, 48, channels, "uint8")
+    spec.attribute("ICCProfile", f"uint8[{len(icc)}]", np.frombuffer(icc, np.uint8))
     for number in range(2):
-        (tmp_path / "films").mkdir(exist_ok=True)
-        output = oiio.ImageOutput.create("any.tif")
-        assert output.open(str(tmp_path / "films" / f"plate.{number:04d}.tif"), spec)
-        assert output.write_image(picture(number, 64, 48))
+        folder.mkdir(exist_ok=True)
+        path = folder / f"plate.{number:04d}{suffix}"
+        output = oiio.ImageOutput.create(path.name)
+        assert output.open(str(path), spec)
+        assert output.write_image(np.ascontiguousarray(picture(number, 64, 48)[..., :channels]))
         assert output.close()
-    for codec, kept in (("tiff", True), ("png", False)):
-        settings = {"sequence.fps": "24", "master.codec": codec, "scale": 1}
-        (title,) = scan(str(tmp_path / "films"), str(tmp_path / codec), read_profile(None, settings))
-        assert any("ICC profile data is not carried" in remark for remark in title.remarks) is not kept
-        assert not any("rotation" in remark for remark in title.remarks), "their orientation is upright"
-        files = mastered.masters_of(tmp_path / "films", tmp_path / codec, settings)
-        (tmp_path / f"one.{codec}").write_bytes(next(iter(files.values())))
-        held = first_side_data(Source(str(tmp_path / f"one.{codec}"), codec), 0)
-        assert ("ICC_PROFILE" in held.standing) is kept
+    return folder
+
+
+@pytest.mark.parametrize("codec", ["png", "jpeg", "tiff"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_a_colour_profile_goes_from_image_files_to_image_files(suffix: str, codec: str, tmp_path: Path) -> None:
+    settings = {"sequence.fps": "24", "master.codec": codec, "scale": 1, "model": "lanczos", "master.preset": None}
+    icc = colour_profile(size=20_000 if suffix == ".jpg" else 100_000)  # OpenImageIO writes a second segment wrongly
+    films = plates(tmp_path / "films", suffix, 3, icc)
+    (title,) = scan(str(films), str(tmp_path / codec), read_profile(None, settings))
+    assert not any("ICC profile" in remark for remark in title.remarks)
+    assert not any("rotation" in remark for remark in title.remarks), "their orientation is upright"
+    done = mastered.remaster(films, str(tmp_path / "out"), str(tmp_path / "store"), **settings)
+    files = [path for path in sorted((tmp_path / "out").rglob("plate.*")) if path.suffix != ".json"]
+    assert len(files) == 2
+    for path in files:
+        assert first_side_data(Source(str(path), codec), 0).standing["ICC_PROFILE"] == icc
+    rows = [ok for name, ok, _ in check(done).lines if name == "ICC profile"]
+    assert rows == [True]
+
+
+def test_a_profile_of_a_film_goes_into_its_images(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    film = profiled(tmp_path / "films" / "film.mov")
+    said = first_side_data(Source(str(film), "film"), 0).standing["ICC_PROFILE"]
+    files = mastered.masters_of(film.parent, tmp_path, {"master.codec": "png", "scale": 1, "master.preset": None})
+    (tmp_path / "one.png").write_bytes(next(data for name, data in files.items() if str(name).endswith(".png")))
+    assert first_side_data(Source(str(tmp_path / "one.png"), "one"), 0).standing["ICC_PROFILE"] == said
+
+
+@pytest.mark.parametrize(("codec", "kept"), [("png", True), ("jpeg", False)])
+def test_a_profile_of_gray_is_none_of_colours_which_is_said(codec: str, kept: bool, tmp_path: Path) -> None:
+    settings = {"sequence.fps": "24", "master.codec": codec}
+    films = plates(tmp_path / "films", ".png", 1, colour_profile(b"GRAY"))
+    (title,) = scan(str(films), str(tmp_path / codec), read_profile(None, settings))
+    assert any("ICC profile data is not carried" in remark for remark in title.remarks) is not kept
+
+
+def check(done: Mastered) -> CheckResult:
+    return check_master(done.plan, done.profile, done.master, done.records, None)
 
 
 def test_one_frame_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def choose_container(
         others = [
             f"stream {s.index} ({s.type}) is not carried: {ALONE}" for s in probe.streams if s.index != probe.stream
         ]
-        return possible[0], [*others, *_unsaid(possible[0], settings.codec, probe)]
+        return possible[0], [*others, *not_held(possible[0], settings.codec, probe)]
     if wanted != "auto":
         order: list[Container] = [c for c in possible if c == wanted]
     else:
@@ -345,9 +345,4 @@ def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source)
     siting = probe.colour.siting
     if unsaid_siting(container, codec, probe.layout, probe.colour):
         remarks.append(f"where chroma sits ({siting}) is not carried: {container} with {codec} has no place for it")
-    return [*remarks, *_unsaid(container, codec, probe)]
-
-
-def _unsaid(container: Container, codec: str, probe: Probe) -> Iterator[str]:
-    (tags,) = (stream.metadata for stream in probe.streams if stream.index == probe.stream)
-    return not_held(container, codec, probe.side_data, probe.codec, tags, probe.projection)
+    return [*remarks, *not_held(container, codec, probe)]

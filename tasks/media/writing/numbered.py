@@ -26,6 +26,7 @@ from tasks.media.picture.pixels import Layout, planes_of_frame
 from tasks.media.reading.movie import exact_rate
 from tasks.media.writing.codecs import EncodeSettings
 from tasks.media.writing.encode import coded_format, still_encoder
+from tasks.media.writing.icc import with_profile
 
 # Bumped when the same frames and headers would give other files.
 NUMBERED_VERSION = 1
@@ -88,6 +89,7 @@ def write_files(
     fps: Fraction,
     frames: Iterable[av.VideoFrame],
     headers: Iterable[Header] | None = None,
+    icc: bytes = b"",
 ) -> int:
     """Write frames as numbered files; returns how many.
 
@@ -99,15 +101,16 @@ def write_files(
         fps: frames a second.
         frames: in order.
         headers: of each frame's file, if they are known; only DPX, EXR and TIFF hold them.
+        icc: colour profile of all frames; PNG, JPEG and TIFF hold one.
 
     Raises:
         OSError: the disk is full or not writable.
         UsageError: OpenImageIO is needed, and not installed.
     """
     if settings.codec not in WITH_HEADERS:
-        return _encode(place, settings, layout, colour, sample_aspect, fps, frames)
+        return _encode(place, settings, layout, colour, sample_aspect, fps, frames, icc)
     options = dict(settings.options)
-    before = _unless_said(settings, colour)
+    before = (*_unless_said(settings, colour), *(_of_profile(icc) if icc and settings.codec == "tiff" else ()))
 
     def write(number: int, pixels: npt.NDArray[Any], header: Header) -> None:
         after = (*_time_and_shape(settings, sample_aspect, fps, header), *_of_alpha(layout, header))
@@ -160,6 +163,10 @@ def _of_alpha(layout: Layout, header: Header) -> Header:
         return ()
     straight = not header or any(name == "tiff:UnassociatedAlpha" and value for name, _, value in header)
     return (("oiio:UnassociatedAlpha", library().TypeInt, int(straight)),)
+
+
+def _of_profile(icc: bytes) -> Header:
+    return (("ICCProfile", library().TypeDesc(f"uint8[{len(icc)}]"), np.frombuffer(icc, np.uint8)),)
 
 
 def _rate(said: Any) -> Fraction | None:
@@ -215,6 +222,7 @@ def _encode(
     sample_aspect: Fraction,
     fps: Fraction,
     frames: Iterable[av.VideoFrame],
+    icc: bytes,
 ) -> int:
     encoder: av.VideoCodecContext | None = None
     done = 0
@@ -222,7 +230,7 @@ def _encode(
     def keep(packets: list[Any]) -> None:
         nonlocal done
         for packet in packets:
-            Path(place(done)).write_bytes(bytes(packet))
+            Path(place(done)).write_bytes(with_profile(bytes(packet), icc) if icc else bytes(packet))
             done += 1
 
     for number, planar in enumerate(frames):
