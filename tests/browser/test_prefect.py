@@ -18,7 +18,7 @@ import pytest
 from flows.assets import asset_key
 from flows.request import Answer, Request
 from tasks.profile import CheckSettings, MasterSettings
-from tests.browser.prefect_site import FAILS, GOOD, HELD, LIBRARY, Site, prefect_site
+from tests.browser.prefect_site import BLACK, FAILS, GOOD, HELD, LIBRARY, Site, prefect_site
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -59,6 +59,12 @@ class Ui:
         """Write into the field that is described so."""
         form = self._page.get_by_role("dialog")
         form.locator(".p-label", has_text=field).locator("textarea").fill(text)
+
+    def add(self, field: str, number: int) -> None:
+        """Add a number to the list that is described so."""
+        listed = self._page.get_by_role("dialog").locator(".p-label", has_text=field)
+        listed.get_by_role("button", name="Add item").click()
+        listed.locator("input").last.fill(str(number))
 
     def shows(self, *texts: str) -> None:
         """Wait until the page shows all of these."""
@@ -224,19 +230,20 @@ def test_pictures_tables_and_how_far_it_came_are_artifacts(ui: Ui, site: Site) -
     ui.shows("Image", "Table", "Progress", f"{GOOD}: source", "report and masters")
 
 
-def test_a_person_rejects_a_title_in_the_form_and_approves_what_is_made_anew(ui: Ui, site: Site) -> None:
-    """With another seed, which changes nothing of what is wrong with it."""
+def test_a_person_rejects_a_shot_in_the_form_and_approves_what_is_made_anew(ui: Ui, site: Site) -> None:
+    """The second shot, with another seed, which changes nothing of what is wrong with it."""
     ui.open(f"runs/flow-run/{site.review['id']}")
     ui.press("Resume")
     ui.shows(f"May the master of {HELD} be published?", "black, and the source's are not")
     ui.choose("Decision", "reject")
     ui.write("Who decides, for the receipt.", "A. Archivist")
     ui.write("Why, for the receipt: what is accepted, or what is wrong.", "a black frame")
+    ui.add("Reject the shards of these shots", 1)
     ui.write("Settings that are to be otherwise for what is rejected", '{"seed": 5}')
     ui.press("Submit")
     rejected = site.server.ended(site.review["id"])
     assert rejected["state"]["name"] == "Completed"
-    assert "made anew with seed=5" in rejected["state"]["message"]
+    assert f"[{BLACK},30), [30,40) will be made anew with seed=5" in rejected["state"]["message"]
     assert not (site.masters / HELD).exists()
 
     review = site.asks_again()
