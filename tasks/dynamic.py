@@ -9,6 +9,8 @@ them by their place in samples, and does not.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import chain
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from tasks.media.reading.source import Source
 from tasks.media.writing.bitstream import SAYING_HDR10_PLUS
 from tasks.media.writing.captions import BY_MESSAGE, captions_of
 from tasks.plan import Plan
+from tasks.sources import open_source
 
 # Bumped when the same source gives a master that says otherwise.
 DYNAMIC_VERSION = 1
@@ -40,20 +43,29 @@ def captioned(plan: Plan) -> list[int | None]:
     return [number if captioned else None for number, captioned in zip(base, plan.shown.captions.tolist(), strict=True)]
 
 
-def messages_of(plan: Plan, source: Source, codec: str) -> list[tuple[bytes, ...]]:
-    """The messages (ITU-T T.35) of each frame of a title's master; nothing at all if it has none.
+def messages_of(plan: Plan, codec: str, opened: ExitStack) -> Iterator[tuple[bytes, ...]] | None:
+    """The messages (ITU-T T.35) of each frame of a title's master; None if it has none.
+
+    Args:
+        plan: of the title.
+        codec: of the master.
+        opened: closes the source, which is read as messages are taken.
 
     Raises:
-        SourceError: the source cannot be read.
+        SourceError: the source cannot be read; as they are taken, too.
     """
-    assert plan.title.probe is not None
-    found: list[list[tuple[bytes, ...]]] = []
-    if carries_captions(plan, codec):
-        damaged = not plan.timeline.is_plain
-        found.append(list(captions_of(source, plan.title.probe.stream, captioned(plan), damaged)))
+    title = plan.title
+    if title.probe is None or not (carries_hdr10_plus(plan, codec) or carries_captions(plan, codec)):
+        return None
+    # Opened once more: a remote file has one position, and its other streams are read meanwhile.
+    source = opened.enter_context(open_source(title.uri, title.name))
+    found: list[Iterable[tuple[bytes, ...]]] = []
     if carries_hdr10_plus(plan, codec):
         found.append([(message,) if message else () for message in hdr10_plus_of(plan, source).messages])
-    return [tuple(chain(*of_frame)) for of_frame in zip(*found, strict=True)]
+    if carries_captions(plan, codec):
+        damaged = not plan.timeline.is_plain
+        found.append(captions_of(source, title.probe.stream, captioned(plan), damaged))
+    return (tuple(chain(*of_frame)) for of_frame in zip(*found, strict=True))
 
 
 class OfFrames(NamedTuple):

@@ -85,7 +85,7 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
     if plan.timecode and is_templated(profile.master.encoding(), _mastering(plan), projection):
         parts["rate"] = plan.rate
     if profile.master.codec in STILLS:
-        icc = [ICC_VERSION] if title.probe and holds_icc(title.container, title.probe) else []
+        icc = [ICC_VERSION] if title.probe and holds_icc(title.container, title.probe, plan.layout.family) else []
         parts["numbered"] = [first_number(title), NUMBERED_VERSION, *icc]
     if any(BY_SAMPLES in remark for remark in title.remarks):
         parts["sound"] = SOUND_VERSION
@@ -292,7 +292,7 @@ def finish_title(
         picture = Picture(
             *plan.master_size, plan.layout, plan.colour, plan.shown, plan.reading.pictures.time_base,
             plan.rate, Said(_mastering(plan), probe.active_format, probe.projection),
-            messages_of(plan, source, profile.master.codec),
+            messages_of(plan, profile.master.codec, opened),
             plan.sample_aspect,
         )  # fmt: skip
         if stills:

@@ -46,7 +46,10 @@ def write_numbered(
     assert probe is not None and run is not None
     source, first = _files(title), first_number(title)
     headers = _headers(plan, source) if source and settings.codec in WITH_HEADERS else None
-    icc = first_side_data(opened, probe.stream).standing["ICC_PROFILE"] if holds_icc(title.container, probe) else b""
+    holds = holds_icc(title.container, probe, plan.layout.family)
+    icc = first_side_data(opened, probe.stream).standing["ICC_PROFILE"] if holds else b""
+    if headers and not holds:
+        headers = (tuple(each for each in header if not each[0].startswith("ICCProfile")) for header in headers)
     write_files(
         lambda frame: run.name(first + frame), settings, plan.layout, plan.colour, plan.sample_aspect, fps, frames,
         headers, icc,

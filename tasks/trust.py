@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.errors import SourceError
 from tasks.media.reading.damage import damage_of
+from tasks.media.reading.decoding import WITH_ALPHA
 from tasks.media.reading.source import Source
 from tasks.media.reading.stamps import NEVER, evenly
 from tasks.media.reading.timeline import Timeline, decoding_command
@@ -26,7 +27,8 @@ def trusted(title: Title, timeline: Timeline, profile: Profile) -> Timeline:
         SourceError: more of it is damaged than the profile allows, or nobody knows when its frames are shown.
     """
     assert title.probe is not None
-    again = decoding_command(Source(title.uri, title.name))
+    decoder = WITH_ALPHA.get(title.probe.codec, "") if title.probe and title.probe.layout.alpha else ""
+    again = decoding_command(Source(title.uri, title.name), decoder)
     rate = profile.sequence.rate()
     if (timeline.said == NEVER).all() and (rate is not None or not timeline.duration.any()):
         if rate is None:

@@ -317,7 +317,7 @@ def framed(path: Path) -> Path:
 
 def profiled(path: Path) -> Path:
     """A colour profile in every picture."""
-    body = b"iCCPours\0\0" + zlib.compress(b"a profile" * 30)
+    body = b"iCCPours\0\0" + zlib.compress(bytes(16) + b"RGB " + b"a profile" * 30)
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     header = 33  # of a PNG file: its signature and first chunk
     base = replace(FILM, codec="png", pix_fmt="rgb24", audio="", colour=None)

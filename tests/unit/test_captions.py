@@ -56,17 +56,14 @@ def test_the_check_agrees_with_what_was_said_before(codec: str, tmp_path: Path) 
 SAID_BY = [("h264_nvenc", "libx264"), ("h265_nvenc", "libx265"), ("av1_nvenc", "libsvtav1"), ("av1", "libsvtav1")]
 
 
-@pytest.mark.parametrize(
-    ("codec", "encoder", "triplets"),
-    # More than a message holds are more than a second of 24 pictures has room for. Readers of AV1 know one message.
-    [(*by, triplets) for by in SAID_BY for triplets in (1, 31, 80) if triplets < 32 or "av1" not in by[0]],
-)
+@pytest.mark.parametrize("triplets", [1, 31, 80])
+@pytest.mark.parametrize(("codec", "encoder"), SAID_BY)
 def test_messages_that_are_added_to_packets_are_the_captions_that_decoders_find(
     codec: str, encoder: str, triplets: int, tmp_path: Path
 ) -> None:
-    """Of frames that are coded in another order, of which some have none."""
+    """Of frames that are coded in another order, some without any. Readers of AV1 know the last message alone."""
     held = {n: np.random.default_rng(n).bytes(3 * triplets) if n % 3 else b"" for n in range(20)}
-    sayer = Sayer(Said(), codec, {n: list(_messages(each)) for n, each in held.items()})
+    sayer = Sayer(Said(), codec, {n: list(_messages(each)) for n, each in held.items()}.get)
     stream: Any
     with av.open(str(tmp_path / "film.mkv"), "w") as output:
         stream = output.add_stream(encoder, rate=25, options={"preset": "10"} if "av1" in codec else {"bf": "2"})
@@ -78,7 +75,8 @@ def test_messages_that_are_added_to_packets_are_the_captions_that_decoders_find(
         output.mux([timed(sayer, packet) for packet in stream.encode(None)])
     with av.open(str(tmp_path / "film.mkv")) as container:
         found = [bytes(attached(frame).get("A53_CC", b"")) for frame in container.decode(video=0)]
-    assert found == list(held.values())
+    last = -3 * ((triplets - 1) % 31 + 1) if "av1" in codec else 0
+    assert found == [each[last:] for each in held.values()]
 
 
 def timed(sayer: Sayer, packet: av.Packet[Any]) -> av.Packet[Any]:

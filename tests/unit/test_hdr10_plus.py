@@ -191,4 +191,4 @@ def test_long_messages_and_what_looks_like_the_beginning_of_a_unit() -> None:
 def test_codecs_whose_streams_have_no_place_for_it_are_left_alone() -> None:
     packet = av.Packet(b"\x00\x00\x01\x65picture")
     packet.pts = 0
-    assert Sayer(Said(), "vp9", {0: [MESSAGES[0]]}).said(packet) is packet
+    assert Sayer(Said(), "vp9", {0: [MESSAGES[0]]}.get).said(packet) is packet

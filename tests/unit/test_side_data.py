@@ -22,6 +22,7 @@ from tasks.scan import scan
 from tests import mastered
 from tests.clips import Clip, make, picture
 from tests.mastered import Mastered
+from tests.numbered import said as numbered_said
 from tests.remux import Change, remux
 from tests.torture import dolby_vision, framed, mirrored, posed, profiled, spherical, stereo
 
@@ -168,12 +169,27 @@ def test_a_profile_of_a_film_goes_into_its_images(tmp_path: Path) -> None:
     assert first_side_data(Source(str(tmp_path / "one.png"), "one"), 0).standing["ICC_PROFILE"] == said
 
 
-@pytest.mark.parametrize(("codec", "kept"), [("png", True), ("jpeg", False)])
-def test_a_profile_of_gray_is_none_of_colours_which_is_said(codec: str, kept: bool, tmp_path: Path) -> None:
-    settings = {"sequence.fps": "24", "master.codec": codec}
-    films = plates(tmp_path / "films", ".png", 1, colour_profile(b"GRAY"))
-    (title,) = scan(str(films), str(tmp_path / codec), read_profile(None, settings))
-    assert any("ICC profile data is not carried" in remark for remark in title.remarks) is not kept
+@pytest.mark.parametrize(
+    ("suffix", "channels", "codec", "chroma", "kept"),
+    [
+        (".png", 1, "png", "source", True),
+        (".png", 1, "jpeg", "source", False),
+        (".png", 1, "png", "444", False),
+        (".tif", 1, "tiff", "source", True),
+        (".tif", 1, "tiff", "444", False),
+        (".tif", 2, "tiff", "source", False),  # gray and alpha become RGB and alpha
+    ],
+)
+def test_a_profile_of_gray_is_none_of_colours_which_is_said(
+    suffix: str, channels: int, codec: str, chroma: str, kept: bool, tmp_path: Path
+) -> None:
+    settings = {"sequence.fps": "24", "master.codec": codec, "master.chroma": chroma, "scale": 1, "master.preset": None}
+    films = plates(tmp_path / "films", suffix, channels, colour_profile(b"GRAY", 2000))
+    done = mastered.remaster(films, str(tmp_path / "out"), str(tmp_path / "store"), **settings)
+    assert any("ICC profile data is not carried" in remark for remark in done.plan.title.remarks) is not kept
+    for path in (path for path in (tmp_path / "out").rglob("plate.*") if path.suffix != ".json"):
+        assert ("ICC_PROFILE" in first_side_data(Source(str(path), codec), 0).standing) is kept
+        assert ("ICCProfile" in numbered_said(path)) is kept
 
 
 def check(done: Mastered) -> CheckResult:

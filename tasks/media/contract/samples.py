@@ -18,7 +18,7 @@ from tasks.media.picture.pixels import Layout, layout_of
 from tasks.media.reading.pixel_aspect import shown_alike
 from tasks.media.writing.codecs import EncodeSettings, master_layout
 
-# Mean alpha of a quarter, 0..1, that Lanczos may leave another: where it overshoots it is cut off.
+# Mean alpha of a quarter, as a share of the most there is, that Lanczos may leave another: overshoot is cut off.
 _ALPHA_APART = 0.01
 
 
@@ -119,11 +119,14 @@ def alpha(before: Shown, after: Shown) -> Iterator[Row]:
     apart = np.abs(before.alpha - after.alpha).max(axis=1)
     frame = int(apart.argmax())
     note = f"frame {frame} can be seen through otherwise, by {apart[frame]:.3f}"
-    yield _row("alpha", apart[frame] <= _ALPHA_APART, *seen, note)
+    most = max(1.0, float(np.abs(before.alpha).max(initial=0)))  # beside light it may be any number
+    yield _row("alpha", apart[frame] <= _ALPHA_APART * most, *seen, note)
 
 
 def _opacity(alpha: npt.NDArray[np.float64] | None) -> str:
-    return "-" if alpha is None else f"{alpha.mean():.1%} opaque"
+    if alpha is None:
+        return "-"
+    return f"{alpha.mean():.1%} opaque" if np.abs(alpha).max(initial=0) <= 1 else f"{alpha.mean():.4g} on average"
 
 
 def fewer_by_choice(source: Layout, asked: EncodeSettings, label: str) -> str:

@@ -22,21 +22,27 @@ import av.video.stream
 UNDECODABLE = (av.error.InvalidDataError, av.error.ExternalError)
 
 
-_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Those decoders, by codec. They say of no frame that it is a key frame.
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 class Damaged(Exception):
     """Something is damaged that was taken for whole, and is to be read with more care."""
 
 
+def has_alpha_beside(stream: av.video.stream.VideoStream) -> bool:
+    """True if the container says that alpha lies beside the picture, and a decoder is known that gives it."""
+    return stream.codec_context.name in WITH_ALPHA and stream.metadata.get("alpha_mode", "0") != "0"
+
+
 def decoder(stream: av.video.stream.VideoStream) -> Callable[[av.packet.Packet[Any]], list[av.VideoFrame]]:
     """What makes frames of a stream's packets, from a key frame on, with all that they hold; see `video_stream`."""
-    name = _WITH_ALPHA.get(stream.codec_context.name)
-    if name is None or stream.metadata.get("alpha_mode", "0") == "0":
+    own = stream.codec_context
+    if not has_alpha_beside(stream):
         return lambda packet: list(packet.decode())
-    context = av.CodecContext.create(name, "r")
+    context = av.CodecContext.create(WITH_ALPHA[own.name], "r")
     assert isinstance(context, av.VideoCodecContext)
-    context.thread_count, context.flags = stream.codec_context.thread_count, stream.codec_context.flags
+    context.thread_count, context.flags, context.options = own.thread_count, own.flags, dict(own.options)
     return context.decode
 
 

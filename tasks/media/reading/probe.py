@@ -75,6 +75,7 @@ class Probe:
         unsupported: why this source is not handled, and what to do; empty when it is.
         dolby_vision: carries Dolby Vision's metadata, which would misrepresent another picture.
         dolby_profile: of it, as the container says; 0 if it does not.
+        icc: what its colour profile is of, RGB or GRAY for instance; empty if it has none.
         side_data: PyAV's names of what is said of the whole picture stream.
         hdr10_plus: carries HDR10+'s.
         active_format: code of what part of the picture is meant to be seen, if it is said (AFD).
@@ -109,6 +110,7 @@ class Probe:
     projection: Projection | None = None
     timecode: str = ""
     dolby_profile: int = 0
+    icc: str = ""
 
 
 def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> Probe:
@@ -161,6 +163,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             unsupported=_unsupported(dolby, carried.dolby_vision, transfer, matrix, source.label),
             dolby_vision=carried.dolby_vision or dolby is not None,
             dolby_profile=dolby.profile if dolby else 0,
+            icc=carried.standing.get("ICC_PROFILE", b"")[16:20].decode("latin-1").strip(),
             side_data=tuple(carried.standing),
             hdr10_plus=carried.hdr10_plus,
             active_format=carried.standing["AFD"][0] if "AFD" in carried.standing else None,

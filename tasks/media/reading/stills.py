@@ -73,8 +73,8 @@ def require_as_shown(data: bytes, label: str) -> None:
     """
     if more := _more_than_colours(data):
         raise UnsupportedSource(
-            f"{label}: {more}, and a master would be without. Put them into files of their own, and leave the picture's"
-            " (`oiiotool IN --ch R,G,B -o OUT`, or `--ch R,G,B,A`)."
+            f"{label}: {more}, and a master would be without. Put the rest into files of its own, and leave the picture"
+            " (`oiiotool IN --ch R,G,B -o OUT`, or `--ch R,G,B,A`, after `--subimage 0` or `--flatten` if need be)."
         )
     if why := _otherwise_than_shown(data):
         raise UnsupportedSource(

@@ -29,7 +29,7 @@ from tasks.media.picture.hdr import brightest_code
 from tasks.media.picture.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.reading.changes import Change, Shape, require_one_shape, shape_of
 from tasks.media.reading.damage import AFTER_LOSS, CONCEALED
-from tasks.media.reading.decoding import UNDECODABLE, Damaged, decoder
+from tasks.media.reading.decoding import UNDECODABLE, WITH_ALPHA, Damaged, decoder, has_alpha_beside
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.side_data import attached
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
@@ -124,12 +124,14 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
         collector = Collector(source, stream, hdr, damaged)
         end_seconds, packets = 0.0, 0
         stands_alone = stream.codec_context.name in _STANDING_ALONE
-        decode = decoder(stream)
+        decode, hidden_keys = decoder(stream), has_alpha_beside(stream)
         with source_errors(source, "decoding it"):
             for packet in container.demux():
                 end_seconds = max(end_seconds, _end_of(packet))
                 if packet.stream.index == stream_index:  # the flushing packet has no index of its own
                     packets += packet.size > 0
+                    if hidden_keys and packet.is_keyframe and packet.pts is not None:
+                        collector.keys.add(packet.pts)
                     limits.require(source.label, frames=packets)
                     if stream.codec_context.name == "exr" and packet.size:
                         _require_all_of_it(source, packet)
@@ -171,9 +173,15 @@ def _require_all_of_it(source: Source, packet: av.packet.Packet[Any]) -> None:
     require_as_shown(data, f"{source.label}, at {seconds:.2f} s")
 
 
-def decoding_command(source: Source) -> str:
-    """What makes a whole file of the frames of a source that can be decoded, with everything else it holds."""
-    return f"ffmpeg -i IN -map 0 -c copy -c:v ffv1 OUT{_ffv1_suffix(source)}"
+def decoding_command(source: Source, decoder: str = "") -> str:
+    """What makes a whole file of the frames of a source that can be decoded, with everything else it holds.
+
+    Args:
+        source: the file.
+        decoder: of its picture, where FFmpeg's own would leave something out.
+    """
+    by = f"-c:v {decoder} " if decoder else ""
+    return f"ffmpeg {by}-i IN -map 0 -c copy -c:v ffv1 OUT{_ffv1_suffix(source)}"
 
 
 def _ffv1_suffix(source: Source) -> str:
@@ -204,6 +212,7 @@ class Collector:
         self._layout: Layout | None = None
         self._shape: Shape | None = None
         self.changes: list[Change] = []
+        self.keys: set[int] = set()  # times of key frames whose decoder does not say that they are
         self._graph: av.filter.Graph | None = None
         self._scores: dict[int, tuple[float, int]] = {}
         self.pts: list[int] = []
@@ -250,7 +259,8 @@ class Collector:
         self.pts.append(NEVER if frame.pts is None else frame.pts)
         planes = to_planes(frame, self._layout)
         captions = "A53_CC" in attached(frame)
-        row = (frame.duration or 0, checksum(planes), frame.key_frame, frame.interlaced_frame, captions)
+        key = frame.key_frame or frame.pts in self.keys
+        row = (frame.duration or 0, checksum(planes), key, frame.interlaced_frame, captions)
         self._rows.append(row)
         full_range = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
         self._black.append(black_lines(planes, self._layout, full_range))
@@ -295,10 +305,11 @@ class Collector:
             return times, lengths
         except DoubtfulTimes as doubt:
             number = doubt.frame
+            decoder = WITH_ALPHA[self._stream.codec_context.name] if has_alpha_beside(self._stream) else ""
             raise SourceError(
                 f"{self._source.label}: timestamps are missing or go back from frame {number} on"
                 f" ({_words(said[max(0, number - 1)])} then {_words(said[number])}), and when it is shown is in doubt."
-                f" Decode it to give it new ones (`{decoding_command(self._source)}`)."
+                f" Decode it to give it new ones (`{decoding_command(self._source, decoder)}`)."
             ) from doubt
 
     def _marks(self, pts: Ticks, said: Ticks) -> npt.NDArray[np.uint8]:

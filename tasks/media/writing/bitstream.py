@@ -10,7 +10,7 @@ ITU-T H.265 and H.264 (annex D); metadata OBUs 1, 2 and 4 of the AV1 specificati
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ _AV1 = ("av1", "av1_nvenc")
 SAYING_ALL = frozenset(_SEI_OF)
 # Those whose streams say HDR10+, so that players read it there.
 SAYING_HDR10_PLUS = frozenset({"h265", "h265_nvenc", *_AV1})
+OfFrame = Callable[[int], Sequence[bytes] | None]
 # Country and provider, whose message it is, and that a format follows.
 _AFD = b"\xb5\x00\x31DTG1\x41"
 
@@ -72,16 +73,16 @@ class Said:
 class Sayer:
     """Adds it to the packets of a stream."""
 
-    def __init__(self, said: Said, codec: str, of_frames: Mapping[int, Sequence[bytes]] | None = None) -> None:
+    def __init__(self, said: Said, codec: str, of_frame: OfFrame | None = None) -> None:
         """Say it in key frames, and of frames that have any their own messages.
 
         Args:
             said: of the whole.
             codec: a master's; of one that says nothing of it the packets stay as they are.
-            of_frames: messages of frames (ITU-T T.35, country and provider first), by their time.
+            of_frame: gives the messages (ITU-T T.35, country and provider first) of a frame, by its time.
         """
         self._codec = codec
-        self._of_frames = of_frames if of_frames and codec in {*_AV1, *_SEI_OF} else {}
+        self._of_frame: OfFrame = of_frame if of_frame and codec in {*_AV1, *_SEI_OF} else lambda time: ()
         units: Iterable[bytes] = ()
         if codec in _AV1 and said.mastering:
             units = _obus(said.mastering)
@@ -92,7 +93,7 @@ class Sayer:
     def said(self, packet: Packet[Any]) -> Packet[Any]:
         """The packet with all that is to be said before its picture."""
         assert packet.pts is not None
-        units, messages = self._units if packet.is_keyframe else b"", self._of_frames.get(packet.pts, ())
+        units, messages = self._units if packet.is_keyframe else b"", self._of_frame(packet.pts) or ()
         if not units and not messages:
             return packet
         data = bytes(packet)

@@ -52,27 +52,35 @@ def with_captions(
     Raises:
         SourceError: the source cannot be read.
     """
-    with open_input(source) as container, source_errors(source, "reading its closed captions"):
-        shown = enumerate(decoded(container, video_stream(container, picture, damaged)))
-        for frame, number in zip(frames, twins, strict=True):
-            twin = next((one for at, one in shown if at == number), None) if number is not None else None
-            yield _dressed(to_planes(frame, layout), layout, twin) if twin is not None else frame
+    for frame, twin in zip(frames, _found(source, picture, twins, damaged), strict=True):
+        yield _dressed(to_planes(frame, layout), layout, twin) if twin is not None else frame
 
 
 def captions_of(
     source: Source, picture: int, twins: Iterable[int | None], damaged: bool = False
 ) -> Iterator[tuple[bytes, ...]]:
-    """The captions of these frames of a source, each as messages; arguments as of `with_captions`.
+    """The captions of these frames of a source, each as messages; it is read as far as they are asked for.
+
+    Args:
+        source, picture, damaged: as of `with_captions`.
+        twins: numbers of the frames, rising; None for one without captions.
 
     Raises:
         SourceError: the source cannot be read.
     """
+    for twin in _found(source, picture, twins, damaged):
+        held = attached(twin).get(_A53) if twin is not None else None
+        yield tuple(_messages(bytes(held))) if held is not None else ()
+
+
+def _found(
+    source: Source, picture: int, numbers: Iterable[int | None], damaged: bool
+) -> Iterator[av.VideoFrame | None]:
+    """The frames of these numbers, or None where there is no number, or no such frame any more."""
     with open_input(source) as container, source_errors(source, "reading its closed captions"):
         shown = enumerate(decoded(container, video_stream(container, picture, damaged)))
-        for number in twins:
-            twin = next((one for at, one in shown if at == number), None) if number is not None else None
-            held = attached(twin).get(_A53) if twin is not None else None
-            yield tuple(_messages(bytes(held))) if held is not None else ()
+        for number in numbers:
+            yield next((one for at, one in shown if at == number), None) if number is not None else None
 
 
 def _messages(held: bytes) -> Iterator[bytes]:

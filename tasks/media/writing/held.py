@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tasks.media.picture.hdr import is_hdr
 from tasks.media.reading.probe import Probe
 from tasks.media.reading.side_data import NAMES
 from tasks.media.writing.bitstream import SAYING_ALL
@@ -12,13 +13,14 @@ from tasks.media.writing.bitstream import SAYING_ALL
 _OF_ANY_PICTURE = ("DISPLAYMATRIX", "STEREO3D", "SPHERICAL", "ICC_PROFILE", "AFD")
 
 
-def not_held(container: str, encoded: str, probe: Probe) -> Iterator[str]:
+def not_held(container: str, encoded: str, probe: Probe, family: str = "") -> Iterator[str]:
     """What of the standing side data of a source a master will not hold, each in words.
 
     Args:
         container: of the master.
         encoded: codec of the master.
         probe: of the source.
+        family: of an image file's layout.
     """
     projection = probe.projection
     (tags,) = (stream.metadata for stream in probe.streams if stream.index == probe.stream)
@@ -32,14 +34,17 @@ def not_held(container: str, encoded: str, probe: Probe) -> Iterator[str]:
         held.update(["STEREO3D"] * bool(projection.stereo) + ["SPHERICAL"] * projection.around)
     if container == "tif" and probe.codec == "tiff":
         held.add("DISPLAYMATRIX")  # as headers of TIFF files are carried into others
-    if holds_icc(container, probe):
+    if holds_icc(container, probe, family):
         held.add("ICC_PROFILE")
     for name in probe.side_data:
         if name in _OF_ANY_PICTURE and name not in held:
             yield f"the picture's {NAMES[name]} data is not carried: {container} masters are written without"
 
 
-def holds_icc(container: str, probe: Probe) -> bool:
-    """True if image files of this kind are given the source's colour profile: one of gray is none of colours."""
-    becomes_colours = probe.pix_fmt.startswith("ya") or (probe.layout.family == "gray" and container == "jpg")
-    return "ICC_PROFILE" in probe.side_data and container in {"png", "jpg", "tif"} and not becomes_colours
+def holds_icc(container: str, probe: Probe, family: str) -> bool:
+    """True if image files of this kind, with samples of this family, are given the source's colour profile.
+
+    One of gray or of inks is none of colours. What is HDR may be brought to SDR, of which its profile knows nothing.
+    """
+    space = "GRAY" if family == "gray" else "RGB"
+    return container in {"png", "jpg", "tif"} and probe.icc == space and not is_hdr(probe.colour)

@@ -26,7 +26,7 @@ from tasks.media.reading.siting import unsaid_siting
 from tasks.media.reading.source import Source, open_input
 from tasks.media.reading.timecode import is_timecode, restated
 from tasks.media.reading.timeline import Timeline
-from tasks.media.writing.bitstream import Said, Sayer
+from tasks.media.writing.bitstream import OfFrame, Said, Sayer
 from tasks.media.writing.carry import (
     Carried,
     Copied,
@@ -39,7 +39,7 @@ from tasks.media.writing.carry import (
     refusal,
     still_pictures,
 )
-from tasks.media.writing.codecs import MUXER, STILLS, Container, EncodeSettings, containers_for
+from tasks.media.writing.codecs import MUXER, STILLS, Container, EncodeSettings, containers_for, master_layout
 from tasks.media.writing.display_size import SILENT, say_display_size
 from tasks.media.writing.encode import add_picture, movie_timescale
 from tasks.media.writing.held import not_held
@@ -74,7 +74,7 @@ class Picture:
         time_base: seconds a tick of that; unset: the source's.
         frame_rate: average; unset: the source's.
         said: what it says of itself.
-        messages: what each frame says besides (ITU-T T.35); or nothing at all.
+        messages: what each frame says besides (ITU-T T.35), taken as far as frames are written; or nothing at all.
         sample_aspect: pixel width over height; unset: the source's.
     """
 
@@ -86,7 +86,7 @@ class Picture:
     time_base: Fraction | None = None
     frame_rate: Fraction | None = None
     said: Said = field(default_factory=Said)
-    messages: Sequence[Sequence[bytes]] = ()
+    messages: Iterable[Sequence[bytes]] | None = None
     sample_aspect: Fraction | None = None
 
 
@@ -111,7 +111,7 @@ def choose_container(
         others = [
             f"stream {s.index} ({s.type}) is not carried: {ALONE}" for s in probe.streams if s.index != probe.stream
         ]
-        return possible[0], [*others, *not_held(possible[0], settings.codec, probe)]
+        return possible[0], [*others, *not_held(possible[0], settings.codec, probe, _family(settings, probe, source))]
     if wanted != "auto":
         order: list[Container] = [c for c in possible if c == wanted]
     else:
@@ -172,8 +172,8 @@ def write_master(
                 packets = encode_ranges(encode, ranges, times, path, source.label)
             shown = dict(zip(times, _durations(picture.timeline), strict=True))
             encoded = _timed(packets, video, shown)
-            of_frames = dict(zip(times, picture.messages, strict=bool(picture.messages)))
-            encoded = map(Sayer(picture.said, settings.codec, of_frames).said, encoded)
+            of_frame = _as_they_come(zip(times, picture.messages, strict=True)) if picture.messages else None
+            encoded = map(Sayer(picture.said, settings.codec, of_frame).said, encoded)
             for packet in _by_time(encoded, copies):
                 _mux(output, packet, source)
     before = [c for c in carried.values() if c.still and 0 <= c.index < video.index]
@@ -185,6 +185,21 @@ def write_master(
         picture=place,
         copied=tuple(state.account(index) for index, state in sorted(carried.items())),
     )
+
+
+def _as_they_come(pairs: Iterator[tuple[int, Sequence[bytes]]]) -> OfFrame:
+    """What looks up the messages of a time, once, and takes no more of the pairs than it needs: their times rise."""
+    waiting: dict[int, Sequence[bytes]] = {}
+
+    def of_frame(time: int) -> Sequence[bytes]:
+        if time not in waiting:
+            for when, said in pairs:
+                waiting[when] = said
+                if when == time:
+                    break
+        return waiting.pop(time)
+
+    return of_frame
 
 
 def _mux(output: av.container.OutputContainer, packet: Packet[Any], source: Source) -> None:
@@ -320,6 +335,13 @@ def _native_container(probe: Probe, source: Source) -> Container:
     if suffix == "mov":
         return "mov"
     return "mkv" if "matroska" in probe.container else "mp4"
+
+
+def _family(settings: EncodeSettings, probe: Probe, source: Source) -> str:
+    try:
+        return master_layout(settings, probe.layout, source.label).family
+    except UnsupportedSource:
+        return ""  # which planning says
 
 
 def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source) -> list[str]:
