@@ -63,13 +63,16 @@ def write(path: Path, pixels: npt.NDArray[Any], depth: int = 16, **header: tuple
 
 
 def make_run(
-    folder: Path, name: str, frames: int, depth: int, first: int = 1001, height: int = 48, width: int = 64
-) -> list[npt.NDArray[Any]]:
-    """Files such as `plate.%04d.dpx`, each with its timecode; returns their pixels."""
+    folder: Path, name: str, frames: int, depth: int, first: int = 1001, height: int = 48, width: int = 64,
+    alpha: bool = False,
+) -> list[npt.NDArray[Any]]:  # fmt: skip
+    """Files such as `plate.%04d.dpx`, each with its timecode; returns their pixels. Of EXR they may have alpha."""
     made = []
     for n in range(frames):
         path = folder / (name % (first + n))
         pixels = light(n, height, width) if path.suffix == ".exr" else codes(n, height, width, depth)
+        if alpha:
+            pixels = np.dstack([pixels, np.abs(pixels[..., :1]) / 16])
         code = (0x01000000 + n, 0)
         timed = {"smpte:TimeCode": (oiio.TypeTimeCode, code)} if path.suffix in {".dpx", ".exr"} else {}
         write(path, pixels, depth, **timed)
