@@ -78,4 +78,5 @@ def _together(title: Title, ends: list[Outcome], remark: str) -> Outcome:
         size=sum(end.size for end in ends),
         remarks=(*title.remarks, remark), doubts=tuple(doubt for end in ends for doubt in end.doubts),
         checks=tuple(line for end in ends for line in end.checks),
+        parts=tuple(end.master for end in ends if end.master),
     )  # fmt: skip

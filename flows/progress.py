@@ -120,7 +120,7 @@ class Progress:
         """A title has ended."""
         with self._lock:
             self._line(outcome.title).outcome = outcome
-        said = outcome.master if outcome.state == "done" else outcome.reason
+        said = ", ".join(outcome.masters) if outcome.state == "done" else outcome.reason
         self._tell(f"{outcome.title}: {outcome.state} - {said}")
 
     def title(self, name: str) -> Share:

@@ -74,7 +74,8 @@ class Outcome(BaseModel):
             quarantined, or the master's picture has faults and it waits); "failed"; "refused"; "left" (for a later
             run, as it still changes).
         reason: why, and what to do; empty when done.
-        master: URI, of one that waits where it does; empty if there is none.
+        master: URI, of one that waits where it does; empty if there is none. Of a title made in parts, the first one's.
+        parts: URIs of the masters of a title that was made in parts.
         frames, shards: of the title; cached: shards that needed no work.
         failed_shards: names and reasons.
         checks: contract, whether it holds, what was seen.
@@ -103,6 +104,12 @@ class Outcome(BaseModel):
     size: int = 0
     cadence: CadenceNote | None = None
     doubts: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    @property
+    def masters(self) -> tuple[str, ...]:
+        """URIs of all that were made of it."""
+        return self.parts or ((self.master,) if self.master else ())
 
 
 class Spent(BaseModel):

@@ -67,7 +67,7 @@ def describe(files: RunFiles) -> str:
     for title in titles:
         outcome = outcomes.get(title.name)
         if outcome is not None:
-            said = outcome.master if outcome.state == "done" else outcome.reason
+            said = ", ".join(outcome.masters) if outcome.state == "done" else outcome.reason
             decided = [hold.decisions[-1].words for hold in holds if _decides(hold, run, outcome)]
             lines.append(f"  {outcome.state:<8} {title.name}  {decided[0] if decided else said}")
         else:

@@ -207,7 +207,7 @@ def show_results(run: Run, outcomes: list[Outcome], verdict: Verdict, report: st
     table = json.dumps([_row(outcome) for outcome in listed])
     put("table", key, table, f"{shortened(verdict.message)}{cut}")
     masters = "\n".join(
-        f"| {cell(o.title)} | {o.state} | {link(posixpath.basename(o.master), o.master) if o.master else ''} |"
+        f"| {cell(o.title)} | {o.state} | {', '.join(link(posixpath.basename(each), each) for each in o.masters)} |"
         for o in listed
     )
     page = f"{link('Report', report)}\n\n| title | state | master |\n|---|---|---|\n{masters}{_more(len(outcomes))}"
@@ -233,7 +233,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "shards cached": outcome.cached,
         "seconds": round(outcome.seconds, 1),
         "reason": shortened(outcome.reason.removeprefix(f"{outcome.title}: "), _CUT),
-        "master": outcome.master,
+        "master": ", ".join(outcome.masters),
     }
 
 

@@ -40,6 +40,7 @@ def test_both_parts_become_masters_once(tmp_path: Path, remaster: Remaster, caps
     whole = outcomes["news/evening.ts"]
     assert (whole.state, whole.frames) == ("done", 24)
     assert "made in 2 parts: news/evening.part1.ts, news/evening.part2.ts" in whole.remarks[-1]
+    assert whole.masters == tuple(map(str, masters))
     assert "is part 2 of 2 of news/evening.ts" in outcomes["news/evening.part2.ts"].remarks[0]
     assert "made in 2 parts" in files.store.read(whole.report).decode()
 
