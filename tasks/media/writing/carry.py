@@ -29,6 +29,7 @@ from tasks.media.writing.sound import Transcoder, add_sound
 _IMAGES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "tiff": "image/tiff"}
 # Ticks by which the first packets of a reordered stream are decoded before they are shown, where no one says.
 _MOST_REORDERED = 32
+_TICK = Fraction(1, 1000)
 
 
 @dataclass(frozen=True)
@@ -213,13 +214,30 @@ def refusal(muxer: str, stream: Any) -> str:
         return "Matroska has no such track"  # the muxer would accept it and write nothing
     if stream.type == "video" and muxer == "mov" and is_still(stream):
         return "QuickTime has no cover art"  # likewise
+    made = BytesIO()
     try:
-        with av.open(BytesIO(), "w", format=muxer) as trial:
-            _clone(trial, stream, _whole(muxer, stream, {stream.index: b"any"} if is_still(stream) else {}))
+        with av.open(made, "w", format=muxer) as trial:
+            target = _clone(trial, stream, _whole(muxer, stream, {stream.index: b"any"} if is_still(stream) else {}))
             trial.start_encoding()
+            if stream.type == "data":
+                packet = av.Packet(b"any")
+                packet.stream, packet.pts, packet.dts, packet.duration, packet.time_base = target, 0, 0, 1, _TICK
+                trial.mux(packet)
     except (ValueError, av.error.FFmpegError) as error:
         return f"{muxer} cannot hold it ({getattr(error, 'strerror', error)})"
+    if stream.type == "data" and muxer in {"mp4", "mov"} and not _is_there(made):
+        return f"{muxer} takes it and writes no track that could be read"
     return ""
+
+
+def _is_there(made: BytesIO) -> bool:
+    """True if a file with a track for data has one."""
+    made.seek(0)
+    try:
+        with av.open(made, "r") as found:
+            return bool(found.streams.data)
+    except av.error.FFmpegError:
+        return False
 
 
 def copy_packets(
@@ -259,7 +277,7 @@ def copy_packets(
             if not packet.duration and state.type != "subtitle":
                 # QuickTime's edit list would end before a last sample that lasts no time.
                 since = packet.dts - state.last_dts if state.last_dts is not None else 0
-                packet.duration = since or state.last_duration
+                packet.duration = since or state.last_duration or (state.type == "data")
             state.last_dts, state.last_duration = packet.dts, packet.duration or 0
             if later:
                 ticks = round(later / packet.time_base)
