@@ -32,7 +32,7 @@ from tasks.media.writing.master import ALONE
 from tasks.media.writing.sound import hear
 from tasks.plan import Plan
 from tasks.pool.ladder import CLASSICAL
-from tasks.profile import Profile
+from tasks.profile import MasterSettings, Profile
 from tasks.records import CheckResult, Fault, MasterRecord, Record
 from tasks.sources import open_source
 from tasks.trust import doubts
@@ -70,7 +70,7 @@ def check_master(
         said = list(_side_data(plan, profile.master.codec, source, made, master.picture))
         captions = list(_captions(plan, source, made, master.picture))
         seen_through = list(_alpha(plan, source, made, master.picture))
-        carried = list(_carried(master, had, held, profile.master.codec, plan.title.container, source, made))
+        carried = list(_carried(master, had, held, profile.master, plan.title.container, source, made))
     seen = found(plan, profile, records, likeness, grades)
     lines = (
         *_damage(plan),
@@ -148,15 +148,16 @@ def _times(plan: Plan, held: Inventory) -> Iterator[Line]:
 
 
 def _carried(
-    master: MasterRecord, had: Inventory, held: Inventory, codec: str, container: str, source: Source, made: Source
-) -> Iterator[Line]:
+    master: MasterRecord, had: Inventory, held: Inventory, asked: MasterSettings, container: str, source: Source,
+    made: Source,
+) -> Iterator[Line]:  # fmt: skip
     """Every other stream, and all that is said of streams and file; of image files it is known that they hold none."""
-    if codec in STILLS:
+    if asked.codec in STILLS:
         if len(master.copied):
             yield "other streams", True, f"{len(master.copied)} of the source are not carried, as asked: {ALONE}"
         return
     reasons = {f"stream {stream.source_index} ": stream.reason for stream in master.copied if stream.reason}
-    others = streams(had, held, lambda index, other: hear(source, index, made, other))
+    others = streams(had, held, lambda index, other: hear(source, index, made, other), asked.without)
     for row in (*others, *labels(had, held)):
         reason = next((why for name, why in reasons.items() if row.name.startswith(name)), "")
         seen = row.master if row.source == row.master else f"{row.master}, source {row.source}"

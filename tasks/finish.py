@@ -64,7 +64,7 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
     parts: dict[str, Any] = {
         "source": plan.fingerprint,
         "segments": [record.sha256 for record in records],
-        "master": profile.master.model_dump(exclude={"ranges", "pixel_aspect"}),
+        "master": profile.master.model_dump(exclude={"ranges", "pixel_aspect", "without"}),
         "container": title.container,
         "place": output.uri(title.master),
         "versions": MASTER_VERSIONS,
@@ -79,6 +79,8 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["projection"] = title.probe.projection
     if carries_hdr10_plus(plan, profile.master.codec):
         parts["HDR10+"] = DYNAMIC_VERSION
+    if profile.master.without:
+        parts["without"] = sorted(profile.master.without)
     if carries_captions(plan, profile.master.codec):
         parts["captions"] = CAPTIONS_VERSION
     projection = title.probe.projection if title.probe else None

@@ -25,7 +25,7 @@ from tasks.errors import UsageError
 from tasks.media.picture.size import Scale, exact_scale
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.movie import exact_rate
-from tasks.media.writing.codecs import STILLS, Codec, EncodeSettings, containers_for
+from tasks.media.writing.codecs import STILLS, Beside, Codec, EncodeSettings, containers_for
 from tasks.media.writing.ranges import why_whole
 from vsr_model.tone import CurveName
 
@@ -43,6 +43,12 @@ def _word(value: object) -> object:
 
 # A number where a word is wanted: `--set master.chroma=444` needs no quotes.
 _WORD = BeforeValidator(_word)
+
+
+def _several(value: object) -> object:
+    """Words with commas between them, as a command line has them, or in a list, as TOML has it, one by one."""
+    words = [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+    return tuple(words) if isinstance(words, list) else words
 
 
 _LARGEST_SCALE = 4
@@ -91,6 +97,11 @@ class MasterSettings(_Section):
     options: dict[str, Annotated[str, _WORD]] = Field(
         default_factory=dict, description="Further options for the encoder, as they are."
     )
+    without: Annotated[tuple[Beside, ...], BeforeValidator(_several)] = Field(
+        (),
+        description="Kinds of tracks that masters are to be without: audio, subtitle, data, attachment; several with"
+        " commas. What is left out by choice is no loss.",
+    )
     ranges: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         1,
         description="Ranges of frames, each with an encoder of its own, several at once; auto: one for every 14,400"
@@ -122,6 +133,7 @@ class MasterSettings(_Section):
             bit_depth=self.bit_depth,
             chroma=self.chroma,
             options=tuple(sorted(self.options.items())),
+            without=self.without,
         )
 
 

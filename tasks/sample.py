@@ -108,7 +108,7 @@ def measure(plan: Plan, profile: Profile, store: Store, make: Make) -> Rates:
                 *plan.master_size, plan.layout, plan.colour, plan.rate,
                 (as_finished(_frames(plan, stretch, scratch), plan) for stretch in long),
             )  # fmt: skip
-            copied = copied_bytes_a_second(source, probe.stream)
+            copied = copied_bytes_a_second(source, probe.stream, profile.master.without)
     frames = sum(stretch.frames for stretch in long)
     return Rates(
         frames=frames + sum(stretch.frames for stretch in short),

@@ -9,10 +9,13 @@ import av
 import pytest
 
 from tasks.check import check_master
+from tasks.errors import UsageError
 from tasks.media.contract.contract import compare
 from tasks.media.reading.source import Source
+from tasks.media.writing.carry import LEFT_OUT
+from tasks.profile import read_profile
 from tests import mastered
-from tests.clips import picture
+from tests.clips import Clip, make, picture
 
 LATER = (0, 22_500, 45_000, 67_500)  # of 90,000 a second
 
@@ -72,3 +75,38 @@ def test_what_a_container_has_no_place_for_is_said_and_named_by_the_check(
     check = check_master(done.plan, done.profile, done.master, done.records, None)
     ((name, seen),) = [(name, seen) for name, ok, seen in check.lines if not ok]
     assert name == f"stream 1 (data {codec})" and words in seen
+
+
+def test_what_is_to_be_left_out_is_no_loss(tmp_path: Path) -> None:
+    """Cues that no container holds, of a title that is done without them; with its sound nothing is changed."""
+    film = with_data(tmp_path / "films" / "film.ts", "timed_id3")
+    done = mastered.remaster(film.parent, str(tmp_path / "out"), str(tmp_path / "store"), **{"master.without": "data"})
+    assert [remark for remark in done.plan.title.remarks if "stream 1" in remark] == [f"stream 1 (data) is {LEFT_OUT}"]
+    check = check_master(done.plan, done.profile, done.master, done.records, None)
+    assert [line for line in check.lines if not line[1]] == []
+    assert any(name == "stream 1 (data timed_id3)" and LEFT_OUT in seen for name, _, seen in check.lines)
+    files = Source(str(film), "film"), Source(done.master.uri, "master")
+    name = "stream 1 (data timed_id3)"
+    for asked, verdict in ((done.profile.master.encoding(), "changed"), (None, "lost")):
+        assert {row.name: row.verdict for row in compare(*files, asked=asked)}[name] == verdict
+
+
+def test_masters_with_and_without_are_not_the_same(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    film = make(films / "film.mp4", Clip(frames=12, audio="aac"))
+    made = {}
+    for without in ("", "audio, subtitle"):
+        done = mastered.remaster(
+            films, str(tmp_path / "out"), str(tmp_path / "store"), **{"master.without": without or None}
+        )
+        files = Source(str(film), "film"), Source(done.master.uri, "master")
+        rows = compare(*files, asked=done.profile.master.encoding())
+        made[done.master.key] = [row.verdict for row in rows if row.name.startswith("stream 1 (audio")]
+    assert [set(verdicts) for verdicts in made.values()] == [{"kept"}, {"changed"}]
+
+
+def test_kinds_of_tracks_are_words_with_commas_or_a_list() -> None:
+    for said in ("data, subtitle", ["data", "subtitle"]):
+        assert read_profile(None, {"master.without": said}).master.without == ("data", "subtitle")
+    with pytest.raises(UsageError, match=r"master\.without"):
+        read_profile(None, {"master.without": "pictures"})

@@ -11,7 +11,7 @@ says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from types import MappingProxyType
@@ -36,6 +36,7 @@ from tasks.media.reading.source import Source
 from tasks.media.reading.timecode import restated
 from tasks.media.writing.bitstream import SAYING_ALL, hdr10_plus_dropped
 from tasks.media.writing.captions import uncaptioned
+from tasks.media.writing.carry import LEFT_OUT
 from tasks.media.writing.codecs import EncodeSettings
 from tasks.media.writing.sound import hear
 
@@ -88,7 +89,7 @@ def compare(
             unsaid_by(asked.codec, source, one, before.side_data) if asked else {},
         ),
         *frames_said(before.hdr10_plus, after.hdr10_plus),
-        *streams(had, has, lambda index, other: hear(source, index, master, other)),
+        *streams(had, has, lambda index, other: hear(source, index, master, other), asked.without if asked else ()),
         *labels(had, has),
     )
 
@@ -205,12 +206,13 @@ def frames_said(before: Sequence[bytes], after: Sequence[bytes]) -> Iterator[Row
         yield _row("HDR10+ of frames", list(before) == list(after), *seen, "not the same bytes")
 
 
-def streams(had: Inventory, has: Inventory, heard: converted.Hearing) -> Iterator[Row]:
+def streams(had: Inventory, has: Inventory, heard: converted.Hearing, without: Collection[str] = ()) -> Iterator[Row]:
     """Every other stream: its packets bit for bit, their times, and what is said of it.
 
     Args:
         had, has: of source and master.
         heard: decodes two tracks of sound, by their index in source and master; asked of those of another codec only.
+        without: kinds of streams that the master was asked to be without.
     """
     twins = _twins(had.tracks, has.tracks)
     later = max(-had.times[0], Fraction(0)) if had.times else Fraction(0)
@@ -220,7 +222,9 @@ def streams(had: Inventory, has: Inventory, heard: converted.Hearing) -> Iterato
         name = f"stream {track.index} ({track.type} {track.codec})"
         twin = twins.get(track.index)
         if twin is None:
-            yield Row(name, "lost", _packets(track), "-", "the master has no such stream")
+            by_choice = track.type in without
+            note = LEFT_OUT if by_choice else "the master has no such stream"
+            yield Row(name, "changed" if by_choice else "lost", _packets(track), "-", note)
             continue
         # MP4 calls all MPEG audio one thing: the same packets are the same sound, whatever the codec is called.
         if track.type == "audio" and track.codec != twin.codec and track.sha256 != twin.sha256:

@@ -9,7 +9,7 @@ Knows nothing of how the picture is made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BytesIO
@@ -30,6 +30,7 @@ _IMAGES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif":
 # Ticks by which the first packets of a reordered stream are decoded before they are shown, where no one says.
 _MOST_REORDERED = 32
 _TICK = Fraction(1, 1000)
+LEFT_OUT = "left out, as asked (master.without)"
 
 
 @dataclass(frozen=True)
@@ -121,21 +122,27 @@ def still_pictures(source: Source) -> dict[int, bytes]:
 
 
 def carry(
-    stream: Any, original: av.container.InputContainer, output: av.container.OutputContainer, stills: dict[int, bytes]
+    stream: Any,
+    original: av.container.InputContainer,
+    output: av.container.OutputContainer,
+    stills: dict[int, bytes],
+    without: Collection[str] = (),
 ) -> tuple[Any, Carried]:
     """Give a stream of the source its place in the output.
 
     Args:
         stills: from `still_pictures`.
+        without: kinds of streams that are left out.
 
     Returns:
         The output's stream if packets are to be copied into it, or None; and the account of it.
     """
     codec = stream.codec_context.name if stream.codec_context is not None else (name_of(stream) or stream.type)
     helper = is_helper(stream, original)
-    reason = helper or refusal(output.format.name, stream)
+    unwanted = LEFT_OUT if stream.type in without else ""
+    reason = helper or unwanted or refusal(output.format.name, stream)
     account = Carried(-1, stream.type, codec, reason, is_still(stream))
-    if reason and not helper and (made := kept_as(output.format.name, stream)):
+    if reason and not (helper or unwanted) and (made := kept_as(output.format.name, stream)):
         if stream.type == "audio":
             target = add_sound(output.format.name, stream, output)
             account.transcoder = Transcoder(stream, target)

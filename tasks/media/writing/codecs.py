@@ -28,6 +28,7 @@ Codec = Literal[
     "tiff",
 ]
 # Of a codec of still pictures each frame is a file of its own, and its "container" the files' ending.
+Beside = Literal["audio", "subtitle", "data", "attachment"]
 Still = Literal["dpx", "exr", "jpg", "png", "tif"]
 Container = Literal["mp4", "mov", "mkv"] | Still
 STILLS: dict[str, Still] = {"dpx": "dpx", "exr": "exr", "jpeg": "jpg", "png": "png", "tiff": "tif"}
@@ -37,7 +38,7 @@ MUXER = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"} | dict.fromkeys(STILLS.v
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """How the picture of a master is encoded.
+    """How the picture of a master is encoded, and what is not to be beside it.
 
     Attributes:
         codec: "h265" unless asked otherwise.
@@ -48,6 +49,7 @@ class EncodeSettings:
         bit_depth: of the master; 0 means 10, or the source's if that is deeper.
         chroma: "source" keeps the source's subsampling as far as the codec can.
         options: further encoder options, passed on as they are.
+        without: kinds of other tracks of the source that are left out.
     """
 
     codec: Codec = "h265"
@@ -56,6 +58,7 @@ class EncodeSettings:
     bit_depth: int = 0
     chroma: Literal["source", "420", "422", "444"] = "source"
     options: tuple[tuple[str, str], ...] = field(default=())
+    without: tuple[Beside, ...] = ()
 
 
 @dataclass(frozen=True)

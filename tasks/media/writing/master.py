@@ -28,6 +28,7 @@ from tasks.media.reading.timecode import is_timecode, restated
 from tasks.media.reading.timeline import Timeline
 from tasks.media.writing.bitstream import OfFrame, Said, Sayer
 from tasks.media.writing.carry import (
+    LEFT_OUT,
     Carried,
     Copied,
     carry,
@@ -117,7 +118,7 @@ def choose_container(
     else:
         native = _native_container(probe, source)
         order = sorted(possible, key=lambda c: c != native)
-    verdicts = [(container, _cannot_hold(container, settings.codec, probe, source)) for container in order]
+    verdicts = [(container, _cannot_hold(container, settings, probe, source)) for container in order]
     best, remarks = min(verdicts, key=lambda v: (sum("not carried" in remark for remark in v[1]), len(v[1])))
     return best, remarks
 
@@ -238,7 +239,7 @@ def _lay_out(
             video.metadata.update({"title": tags["name"], **tags} if "name" in tags else tags)
             video.disposition = stream.disposition
             continue
-        target, carried[stream.index] = carry(stream, original, output, stills)
+        target, carried[stream.index] = carry(stream, original, output, stills, settings.without)
         if target is not None:
             targets[stream.index] = target
     return video, encoder, targets, carried
@@ -344,13 +345,16 @@ def _family(settings: EncodeSettings, probe: Probe, source: Source) -> str:
         return ""  # which planning says
 
 
-def _cannot_hold(container: Container, codec: str, probe: Probe, source: Source) -> list[str]:
-    """What of a source a container with a picture of this codec cannot hold, in words."""
-    remarks = []
+def _cannot_hold(container: Container, settings: EncodeSettings, probe: Probe, source: Source) -> list[str]:
+    """What of a source a container with such a picture cannot hold or is not to hold, in words."""
+    remarks, codec = [], settings.codec
     if container == "mkv" and (probe.time_base * 1000).denominator != 1:
         remarks.append(f"mkv rounds times of 1/{probe.time_base.denominator} s to milliseconds")
     with open_input(source) as original:
         for stream in original.streams:
+            if stream.type in settings.without and not is_helper(stream, original):
+                remarks.append(f"stream {stream.index} ({stream.type}) is {LEFT_OUT}")
+                continue
             spoken = stream.metadata.get("language", "und")
             if spoken != "und" and not code_in(MUXER[container], spoken):
                 remarks.append(f"the language of stream {stream.index} ({spoken}) is not carried: {UNSPOKEN}")

@@ -6,7 +6,7 @@ Writes no master, and does not know how many frames there are in all.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -108,8 +108,10 @@ def try_encoder(
     )
 
 
-def copied_bytes_a_second(source: Source, picture: int) -> float:
+def copied_bytes_a_second(source: Source, picture: int, without: Collection[str] = ()) -> float:
     """Bytes a second of all that is copied into a master beside its picture, from the first minute of the source.
+
+    `without`: kinds of streams that are not.
 
     Raises:
         SourceError: it cannot be read.
@@ -123,6 +125,6 @@ def copied_bytes_a_second(source: Source, picture: int) -> float:
             first = last if first is None else first
             if last - first > _COPIED_SECONDS:
                 break
-            if packet.stream.index != picture:
+            if packet.stream.index != picture and packet.stream.type not in without:
                 copied += packet.size
     return copied / (last - first) if first is not None and last > first else 0.0
