@@ -21,7 +21,8 @@ _CUT = 2000
 
 def title_finished(run: Run, outcome: Outcome) -> None:
     """A title has ended, well or not."""
-    payload = outcome.model_dump(include={"state", "reason", "master", "frames", "shards", "cached", "seconds"})
+    told = {"state", "reason", "master", "parts", "frames", "shards", "cached", "seconds"}
+    payload = outcome.model_dump(include=told)
     _emit("title.finished", f"title.{_place(run, outcome.title)}", outcome.title, run, outcome.state, payload)
 
 

@@ -22,6 +22,7 @@ from tasks.media.picture.alpha import ALPHA_VERSION
 from tasks.media.picture.bars import BARS_VERSION
 from tasks.media.picture.square import SQUARE_VERSION
 from tasks.media.writing.captions import CAPTIONS_VERSION
+from tasks.media.writing.carry import DATA_VERSION
 from tasks.media.writing.icc import ICC_VERSION
 from tasks.media.writing.numbered import NUMBERED_VERSION
 from tasks.media.writing.part import PART_VERSION
@@ -145,6 +146,7 @@ def _asked(run: Run) -> str:
                 SHARD_VERSIONS, FIELDS_VERSION, RECIPE_VERSION, BARS_VERSION, MASTER_VERSIONS, LIKENESS_VERSION,
                 NUMBERED_VERSION, RECEIPT_VERSION, SOUND_VERSION, WORDS_VERSION, HDR_VERSION, TONE_VERSION,
                 ALPHA_VERSION, SQUARE_VERSION, DYNAMIC_VERSION, PART_VERSION, CAPTIONS_VERSION, ICC_VERSION,
+                DATA_VERSION,
             ],
         }
     )  # fmt: skip

@@ -74,7 +74,7 @@ def remaster_title(run: Run, name: str) -> State[Any]:
         outcome = _ended(run, name)
         events.title_finished(run, outcome)
     if outcome.state == "done":
-        return Completed(message=f"{name}: {outcome.frames} frames, master at {outcome.master}")
+        return Completed(message=f"{name}: {outcome.frames} frames, master at {', '.join(outcome.masters)}")
     return Failed(name="Held" if outcome.state == "held" else "Failed", message=shortened(outcome.reason))
 
 

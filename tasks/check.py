@@ -165,7 +165,8 @@ def _carried(
         unsaid = row.name.endswith(": language") and row.source != "-" and row.master == "-"
         unspoken = unsaid and not code_in(MUXER[container], row.source)
         reason = UNSPOKEN if unspoken else reason
-        yield row.name, row.verdict != "lost" or unspoken, "; ".join(p for p in (seen, row.note, reason) if p)
+        said = dict.fromkeys(part for part in (seen, row.note, reason) if part)
+        yield row.name, row.verdict != "lost" or unspoken, "; ".join(said)
 
 
 def _side_data(plan: Plan, codec: str, source: Source, made: Source, picture: int) -> Iterator[Line]:

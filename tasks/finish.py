@@ -30,6 +30,7 @@ from tasks.media.reading.checksums import frame_checksums
 from tasks.media.reading.mastering import Mastering
 from tasks.media.writing.bitstream import Said
 from tasks.media.writing.captions import BY_ENCODER, CAPTIONS_VERSION, with_captions
+from tasks.media.writing.carry import DATA_VERSION
 from tasks.media.writing.codecs import STILLS, Container
 from tasks.media.writing.encode import ENCODE_VERSION, is_templated
 from tasks.media.writing.held import holds_icc
@@ -79,8 +80,12 @@ def master_key(plan: Plan, profile: Profile, records: list[Record], output: Stor
         parts["projection"] = title.probe.projection
     if carries_hdr10_plus(plan, profile.master.codec):
         parts["HDR10+"] = DYNAMIC_VERSION
-    if profile.master.without:
-        parts["without"] = sorted(profile.master.without)
+    if title.probe and profile.master.codec not in STILLS:
+        beside = {stream.type for stream in title.probe.streams if stream.index != title.probe.stream}
+        if without := sorted(beside.intersection(profile.master.without)):
+            parts["without"] = without
+        if "data" in beside.difference(without) and "mp4" not in title.probe.container:
+            parts["data"] = DATA_VERSION
     if carries_captions(plan, profile.master.codec):
         parts["captions"] = CAPTIONS_VERSION
     projection = title.probe.projection if title.probe else None

@@ -52,7 +52,7 @@ def part_titles(title: Title, changes: SizeChanges, profile: Profile, store: Sto
         StoreError: the store does not take them.
     """
     folder, suffix = _folder_of(title, changes, store), title.name.rpartition(".")[2]
-    parts = _known(folder, suffix, store) or _put(title, changes, folder, store)
+    parts = _known(folder, suffix, store) or _put(title, changes, folder, store, profile)
     same = profile.model_copy(update={"video_stream": parts.picture})
     titles = []
     for number in range(1, len(parts.files) + 1):
@@ -118,14 +118,15 @@ def _known(folder: str, suffix: str, store: Store) -> Parts | None:
     return parts if all(store.matches(place, digest) for place, digest in digests) else None
 
 
-def _put(title: Title, changes: SizeChanges, folder: str, store: Store) -> Parts:
+def _put(title: Title, changes: SizeChanges, folder: str, store: Store, profile: Profile) -> Parts:
     """Cut the source, which proves to be the one that was scanned. Parts that are there stay as they are."""
     assert title.probe is not None
     suffix, count = title.name.rpartition(".")[2], len(changes.at) + 1
     with store.temporary_folder() as scratch, open_source(title.uri, title.name) as source:
         files = [scratch / f"{number}.{suffix}" for number in range(1, count + 1)]
         try:
-            copies = write_parts(source, title.probe.stream, changes.at, [str(file) for file in files])
+            places, without = [str(file) for file in files], profile.master.without
+            copies = write_parts(source, title.probe.stream, changes.at, places, without)
         except UnsupportedSource as error:
             raise UnsupportedSource(f"{changes} {error}") from error
         require_unchanged(title)

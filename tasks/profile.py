@@ -48,7 +48,7 @@ _WORD = BeforeValidator(_word)
 def _several(value: object) -> object:
     """Words with commas between them, as a command line has them, or in a list, as TOML has it, one by one."""
     words = [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-    return tuple(words) if isinstance(words, list) else words
+    return tuple(dict.fromkeys(words)) if isinstance(words, list) else words
 
 
 _LARGEST_SCALE = 4

@@ -212,4 +212,6 @@ def _said(review: ReviewLine) -> str:
 def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={each}" for name, each in value.items()) or "-"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "-"
     return "-" if value is None or value == "" else str(value)

@@ -26,7 +26,7 @@ def with_data(path: Path, codec: str, times: tuple[int, ...] = LATER) -> Path:
     with av.open(str(path), "w") as output:
         film = output.add_stream("libx264", rate=24)
         film.width, film.height, film.pix_fmt = 128, 96, "yuv420p"
-        data = output.add_data_stream(codec)
+        data = output.add_mux_stream(codec) if codec == "dvb_teletext" else output.add_data_stream(codec)
         output.start_encoding()
         for number in range(24):
             frame = av.VideoFrame.from_ndarray(picture(number, 128, 96), format="rgb24")
@@ -58,6 +58,7 @@ def test_packets_and_their_times_are_kept(codec: str, container: str, times: tup
 @pytest.mark.parametrize(
     ("codec", "container", "words"),
     [
+        ("dvb_teletext", "mkv", "matroska cannot hold it"),
         ("klv", "mkv", "Matroska has no such track"),
         ("klv", "mp4", "mp4 cannot hold it"),
         ("timed_id3", "mp4", "mp4 takes it and writes no track that could be read"),
@@ -71,10 +72,11 @@ def test_what_a_container_has_no_place_for_is_said_and_named_by_the_check(
     done = mastered.remaster(
         film.parent, str(tmp_path / "out"), str(tmp_path / "store"), **{"master.container": container}
     )
-    assert any(f"stream 1 (data) is not carried: {words}" in remark for remark in done.plan.title.remarks)
+    kind = "subtitle" if codec == "dvb_teletext" else "data"
+    assert any(f"stream 1 ({kind}) is not carried: {words}" in remark for remark in done.plan.title.remarks)
     check = check_master(done.plan, done.profile, done.master, done.records, None)
     ((name, seen),) = [(name, seen) for name, ok, seen in check.lines if not ok]
-    assert name == f"stream 1 (data {codec})" and words in seen
+    assert name.startswith(f"stream 1 ({kind}") and words in seen
 
 
 def test_what_is_to_be_left_out_is_no_loss(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_what_is_to_be_left_out_is_no_loss(tmp_path: Path) -> None:
     assert [remark for remark in done.plan.title.remarks if "stream 1" in remark] == [f"stream 1 (data) is {LEFT_OUT}"]
     check = check_master(done.plan, done.profile, done.master, done.records, None)
     assert [line for line in check.lines if not line[1]] == []
-    assert any(name == "stream 1 (data timed_id3)" and LEFT_OUT in seen for name, _, seen in check.lines)
+    assert ("stream 1 (data timed_id3)", True, f"-, source 4 packets; {LEFT_OUT}") in check.lines
     files = Source(str(film), "film"), Source(done.master.uri, "master")
     name = "stream 1 (data timed_id3)"
     for asked, verdict in ((done.profile.master.encoding(), "changed"), (None, "lost")):
@@ -105,8 +107,18 @@ def test_masters_with_and_without_are_not_the_same(tmp_path: Path) -> None:
     assert [set(verdicts) for verdicts in made.values()] == [{"kept"}, {"changed"}]
 
 
+def test_what_nothing_is_left_out_of_is_not_made_anew(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    make(films / "film.mp4", Clip(frames=12, audio="aac"))
+    keys = {
+        mastered.remaster(films, str(tmp_path / "out"), str(tmp_path / "store"), **{"master.without": said}).master.key
+        for said in (None, "data", "data,attachment")
+    }
+    assert len(keys) == 1
+
+
 def test_kinds_of_tracks_are_words_with_commas_or_a_list() -> None:
-    for said in ("data, subtitle", ["data", "subtitle"]):
+    for said in ("data, subtitle", ["data", "subtitle", "data"]):
         assert read_profile(None, {"master.without": said}).master.without == ("data", "subtitle")
     with pytest.raises(UsageError, match=r"master\.without"):
         read_profile(None, {"master.without": "pictures"})

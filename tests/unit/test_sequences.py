@@ -275,6 +275,18 @@ def test_what_is_in_a_file_besides_its_picture_is_not_lost_in_silence(
     assert re.search(words, title.refused)
 
 
+def test_a_file_of_one_part_that_might_be_several_is_refused(tmp_path: Path) -> None:
+    """As FFmpeg makes black of it."""
+    for number in range(2):
+        file = tmp_path / f"a.{number}.exr"
+        windowed(file, number, SHOWN, SHOWN)
+        data = bytearray(file.read_bytes())
+        data[5] |= 0x10
+        file.write_bytes(data)
+    (title,) = titles(tmp_path, read_profile(None, {"master.codec": "exr"})).values()
+    assert "or is written as if it did" in title.refused
+
+
 def test_where_a_file_holds_less_than_it_shows_it_is_black(tmp_path: Path) -> None:
     held = [windowed(tmp_path / f"a.{number}.exr", number, (5, 3, 20, 10), SHOWN) for number in range(2)]
     frames, _, _ = _planes(f"{tmp_path}/a.%d.exr")

@@ -14,7 +14,7 @@ from tasks.media.reading.movie import exact_rate
 
 _EXR = b"\x76\x2f\x31\x01"
 _COLOURS = {"R", "G", "B", "A"}
-_TILED, _DEEP, _PARTS = 0x02, 0x08, 0x10  # of the second to fourth byte of the version field
+_TILED, _DEEP_OR_PARTS = 0x02, 0x18  # of the second to fourth byte of the version field
 
 
 def rate_in_header(data: bytes) -> Fraction | None:
@@ -49,7 +49,7 @@ def holds_its_chunks(data: bytes) -> bool:
     if data[:4] != _EXR or len(data) < 9:
         return True
     flags = int.from_bytes(data[5:8], "little")
-    if flags & (_DEEP | _PARTS):
+    if flags & _DEEP_OR_PARTS:
         return True
     try:
         _, table = _attributes(data)
@@ -87,12 +87,11 @@ def _more_than_colours(data: bytes) -> str:
     """What an EXR file holds besides a picture's colours and alpha; empty if nothing, or if it is another file."""
     if data[:4] != _EXR:
         return ""
-    flags = int.from_bytes(data[5:8], "little")
+    if int.from_bytes(data[5:8], "little") & _DEEP_OR_PARTS:
+        # Of one part that might be several, FFmpeg makes black, and says nothing.
+        return "holds several parts or samples a pixel, or is written as if it did"
     try:
-        said, end = _attributes(data)
-        names = _channels(said[b"channels"])
-        if flags & _DEEP or (flags & _PARTS and data[end]):  # an empty header ends those of parts
-            return "holds several parts, or several samples a pixel"
+        names = _channels(_attributes(data)[0][b"channels"])
     except (IndexError, ValueError, KeyError, struct.error):
         return ""
     if names == ["Y"]:

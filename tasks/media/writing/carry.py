@@ -30,6 +30,8 @@ _IMAGES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif":
 # Ticks by which the first packets of a reordered stream are decoded before they are shown, where no one says.
 _MOST_REORDERED = 32
 _TICK = Fraction(1, 1000)
+# Bumped when the same packets of data would be written otherwise.
+DATA_VERSION = 1
 LEFT_OUT = "left out, as asked (master.without)"
 
 
@@ -205,7 +207,8 @@ def in_its_words(tags: dict[str, str], muxer: str) -> dict[str, str]:
 def kept_as(muxer: str, stream: Any) -> str:
     """The codec in which a muxer would take a stream's samples or words; empty if there is none."""
     if stream.type != "audio":
-        return words.kept_as(muxer, stream.codec_context.name) if stream.type == "subtitle" else ""
+        known = stream.type == "subtitle" and stream.codec_context is not None  # teletext has none
+        return words.kept_as(muxer, stream.codec_context.name) if known else ""
     try:
         with av.open(BytesIO(), "w", format=muxer) as trial:
             target = add_sound(muxer, stream, trial)

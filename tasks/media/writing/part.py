@@ -9,7 +9,7 @@ so of what is damaged none is made.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -41,13 +41,16 @@ class Copies:
     lost: tuple[str, ...]
 
 
-def write_parts(source: Source, stream_index: int, at: Sequence[int], places: Sequence[str]) -> Copies:
+def write_parts(
+    source: Source, stream_index: int, at: Sequence[int], places: Sequence[str], without: Collection[str] = ()
+) -> Copies:
     """Copy the parts of a source into files.
 
     Args:
         source, stream_index: of the picture.
         at: timestamps of the key frames that every part but the first begins with, rising.
         places: local files to create, one a part.
+        without: kinds of streams that no master is to have: copies need not hold them.
 
     Raises:
         SourceError: the source is damaged.
@@ -76,7 +79,8 @@ def write_parts(source: Source, stream_index: int, at: Sequence[int], places: Se
                     packet.stream = targets[part][packet.stream_index]
                     _mux(outputs[part], packet, source)
             cut.require_whole(None, source)
-        kinds = [_kind(original.streams[index]) for index in targets[0]]
+        wanted = (original.streams[index] for index in targets[0])
+        kinds = [_kind(stream) for stream in wanted if stream.type not in without]
     for place in places:
         _require_all(source, place, kinds)
     return Copies(targets[0][stream_index].index, laid_out[0][1])
