@@ -3,8 +3,8 @@
 An experiment; the product has none of it. The linear layers of all blocks, or those of the feed-forward alone,
 multiply e4m3 by e4m3: each token and each output channel with a scale of its own, sums in float32, results in the
 network's own type. Prints and writes (`fp8.json` in OUT) the time of a chunk and of the transformer in it, and how like
-the frames are to those of the network as it is, on a picture that moves. Weights are random: with trained ones the
-likeness may be another.
+the frames are to those of the network as it is, on a picture that moves. Weights are random, and of what the
+transformer makes of those hardly anything shows: a likeness that counts needs trained ones.
 
 The kernel is held against torch first. With `--device cpu` there is none, and products are those of float32 of the same
 rounded numbers: that proves this script, and its times mean nothing.
