@@ -55,14 +55,15 @@ def messages_of(plan: Plan, codec: str, opened: ExitStack) -> Iterator[tuple[byt
         SourceError: the source cannot be read; as they are taken, too.
     """
     title = plan.title
-    if title.probe is None or not (carries_hdr10_plus(plan, codec) or carries_captions(plan, codec)):
+    graded, spoken = carries_hdr10_plus(plan, codec), carries_captions(plan, codec)
+    if title.probe is None or not (graded or spoken):
         return None
     # Opened once more: a remote file has one position, and its other streams are read meanwhile.
     source = opened.enter_context(open_source(title.uri, title.name))
     found: list[Iterable[tuple[bytes, ...]]] = []
-    if carries_hdr10_plus(plan, codec):
+    if graded:
         found.append([(message,) if message else () for message in hdr10_plus_of(plan, source).messages])
-    if carries_captions(plan, codec):
+    if spoken:
         damaged = not plan.timeline.is_plain
         found.append(captions_of(source, title.probe.stream, captioned(plan), damaged))
     return (tuple(chain(*of_frame)) for of_frame in zip(*found, strict=True))

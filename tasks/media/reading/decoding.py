@@ -30,17 +30,17 @@ class Damaged(Exception):
     """Something is damaged that was taken for whole, and is to be read with more care."""
 
 
-def has_alpha_beside(stream: av.video.stream.VideoStream) -> bool:
-    """True if the container says that alpha lies beside the picture, and a decoder is known that gives it."""
-    return stream.codec_context.name in WITH_ALPHA and stream.metadata.get("alpha_mode", "0") != "0"
+def alpha_decoder(stream: av.video.stream.VideoStream) -> str:
+    """What decodes a stream with the alpha that, as the container says, lies beside it; empty for any other stream."""
+    return WITH_ALPHA.get(stream.codec_context.name, "") if stream.metadata.get("alpha_mode", "0") != "0" else ""
 
 
 def decoder(stream: av.video.stream.VideoStream) -> Callable[[av.packet.Packet[Any]], list[av.VideoFrame]]:
     """What makes frames of a stream's packets, from a key frame on, with all that they hold; see `video_stream`."""
-    own = stream.codec_context
-    if not has_alpha_beside(stream):
+    own, name = stream.codec_context, alpha_decoder(stream)
+    if not name:
         return lambda packet: list(packet.decode())
-    context = av.CodecContext.create(WITH_ALPHA[own.name], "r")
+    context = av.CodecContext.create(name, "r")
     assert isinstance(context, av.VideoCodecContext)
     context.thread_count, context.flags, context.options = own.thread_count, own.flags, dict(own.options)
     return context.decode

@@ -29,7 +29,7 @@ from tasks.media.picture.hdr import brightest_code
 from tasks.media.picture.pixels import Layout, checksum, layout_of, to_planes
 from tasks.media.reading.changes import Change, Shape, require_one_shape, shape_of
 from tasks.media.reading.damage import AFTER_LOSS, CONCEALED
-from tasks.media.reading.decoding import UNDECODABLE, WITH_ALPHA, Damaged, decoder, has_alpha_beside
+from tasks.media.reading.decoding import UNDECODABLE, Damaged, alpha_decoder, decoder
 from tasks.media.reading.limits import Limits
 from tasks.media.reading.side_data import attached
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
@@ -124,7 +124,7 @@ def _read(source: Source, stream_index: int, limits: Limits, hdr: Colour | None,
         collector = Collector(source, stream, hdr, damaged)
         end_seconds, packets = 0.0, 0
         stands_alone = stream.codec_context.name in _STANDING_ALONE
-        decode, hidden_keys = decoder(stream), has_alpha_beside(stream)
+        decode, hidden_keys = decoder(stream), bool(alpha_decoder(stream))
         with source_errors(source, "decoding it"):
             for packet in container.demux():
                 end_seconds = max(end_seconds, _end_of(packet))
@@ -305,11 +305,10 @@ class Collector:
             return times, lengths
         except DoubtfulTimes as doubt:
             number = doubt.frame
-            decoder = WITH_ALPHA[self._stream.codec_context.name] if has_alpha_beside(self._stream) else ""
             raise SourceError(
                 f"{self._source.label}: timestamps are missing or go back from frame {number} on"
                 f" ({_words(said[max(0, number - 1)])} then {_words(said[number])}), and when it is shown is in doubt."
-                f" Decode it to give it new ones (`{decoding_command(self._source, decoder)}`)."
+                f" Decode it to give it new ones (`{decoding_command(self._source, alpha_decoder(self._stream))}`)."
             ) from doubt
 
     def _marks(self, pts: Ticks, said: Ticks) -> npt.NDArray[np.uint8]:

@@ -287,7 +287,7 @@ def copy_packets(
             if not packet.duration and state.type != "subtitle":
                 # QuickTime's edit list would end before a last sample that lasts no time.
                 since = packet.dts - state.last_dts if state.last_dts is not None else 0
-                packet.duration = since or state.last_duration or (state.type == "data")
+                packet.duration = since or state.last_duration or (1 if state.type == "data" else 0)
             state.last_dts, state.last_duration = packet.dts, packet.duration or 0
             if later:
                 ticks = round(later / packet.time_base)
