@@ -23,6 +23,11 @@ _LOG = logging.getLogger("remaster.automations")
 RETRY = "remaster: runs that crashed once"
 NOTIFY = "remaster: tell {} of runs that failed"
 LIBRARY_FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": "remaster library"}
+# An event that met a busy database is evaluated again, up to four times in all, and an automation without a window of
+# time acts each time: a run that went on was sent back to its start, somebody was told four times of one night. With a
+# window it acts once for each key, and the key is one state that a run was in. Prefect forgets it two windows later.
+_STATE_OF_A_RUN = {"prefect.resource.id", "prefect.state-timestamp"}
+_ONCE = timedelta(minutes=10)
 
 
 def ready(notify: str = "") -> list[Automation]:
@@ -65,9 +70,10 @@ def retry_once() -> Automation:
             match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"},
             # Only what was deployed has somebody who would take it up.
             match_related=[LIBRARY_FLOW, {"prefect.resource.role": "deployment"}],
+            for_each=_STATE_OF_A_RUN,
             posture=Posture.Reactive,
             threshold=1,
-            within=timedelta(0),
+            within=_ONCE,
         ),
         actions=[
             ChangeFlowRunState(
@@ -104,9 +110,10 @@ def tell(block: str) -> Automation:
             expect={f"prefect.flow-run.{state}" for state in ("Failed", "Exceptions", "Crashed", BUDGET_SPENT)},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related=LIBRARY_FLOW,
+            for_each=_STATE_OF_A_RUN,
             posture=Posture.Reactive,
             threshold=1,
-            within=timedelta(0),
+            within=_ONCE,
         ),
         actions=[
             SendNotification(
