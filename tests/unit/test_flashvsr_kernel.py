@@ -19,6 +19,7 @@ if torch.cuda.is_available():
     pytest.skip("compiled here: tests/gpu has these", allow_module_level=True)
 
 from vsr_model.flashvsr import attention_triton as kernel
+from vsr_model.flashvsr.attention_hopper import in_threads
 
 
 def drawn(heads: int, queries: int, keys: int, tokens: int, width: int) -> tuple[torch.Tensor, ...]:
@@ -112,13 +113,13 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon._runtime import GluonASTSource
 from vsr_model.flashvsr.attention_hopper import attend
 
-tile = f"tensordesc<{{dtype}}[128, 128],{gl.NVMMASharedLayout(128, 16, 2)!r}>"
-kinds = dict.fromkeys(("query", "key", "value"), tile) | dict.fromkeys(("count", "windows", "order"), "*i32")
-kinds |= {"out": "*{dtype}", "scale": "fp32"} | dict.fromkeys(("heads", "queries", "keys"), "i32")
-sizes = {"L": 128, "D": 128, "STAGES": 2, "HALF_REGISTERS": 240, "FETCH_REGISTERS": 24}
 names = attend.arg_names
-for dtype in ("bf16", "fp16"):
-    signature = {name: kinds.get(name, "constexpr").replace("{dtype}", dtype) for name in names}
+for dtype, out, bits, stages in (("bf16", "bf16", 16, 2), ("fp16", "fp16", 16, 2), ("fp8e4nv", "bf16", 8, 4)):
+    tile = f"tensordesc<{dtype}[128, 128],{gl.NVMMASharedLayout(128, bits, 2)!r}>"
+    kinds = dict.fromkeys(("query", "key", "value"), tile) | dict.fromkeys(("count", "windows", "order"), "*i32")
+    kinds |= {"out": f"*{out}", "scale": "fp32"} | dict.fromkeys(("heads", "queries", "keys"), "i32")
+    sizes = {"L": 128, "D": 128, "STAGES": stages, "HALF_REGISTERS": 240, "FETCH_REGISTERS": 24}
+    signature = {name: kinds.get(name, "constexpr") for name in names}
     source = GluonASTSource(attend, signature, {(names.index(name),): size for name, size in sizes.items()})
     made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_warps": 4})
     print(made.metadata.shared, made.asm["ptx"].count("wgmma.mma_async"))
@@ -131,7 +132,19 @@ def test_the_kernel_for_hopper_compiles_and_fits() -> None:
     ran = subprocess.run([sys.executable, "-c", COMPILE], env=env, capture_output=True, text=True, timeout=250)
     assert ran.returncode == 0, ran.stderr
     lines = [tuple(map(int, line.split())) for line in ran.stdout.splitlines()]
-    assert len(lines) == 2
-    for shared, products in lines:
-        assert shared <= 227 * 1024  # what a program may have there
-        assert products == 64  # of both halves: the first scores, scores and sums in the loop, the last sum
+    # Of both halves: the first scores, scores and sums in the loop, the last sum; of e4m3 each goes twice as deep.
+    assert [products for _, products in lines] == [64, 64, 32]
+    assert all(shared <= 227 * 1024 for shared, _ in lines)  # what a program may have there
+
+
+def test_values_in_e4m3_lie_as_the_threads_have_their_shares() -> None:
+    """Of 8 columns of scores a thread of four has 2, of 16 tokens of a product's shares 4 (PTX ISA, wgmma, m64k32)."""
+    number_L = torch.arange(128.0)
+    values = number_L[:, None].expand(1, 1, 1, 128, 128).contiguous()
+    arranged = in_threads(values)
+    assert arranged.is_contiguous()
+    assert torch.equal(arranged[0, 0, 0, 5], arranged[0, 0, 0, 77])  # every channel alike
+    token_L = arranged[0, 0, 0, 5].long()
+    assert sorted(token_L.tolist()) == list(range(128))
+    assert torch.equal(token_L % 8 // 2, torch.arange(128) % 16 // 4)
+    assert torch.equal(token_L // 16, torch.arange(128) // 16)  # of the same product

@@ -5,7 +5,8 @@ has warps of its own: one fetches keys and values ahead, with the unit that copi
 computes for half of the queries. A half asks for the next scores and the current sum at once and works on the softmax
 of the former while the latter is computed (FlashAttention-3, arXiv 2407.08608, section 3.2).
 
-Exact in the way `attention_triton` is. Half precision, 128 tokens of width 128. Knows nothing of who chose.
+Exact in the way `attention_triton` is. Half precision, 128 tokens of width 128; or e4m3, whose products take half the
+time, where shares are rounded to it as well and values lie as `in_threads` has them. Knows nothing of who chose.
 
 Shape suffixes: S slabs of the pool, E heads, W windows, n of a slab, P = E * W places, L tokens of a window, M = L / 2
 of a half, D head width.
@@ -30,30 +31,49 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 from vsr_model.flashvsr.attention_triton import LOG2_E, listed
 from vsr_model.flashvsr.seen import Seen
 
-_STAGES = 2  # windows of keys and of values that are held at once
+_STAGES = {2: 2, 1: 4}  # windows of keys and of values that are held at once, by the bytes of a number
 _REGISTERS = (240, 24)  # for a thread of a half and of the part that fetches
+_TO_E4M3 = gl.constexpr(
+    "{ .reg .b16 low, high; cvt.rn.satfinite.e4m3x2.f32 low, $2, $1; cvt.rn.satfinite.e4m3x2.f32 high, $4, $3;"
+    " mov.b32 $0, {low, high}; }"
+)
 
 # Newer Triton has another name for it.
 _fetch = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 
 
 def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
-    """See `attention.sparse_attention`; half precision, L and D 128, the device one of compute capability 9."""
+    """See `attention.sparse_attention`; half precision, L and D 128, the device one of compute capability 9.
+
+    Or e4m3, with values as `in_threads` makes them; the result is bfloat16 then.
+    """
     heads, queries, tokens, width = query_EWLD.shape
     query_EWLD = query_EWLD.contiguous()
-    out_NC = torch.empty((queries * tokens, heads * width), dtype=query_EWLD.dtype, device=query_EWLD.device)
+    size = query_EWLD.itemsize
+    dtype = query_EWLD.dtype if size == 2 else torch.bfloat16
+    out_NC = torch.empty((queries * tokens, heads * width), dtype=dtype, device=query_EWLD.device)
     list_EWW, count_P, order_P = listed(chosen_EWW, seen)
-    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=8 * size, rank=2)
     query, keys, values = (
         TensorDescriptor(x, [x.numel() // width, width], [width, 1], [tokens, width], layout)
         for x in (query_EWLD, seen.keys_SEnLD, seen.values_SEnLD)
     )
     attend[(heads * queries,)](
         query, keys, values, out_NC, count_P, list_EWW, order_P, heads, queries, chosen_EWW.shape[2],
-        LOG2_E / math.sqrt(width), L=tokens, D=width, STAGES=_STAGES, HALF_REGISTERS=_REGISTERS[0],
+        LOG2_E / math.sqrt(width), L=tokens, D=width, STAGES=_STAGES[size], HALF_REGISTERS=_REGISTERS[0],
         FETCH_REGISTERS=_REGISTERS[1], num_warps=4,
     )  # fmt: skip
     return out_NC
+
+
+def in_threads(value_SEnLD: torch.Tensor) -> torch.Tensor:
+    """Values as the products in e4m3 want them, [S, E, n, D, L]: a channel's tokens side by side, in another order.
+
+    Of a row of scores a thread has pairs of tokens that are 8 apart; as shares it gives on 4 side by side.
+    """
+    *rest, tokens, width = value_SEnLD.shape
+    parts = value_SEnLD.reshape(*rest, tokens // 16, 2, 4, 2, width).transpose(-4, -3)
+    return parts.reshape(*rest, tokens, width).transpose(-2, -1).contiguous()
 
 
 @gluon.jit  # type: ignore[untyped-decorator]
@@ -138,6 +158,40 @@ def _by_lane(share_ML):  # type: ignore[no-untyped-def] # pragma: no cover - com
 
 
 @gluon.jit  # type: ignore[untyped-decorator]
+def _held(  # type: ignore[no-untyped-def]
+    share_ML, dtype: gl.constexpr, layout: gl.constexpr
+):  # pragma: no cover - compiled
+    """Shares until the next product takes them: of e4m3 as they are, since bytes would be held in a register each."""
+    if dtype.primitive_bitwidth == 8:
+        return share_ML
+    else:  # noqa: RET505 - the compiler takes no second return of another kind
+        return gl.convert_layout(share_ML.to(dtype), layout)
+
+
+@gluon.jit  # type: ignore[untyped-decorator]
+def _taken(  # type: ignore[no-untyped-def]
+    share_ML, dtype: gl.constexpr, layout: gl.constexpr
+):  # pragma: no cover - compiled
+    """Shares as a product takes them; of e4m3 in another order of tokens, in which each thread has what it needs."""
+    if dtype.primitive_bitwidth == 8:
+        parts = gl.reshape(share_ML, (share_ML.shape[0], share_ML.shape[1] // 16, 2, 4, 2))
+        parts = gl.reshape(gl.permute(parts, (0, 1, 3, 2, 4)), share_ML.shape)
+        parts = gl.convert_layout(parts, layout, assert_trivial=True)
+        return gl.inline_asm_elementwise(_TO_E4M3, "=r,f,f,f,f", [parts], gl.float8e4nv, True, 4)
+    else:  # noqa: RET505
+        return share_ML
+
+
+@gluon.jit
+def _by_token(value_LD):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """A window of values as [L, D]; those in e4m3 lie as [D, L], as its products want them."""
+    if value_LD.dtype.primitive_bitwidth == 8:
+        return value_LD.permute((1, 0))
+    else:  # noqa: RET505
+        return value_LD
+
+
+@gluon.jit  # type: ignore[untyped-decorator]
 def _half(  # type: ignore[no-untyped-def]
     query_LD, query_here, tiles, out, stride, wanted, scale, HALF: gl.constexpr
 ):  # pragma: no cover - compiled
@@ -147,9 +201,11 @@ def _half(  # type: ignore[no-untyped-def]
     L: gl.constexpr = query_LD.shape[0]
     D: gl.constexpr = query_LD.shape[1]
     M: gl.constexpr = L // 2
-    of_scores: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, L, 16])
-    of_sums: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
-    of_shares: gl.constexpr = gl.DotOperandLayout(0, of_sums, 2)
+    deep: gl.constexpr = 256 // query_LD.dtype.primitive_bitwidth  # of a step of a product
+    of_scores: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, L, deep])
+    of_sums: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, deep])
+    of_shares: gl.constexpr = gl.DotOperandLayout(0, of_sums, deep // 8)
+    rise: gl.constexpr = 8.0 if deep == 32 else 0.0  # shares up to 2 ** 8, as e4m3 has nothing between 0 and 2 ** -9
     mbarrier.wait(query_here, 0)
     query_MD = query_LD.slice(HALF * M, M)
     none_ML = gl.zeros((M, L), gl.float32, of_scores)
@@ -158,19 +214,20 @@ def _half(  # type: ignore[no-untyped-def]
     asked_ML = warpgroup_mma(query_MD, key_TLD.index(0).permute((1, 0)), none_ML, use_acc=False, is_async=True)
     score_ML = warpgroup_mma_wait(0, deps=[asked_ML])
     mbarrier.arrive(key_used.index(0), count=1)
-    top_M = gl.max(score_ML, 1) * scale
+    top_M = gl.max(score_ML, 1) * scale - rise
     share_ML = gl.exp2(score_ML * scale - top_M[:, None])
     weight_M4 = _by_lane(share_ML)
     mbarrier.wait(key_here.index(1 % stages), 1 // stages & 1, pred=wanted > 1)
-    shares_ML = gl.convert_layout(share_ML.to(query_LD.dtype), of_shares)
+    shares_ML = _held(share_ML, query_LD.dtype, of_shares)
     for n in range(1, wanted):
         stage, last, after = n % stages, (n - 1) % stages, (n + 1) % stages
         asked_ML = warpgroup_mma(query_MD, key_TLD.index(stage).permute((1, 0)), none_ML, use_acc=False, is_async=True)
+        taken_ML = _taken(shares_ML, query_LD.dtype, of_shares)
         mbarrier.wait(value_here.index(last), (n - 1) // stages & 1)
-        asked_MD = warpgroup_mma(shares_ML, value_TLD.index(last), sum_MD, is_async=True)
+        asked_MD = warpgroup_mma(taken_ML, _by_token(value_TLD.index(last)), sum_MD, is_async=True)
         score_ML = warpgroup_mma_wait(1, deps=[asked_ML])
         mbarrier.arrive(key_used.index(stage), count=1)
-        higher_M = gl.maximum(top_M, gl.max(score_ML, 1) * scale)
+        higher_M = gl.maximum(top_M, gl.max(score_ML, 1) * scale - rise)
         share_ML = gl.exp2(score_ML * scale - higher_M[:, None])
         fade_M = gl.exp2(top_M - higher_M)
         of_lanes: gl.constexpr = gl.SliceLayout(1, weight_M4.type.layout)
@@ -181,10 +238,17 @@ def _half(  # type: ignore[no-untyped-def]
         sum_MD = warpgroup_mma_wait(0, deps=[asked_MD])
         mbarrier.arrive(value_used.index(last), count=1)
         sum_MD = sum_MD * gl.convert_layout(fade_M, gl.SliceLayout(1, of_sums))[:, None]
-        shares_ML = gl.convert_layout(share_ML.to(query_LD.dtype), of_shares)
+        shares_ML = _held(share_ML, query_LD.dtype, of_shares)
     last = (wanted - 1) % stages
     mbarrier.wait(value_here.index(last), (wanted - 1) // stages & 1)
-    sum_MD = warpgroup_mma_wait(0, deps=[warpgroup_mma(shares_ML, value_TLD.index(last), sum_MD, is_async=True)])
+    sum_MD = warpgroup_mma_wait(
+        0,
+        deps=[
+            warpgroup_mma(
+                _taken(shares_ML, query_LD.dtype, of_shares), _by_token(value_TLD.index(last)), sum_MD, is_async=True
+            )
+        ],
+    )
     weight_M = gl.sum(weight_M4, 1)
     result_MD = sum_MD / gl.convert_layout(weight_M, gl.SliceLayout(1, of_sums))[:, None]
     row_M = HALF * M + gl.arange(0, M, gl.SliceLayout(1, of_sums))
