@@ -9,6 +9,7 @@ import argparse
 import os
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -92,12 +93,14 @@ def add_store(command: argparse.ArgumentParser, text: str) -> None:
 def file_uri(name: str) -> str:
     """The URI of a file that exists."""
     from tasks.errors import UsageError
-    from tasks.store import stat
+    from tasks.store import is_remote, stat
 
     uri = place(name)
     try:
         stat(uri)
     except FileNotFoundError as error:
+        if not is_remote(uri) and Path(uri).is_dir():
+            raise UsageError(f"{name}: is a folder. Name one file in it.") from error
         raise UsageError(f"{name}: no such file. Check the path (quote names with spaces).") from error
     return uri
 

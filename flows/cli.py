@@ -80,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
     add_field(preview, Excerpt, "seconds", "--seconds", metavar="S")
     add_field(preview, Excerpt, "models", "--models", metavar="A,B,...", action="store", type=_names)
     add_field(preview, Excerpt, "part", "--part", metavar="WxH")
-    preview.add_argument("--page", metavar="FILE", default="", help="to write (default: TITLE.preview.html, here)")
+    preview.add_argument(
+        "--page", metavar="FILE", default="", help="to write (default: film.preview.html, here, for film.mp4)"
+    )
     preview.add_argument("--profile", metavar="TOML", help="file of settings, or a built-in profile")
     _add_scale(preview)
     preview.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="any setting")
@@ -196,6 +198,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     from flows.planning import keep, show_plan
     from flows.run import new_run_id
+    from tasks.scan import require_outside
     from tasks.store import Store
 
     asked, profile = requested(Planning, options), _profile(options)
@@ -203,6 +206,7 @@ def _plan(options: argparse.Namespace) -> int:
         output = place(asked.output or scratch)
         lasting = asked.store or (f"{output}/.remaster" if asked.output else "")
         store = Store(place(lasting or scratch))
+        require_outside(store.root, place(asked.library), "store")
         store.check_writable()
         rows, refused = show_plan(place(asked.library), Store(output), store, profile, asked.workers, options.json)
         kept = keep(rows, store, new_run_id()) if lasting else ""

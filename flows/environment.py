@@ -28,6 +28,14 @@ def defaults() -> dict[str, str]:
     return _QUIET | _PATIENCE
 
 
+def pass_proxies_by(host: str) -> None:
+    """Have this process and those it starts speak with a host directly, whatever proxy the environment names."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [each for each in os.environ.get(name, "").split(",") if each]
+        if host not in hosts and "*" not in hosts:
+            os.environ[name] = ",".join([*hosts, host])
+
+
 def prepare(console_level: str = "WARNING") -> None:
     """Set every default that the environment does not already hold.
 

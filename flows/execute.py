@@ -23,12 +23,11 @@ def execute(run: Run) -> tuple[Verdict, str]:
     store.check_writable()
     with draining_on_interrupt(), showing(live=sys.stderr.isatty()):
         state: Any = remaster_library(run, return_state=True)
-    files = RunFiles(store, run.id)
-    verdict = files.read_verdict()
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, RemasterError):
+        raise error
+    verdict = RunFiles(store, run.id).read_verdict()
     if verdict is None:
-        error = state.result(raise_on_failure=False)
-        if isinstance(error, RemasterError):
-            raise error
         raise RemasterError(f"run {run.id} ended as {state.name}: {error or state.message}") from (
             error if isinstance(error, BaseException) else None
         )

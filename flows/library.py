@@ -33,6 +33,7 @@ from tasks.pool.pool import worker_pool
 from tasks.records import Title
 from tasks.scan import matching, naming, nothing_known, require_outside, scan
 from tasks.store import Store
+from vsr_model.errors import ModelError
 
 _NAMED = 10
 _WRITERS = 8
@@ -73,7 +74,12 @@ def _remaster(run: Run) -> State[Any]:
     files = RunFiles(Store(run.store), run.id)
     note_run(run.id, run.store)
     files.begin(run)
-    titles, ended = _scan(run)
+    try:
+        titles, ended = _scan(run)
+    except (RemasterError, ModelError) as error:
+        with suppress(RemasterError):  # the store may be what is wrong
+            files.write_verdict(Verdict(state="failed", message=str(error), finished=_now()))
+        raise
     standing = sum(outcome.state == "done" for outcome in ended.values())
     files.write_titles(titles)
     current_progress().expect({title.name: weight(title) for title in titles})

@@ -245,10 +245,10 @@ def _score(options: argparse.Namespace) -> int:
     missing = "not installed, see docs/quality.md"
     every = f"every {LPIPS_EVERY}th frame; 0 is the same"
     print(f"  LPIPS      {missing if found.lpips is None else f'{found.lpips:.4f}  ({every})'}")
-    own = f"(the reference's own: {found.flicker_of_reference})"
-    if found.frames == 1:
-        missing = "takes two frames"
-    print(f"  flicker    {missing if found.flicker is None else f'{found.flicker:.4f}  {own}'}")
+    if found.flicker is None or found.flicker_of_reference is None:
+        print(f"  flicker    {'takes two frames' if found.frames == 1 else missing}")
+    else:
+        print(f"  flicker    {found.flicker:.4f}  (the reference's own: {found.flicker_of_reference:.4f})")
     return GOOD
 
 

@@ -76,10 +76,12 @@ def _serve(run: Any, given: argparse.Namespace) -> int:
     from flows.automations import ready
     from flows.server import lasting_server
 
+    found = _deployments(run, given)
     with lasting_server():
+        _say_what_is_replaced(found, run.library)
         ready(given.notify)
         # One at a time: the GPUs of one machine are one run's.
-        serve(*_deployments(run, given), limit=1)
+        serve(*found, limit=1)
     return GOOD
 
 
@@ -102,11 +104,32 @@ def _deploy(run: Any, given: argparse.Namespace) -> int:
                 f"--pool {given.pool}: Prefect's server knows no such work pool. Make it, for instance by"
                 f" `prefect work-pool create {given.pool} --type process`."
             ) from error
+        _say_what_is_replaced(found, run.library)
         ready(given.notify)
         for deployment in found:
             for_pool(deployment, given.pool).apply()
             print(f"{deployment.flow_name}/{deployment.name}")
     return GOOD
+
+
+def _say_what_is_replaced(deployments: list[Any], library: str) -> None:
+    """Warn if deployments of these names were those of another library; there is one of a name."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        for deployment in deployments:
+            try:
+                known = client.read_deployment_by_name(f"{deployment.flow_name}/{deployment.name}")
+            except ObjectNotFound:
+                continue
+            before = (known.parameters.get("run") or {}).get("library")
+            if before and before != library:
+                print(
+                    f"{deployment.name} was of {before}, and is of {library} from now on: to have both, give one of"
+                    " them another --name.",
+                    file=sys.stderr,
+                )
 
 
 def _deployments(run: Any, given: argparse.Namespace) -> list[Any]:

@@ -72,8 +72,16 @@ def show_plan(
         print(json.dumps({"titles": rows[:-1], "total": rows[-1], "refusal": why}))
     else:
         _print_table(rows, profile)
-        print(f"a run would be refused: {why}" if why else "a run may begin")
+        print(_how_it_begins(why, refused, len(forecasts)))
     return rows, len(refused)
+
+
+def _how_it_begins(refusal: str, refused: dict[str, str], planned: int) -> str:
+    if refusal:
+        return f"a run would be refused: {refusal}"
+    if not planned:
+        return "a run would make nothing: every title is refused"
+    return f"a run may begin, without what is refused: {', '.join(refused)}" if refused else "a run may begin"
 
 
 def as_rows(estimates: list[Estimate], refused: dict[str, str], workers: int) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ It gets one only if the segment or master is there with the hash that the result
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
+import re
 import threading
 from typing import Any
 
@@ -67,8 +69,15 @@ def results_block(root: str) -> StoreResults:
     The block and not its name: Prefect asks the server for a block by name once a task.
     """
     block = StoreResults(root=root)
-    block.save("store-" + "".join(c if c.isalnum() else "-" for c in root.lower()).strip("-")[-80:], overwrite=True)
+    block.save(_block_name(root), overwrite=True)
     return block
+
+
+def _block_name(root: str) -> str:
+    """For a person to know it by, of the letters that Prefect lets it have, and for no other store."""
+    known_by = re.sub("[^a-z0-9]+", "-", root.lower()).strip("-")[-60:].lstrip("-")
+    digest = hashlib.sha256(root.encode(errors="surrogateescape")).hexdigest()[:12]
+    return "-".join(filter(None, ("store", known_by, digest)))
 
 
 def shard_cache_key(key: str) -> str:

@@ -18,9 +18,10 @@ from flows.arguments import place
 from flows.decide import decide
 from flows.gate import HEAD, REVIEW, artifact_of, fault_lines
 from flows.request import Answer, Review
-from tasks.errors import UsageError
+from tasks.errors import RemasterError
 from tasks.hold import Hold, list_holds
 from tasks.store import Store
+from vsr_model.errors import ModelError
 
 
 class Form(Answer, RunInput):
@@ -56,7 +57,7 @@ def remaster_review(review: Review) -> State[Any]:
         try:
             plain = Answer.model_validate(answer.model_dump())
             return Completed(message=decide(hold, plain, store, lambda: None))
-        except UsageError as error:
+        except (RemasterError, ModelError) as error:
             get_run_logger().warning("%s", error)
             problem, asked = str(error), asked + 1
 

@@ -6,6 +6,7 @@ Run as a module it is that process: `python -m flows.server PORT PARENT_PID`.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -16,7 +17,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 from flows import environment
@@ -42,28 +44,64 @@ def prefect_server() -> Iterator[None]:
             watch()
             yield
         return
-    port = _free_port()
-    with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(port), str(os.getpid())],
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            # Ctrl-C in the terminal is for the run: the server must outlast its draining.
-            start_new_session=True,
-        )
-        try:
-            _await(f"http://127.0.0.1:{port}/api", server, log)
-            from prefect.settings import PREFECT_API_URL, temporary_settings
+    environment.pass_proxies_by("127.0.0.1")
+    with _started() as url:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
 
-            with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
-                yield
-        finally:
-            _drain()
-            server.terminate()
+        with temporary_settings({PREFECT_API_URL: url}):
             try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+                yield
+            finally:
+                _drain()
+
+
+@contextmanager
+def _started() -> Iterator[str]:
+    """URL of a server's API for as long as the block lasts."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    with tempfile.TemporaryFile() as log, ExitStack() as ends:
+        with _one_at_a_time():
+            server = subprocess.Popen(
+                [sys.executable, "-m", "flows.server", str(port), str(os.getpid())],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                # Ctrl-C in the terminal is for the run: the server must outlast its draining.
+                start_new_session=True,
+            )
+            ends.callback(_end, server)
+            _await(url, server, log)
+        yield url
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Runs that begin together wait for each other's server: the first one makes the tables of all, of Prefect's home.
+
+    Where a file cannot be locked, as on some network drives, nobody waits.
+    """
+    home = _home()
+    with (home / "remaster-server.lock").open("w") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _home() -> Path:
+    """Prefect's folder: Prefect makes it only for those who come by its own commands."""
+    from prefect.settings import get_current_settings
+
+    home = get_current_settings().home
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 @contextmanager
@@ -157,10 +195,7 @@ def _serve(port: int, parent: int) -> None:
 
 if __name__ == "__main__":
     environment.prepare()
-    # Prefect makes its folder only for those who come by its own commands, and its database does not open without.
-    from prefect.settings import get_current_settings
-
-    get_current_settings().home.mkdir(parents=True, exist_ok=True)
+    _home()  # the database does not open without
     # What Prefect sets for its own temporary server: no pages to serve, no services that only a lasting one needs.
     os.environ |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     _serve(int(sys.argv[1]), int(sys.argv[2]))

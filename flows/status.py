@@ -60,8 +60,11 @@ def describe(files: RunFiles) -> str:
         else:
             ended[row.title].add(row.index)
             failed.pop((row.title, row.index), None)
+    state: str = verdict.state if verdict else "running, or cut off (`remaster rerun` goes on from here)"
+    if verdict and not outcomes:  # no title says why
+        state += f": {verdict.message}"
     lines = [
-        f"run {run.id}: {verdict.state if verdict else 'running, or cut off (`remaster rerun` goes on from here)'}",
+        f"run {run.id}: {state}",
         f"library {run.library}  masters {run.output}  model {run.profile.model} x{run.profile.scale}",
     ]
     for title in titles:

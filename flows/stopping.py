@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from tasks.errors import PermanentError
@@ -19,6 +19,7 @@ _draining = threading.Event()
 
 # What Kubernetes and the clouds' spot machines give at least is 30 s.
 _DRAIN_SECONDS = 25.0
+_SHOW_CURSOR = b"\x1b[?25h\n"  # ECMA-48 with DEC's private mode 25, as every terminal of today has it
 
 
 class Stopped(PermanentError):
@@ -37,7 +38,7 @@ def draining_on_interrupt() -> Iterator[None]:
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         if _draining.is_set():
-            os._exit(130)
+            _leave(130)
         _draining.set()
         print("\nStopping: running shards end first. Press Ctrl-C again to stop at once.", file=sys.stderr)
 
@@ -60,7 +61,7 @@ def draining_on_termination() -> Iterator[None]:
 
     def give_up() -> None:
         print(f"Shards still ran {seconds:g} s after SIGTERM: left; run again to go on.", file=sys.stderr, flush=True)
-        os._exit(128 + signal.SIGTERM)
+        _leave(128 + signal.SIGTERM)
 
     def on_termination(number: int, frame: FrameType | None) -> None:
         # Once Ray is up its own handler comes before this one, and has set an alarm that aborts the process in 3 s.
@@ -82,6 +83,14 @@ def draining_on_termination() -> Iterator[None]:
     finally:
         deadline.cancel()
         signal.signal(signal.SIGTERM, before)
+
+
+def _leave(code: int) -> None:
+    """End the process at once; the display, which is not asked, has hidden the terminal's cursor."""
+    if sys.stderr.isatty():
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+    os._exit(code)
 
 
 def is_draining() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.hold import Hold, read_hold
+from tasks.place import require_ours
 from tasks.plan import Plan, plan_title, revise
 from tasks.profile import Profile
 from tasks.records import Revision, Title, content_key
@@ -29,7 +30,7 @@ class Decided:
 def plan_decided(
     title: Title, profile: Profile, store: Store, output: Store, revisions: tuple[Revision, ...] = (), run: str = ""
 ) -> Decided:
-    """Plan a title as `plan_title` does, which says what is raised.
+    """Plan a title as `plan_title` does, which says what is raised, but for what `require_ours` refuses.
 
     Args:
         title: as scanned.
@@ -39,6 +40,7 @@ def plan_decided(
         revisions: what the run asks to be made otherwise, of this title or others.
         run: its id, if there is one yet.
     """
+    require_ours(title, output)
     plan = plan_title(title, profile, store)
     asked = content_key({"shards": [shard.key for shard in plan.shards]})
     hold = read_hold(output.uri(title.master), store)

@@ -44,6 +44,7 @@ from tasks.media.writing.sound import BY_SAMPLES, SOUND_VERSION
 from tasks.media.writing.words import BY_WORDS, WORDS_VERSION
 from tasks.numbered import first_number, frame_rate, write_numbered
 from tasks.pictures import keep_likeness, keep_pictures, likeness_of, watch_master
+from tasks.place import OWN, claim_place
 from tasks.plan import Plan
 from tasks.profile import Profile
 from tasks.records import MasterRecord, Record, Shard, Title, content_key, from_sealed, to_sealed
@@ -55,8 +56,6 @@ from tasks.store.sequence import with_fps
 from tasks.verdict import found, has_to_wait, may_wait
 
 MASTER_VERSIONS = (ENCODE_VERSION, MASTER_VERSION)
-# A hidden folder of the output, and the default place of the store.
-_OWN = ".remaster"
 
 
 def master_key(plan: Plan, profile: Profile, records: list[Record], output: Store) -> str:
@@ -124,12 +123,12 @@ def held_master(key: str, plan: Plan, store: Store, output: Store) -> MasterReco
 
 def held_place(key: str, title: Title) -> str:
     """Where in the output the master with this key waits for a person."""
-    return f"{_OWN}/held/{key}.{title.container}"
+    return f"{OWN}/held/{key}.{title.container}"
 
 
 def is_held(uri: str) -> bool:
     """True if this is where a master waits for a person."""
-    return f"/{_OWN}/held/" in uri
+    return f"/{OWN}/held/" in uri
 
 
 def master_record(key: str, store: Store) -> MasterRecord | None:
@@ -158,6 +157,7 @@ def publish_title(
     key = master_key(plan, profile, records, output)
     if published := published_master(key, plan, store, output):
         return published
+    claim_place(plan.title, output)
     if held := held_master(key, plan, store, output):
         off = profile.check.picture == "off" or not may_wait(profile)
         likeness = None if off else likeness_of(held, plan, store)
@@ -249,7 +249,7 @@ def sole_publisher(title: Title, output: Store, patience: float, wait: Callable[
         patience: seconds after which a driver that has the place and gives no sign of life has lost it.
         wait: called now and then while another driver has it; may raise to leave it.
     """
-    leases = Store(output.uri(_OWN))
+    leases = Store(output.uri(OWN))
     name = f"master-{content_key({'place': output.uri(title.master)})}"
     while (held := lease.claim(leases, name, patience)) is None:
         lease.wait(leases, name, wait)

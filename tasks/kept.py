@@ -74,6 +74,7 @@ _KINDS = (
     _kind("fingerprint of a source", r"fingerprints/[0-9a-f]+", partial(from_sealed, Fingerprint), _DELETE),
     _kind("result of Prefect's", r"results/[^/]+", opened, _DELETE),
     _kind("note of a source's parts", r"parts/.*/parts\.json", partial(from_sealed, Parts), _DELETE),
+    _kind("note of a master's place", r"places/[0-9a-f]+", opened, _DELETE),
     _kind("lease", r"leases/[^/]+", opened, _FREE),
     _kind("hold of a master", r"holds/.*/hold\.json", partial(from_sealed, Hold), _HELD),
     _kind("receipt of a master that waits", r"holds/.*/receipt\.json", from_bytes, _HELD),

@@ -104,9 +104,14 @@ def require_outside(place: str, library: str, what: str) -> None:
     Raises:
         UsageError: it is such a place; `what` says whose.
     """
-    if not is_remote(library) and Path(library).is_file():
-        return
     inner, outer = _real(place), _real(library)
+    if not is_remote(library) and Path(library).is_file():
+        if what == "store" and inner == posixpath.dirname(outer):
+            raise UsageError(
+                f"store {place} is the folder of {library}: a run of that folder would take what is written there for"
+                " sources. Choose another."
+            )
+        return
     if inner != outer and not inner.startswith(f"{outer.rstrip('/')}/"):
         return
     if not any(part.startswith(".") for part in inner[len(outer) :].split("/")):
@@ -117,8 +122,9 @@ def require_outside(place: str, library: str, what: str) -> None:
 
 
 def matching(titles: list[Title], glob: str) -> list[Title]:
-    """The titles whose names match a shell pattern, or are it to the letter; all of them for an empty one."""
-    return [title for title in titles if is_meant(title.name, glob)]
+    """The title that is called so, or those whose names match it as a shell pattern; all of them for an empty one."""
+    exact = [title for title in titles if title.name == glob]
+    return exact or [title for title in titles if is_meant(title.name, glob)]
 
 
 def is_meant(name: str, glob: str) -> bool:

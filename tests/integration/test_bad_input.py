@@ -305,3 +305,28 @@ def test_a_bucket_that_cannot_be_used(
     assert result.returncode == 2, result.stdout + result.stderr
     assert re.search(words, result.stderr, re.IGNORECASE), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_run_that_found_nothing_to_do_has_ended(
+    remaster: Remaster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not taken for one that goes on, which a store could not be cleaned beside."""
+    make(tmp_path / "library" / "film.mp4", Clip(frames=2))
+    store = str(tmp_path / "store")
+    result = remaster("run", tmp_path / "library", tmp_path / "out", "--store", store, "--only", "nothing*")
+    assert result.returncode == 2
+    assert "no title matches 'nothing*'" in result.stderr
+    assert main(["status", "--store", store]) == 1
+    assert "failed: " in (said := capsys.readouterr().out)
+    assert "no title matches 'nothing*'" in said
+    main(["clean", store])
+    assert "may be going on" not in capsys.readouterr().err
+
+
+def test_a_film_beside_another_one_is_not_replaced_by_its_master(remaster: Remaster, tmp_path: Path) -> None:
+    film, other = make(tmp_path / "film.mp4", Clip(frames=2)), make(tmp_path / "film.mkv", Clip(frames=3))
+    before = other.read_bytes()
+    result = remaster("run", film, tmp_path, "--scale", "2", "--set", "master.container=mkv")
+    assert result.returncode == 1, result.stderr
+    assert "taken by a file that remaster did not make" in result.stderr
+    assert other.read_bytes() == before

@@ -320,6 +320,22 @@ def test_deploying_needs_a_server_that_lasts_and_a_pool(
     assert "prefect server start" in capsys.readouterr().err
 
 
+def test_whose_deployments_are_replaced_is_said(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two folders of one name: the second one's are the first one's no more."""
+    server.make_pool("forms")
+    for folder in ("mine", "theirs"):
+        make(tmp_path / folder / "namesakes" / "film.mp4", Clip(frames=5))
+        for again in (False, True):
+            places = (str(tmp_path / folder / "namesakes"), str(tmp_path / "out" / folder))
+            assert main(["deploy", *places, "--pool", "forms"]) == 0
+            said = capsys.readouterr().err
+            assert ("namesakes-nightly was of" in said) == (folder == "theirs" and not again)
+    assert main(["deploy", *places, "--pool", "forms", "--name", "theirs"]) == 0
+    assert "was of" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_night_comes_by_itself(server: Server, remaster_env: dict[str, str], tmp_path: Path) -> None:

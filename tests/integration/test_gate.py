@@ -228,7 +228,10 @@ def test_prefect_asks_once_and_does_what_the_form_says(gate: Gate, prefect_api: 
             resume(first, decision="reject", by="ann", note="black", shots=[7])
             second = suspended(_question(first)["response"])
             assert "has shots 0 to 1" in _read(client, second, "description")
-            resume(second, decision="approve", by="ann", note="the print is so")
+            resume(second, decision="reject", by="ann", note="black", shots=[0], settings={"model": "lanzcos"})
+            third = suspended(_question(second)["response"])
+            assert "did you mean lanczos" in _read(client, third, "description")
+            resume(third, decision="approve", by="ann", note="the print is so")
             done = server.ended(first["id"])
     assert done["state"]["type"] == "COMPLETED", done["state"]
     assert "approved by ann" in done["state"]["message"] and str(gate.master) in done["state"]["message"]

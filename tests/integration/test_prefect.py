@@ -21,6 +21,7 @@ from flows import surfaces
 from flows.library import remaster_library
 from flows.operations import remaster_clean, remaster_preview, remaster_rerun
 from flows.progress import Progress
+from flows.results import results_block
 from flows.review import remaster_review
 from flows.run import Outcome
 from flows.title import remaster_title
@@ -247,3 +248,27 @@ def test_both_flows_can_be_deployed_with_plain_parameters() -> None:
         schema = deployment._parameter_openapi_schema
         assert set(schema.properties) == wanted
         assert "Profile" in str(schema.model_dump())
+
+
+def test_every_store_has_results_of_its_own_whatever_it_is_called(prefect_api: str) -> None:
+    """Prefect's blocks are named with ASCII letters, digits and dashes."""
+    long = ("s3://films/" + "a" * 90, "/" + "a" * 97)
+    roots = ["/films/Jörg", "/films/a b", "/films/a-b", "/films/映画", "/films/дом", *long]
+    with temporary_settings({PREFECT_API_URL: prefect_api}):
+        first, again = ([results_block(root)._block_document_id for root in roots] for _ in range(2))
+    assert first == again
+    assert len(set(first)) == len(roots)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_runs_that_begin_together_all_find_a_server(remaster_env: dict[str, str], tmp_path: Path) -> None:
+    """Each has its own, over a home in which there are no tables yet; and a proxy that does not know this machine."""
+    code = "from flows.server import prefect_server\nwith prefect_server(): print('up')"
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
+    env = remaster_env | proxies | {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": "", "no_proxy": ""}
+    command = [sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    started = [subprocess.Popen(command, env=env, cwd=REPOSITORY, stdout=pipe, stderr=pipe) for _ in range(3)]
+    ended = [process.communicate(timeout=350) for process in started]
+    assert [said for said, _ in ended] == [b"up\n"] * 3, [wrong for _, wrong in ended]

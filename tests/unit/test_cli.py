@@ -77,9 +77,26 @@ def test_plan_shows_shards_and_touches_nothing(tmp_path: Path, capsys: pytest.Ca
     assert [p.name for p in tmp_path.iterdir()] == ["library"]
 
 
+def test_plan_says_that_a_run_would_make_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "library" / "film.mkv", Clip(frames=2))
+    (tmp_path / "library" / "empty.mkv").touch()
+    library = str(tmp_path / "library")
+    assert main(["plan", library, "--scale", "2", "--set", "shards.frames=40"]) == 3
+    assert capsys.readouterr().out.splitlines()[-1] == "a run may begin, without what is refused: empty.mkv"
+    (tmp_path / "library" / "film.mkv").unlink()
+    assert main(["plan", library, "--scale", "2"]) == 3
+    assert capsys.readouterr().out.splitlines()[-1] == "a run would make nothing: every title is refused"
+
+
 def test_usage_errors_leave_with_2_and_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(tmp_path / "nowhere"), str(tmp_path / "out"), "--model", "lanczoz"]) == 2
     assert "did you mean lanczos" in capsys.readouterr().err
+    assert main(["probe", str(tmp_path)]) == 2
+    assert "is a folder. Name one file in it" in capsys.readouterr().err
+    library = make(tmp_path / "library" / "film.mkv", Clip(frames=2)).parent
+    assert main(["plan", str(library), "--store", str(library / "store")]) == 2
+    assert "lies inside the library" in capsys.readouterr().err
+    assert [file.name for file in library.iterdir()] == ["film.mkv"]
 
 
 def test_help_needs_neither_prefect_nor_ray_nor_torch() -> None:

@@ -10,6 +10,7 @@ if torch.cuda.is_available():
     pytest.skip("compiled here: tests/gpu has these", allow_module_level=True)
 
 from vsr_model.flashvsr import attention_triton, channel_norm, fused, fused_triton, lq_projection
+from vsr_model.flashvsr.dit import counted
 from vsr_model.flashvsr.fused import Plain, Turned, check, steps_on
 from vsr_model.flashvsr.fused_triton import Fused
 from vsr_model.flashvsr.seen import Seen
@@ -35,6 +36,21 @@ def test_every_value_is_written_and_nothing_beside_them(monkeypatch: pytest.Monk
     for ring in rings:
         assert torch.isfinite(ring[:, 1]).all()
         assert ring[:, ::2].isnan().all()
+
+
+@pytest.mark.parametrize("steps", [Plain(), Fused()])
+@pytest.mark.parametrize(("tokens", "padding"), [(1, 0), (3, 1), (20, 44), (128, 384), (200, 312)])
+def test_a_text_s_padding_is_looked_at_once_for_all(steps: Plain | Fused, tokens: int, padding: int) -> None:
+    """As torch looks at each of them."""
+    prompt_MT = torch.cat([torch.randn((tokens, 32)), torch.zeros((padding, 32))])
+    query_NC, (key_MC, value_MC) = torch.randn((150, 32)), (prompt_MT @ torch.randn((32, 32)) / 6 for _ in range(2))
+    wanted_NC = Plain().look_at(query_NC, key_MC, value_MC, None, 2)
+    row_MT, count_M = counted(prompt_MT)
+    assert len(row_MT) == tokens + (padding > 0)
+    assert (count_M is None) == (padding < 2)
+    part = len(row_MT)  # padding comes last
+    found_NC = steps.look_at(query_NC, key_MC[:part], value_MC[:part], count_M, 2)
+    assert float((found_NC - wanted_NC).abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize("scores", [1, 5, 64, 200])

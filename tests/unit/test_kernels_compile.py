@@ -38,6 +38,9 @@ for arch in map(int, sys.argv[1:]):
             (fused_triton._windows,
              pointers(half, "query", "key", "value", "query_weight", "key_weight", "query_out", "key_out", "value_out")
              | {"turn": "*fp32", "eps": "fp32"}, rows | {"D": 128}, {}),
+            (fused_triton._look_at,
+             pointers(half, "query", "key", "value", "out") | {"count": "*fp32", "scale": "fp32"},
+             {"C": 1536, "D": 128, "N": 128, "M": 128, "COUNTED": True}, {}),
             (fused_triton._shares, pointers(half, "query", "key") | {"near": "*i1", "share": "*fp32", "root": "fp32"},
              {"D": 128, "B": 512, "PART": 32}, {}),
             (fused_triton._norm_silu, pointers(half, "x", "gamma", "out") | {"root": "fp32", "least": "fp32"},
@@ -74,7 +77,7 @@ def test_every_kernel_compiles_and_fits() -> None:
     ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
     assert ran.returncode == 0, ran.stderr
     lines = [line.split() for line in ran.stdout.splitlines()]
-    assert len(lines) == 2 * (2 * 8 + 6)
+    assert len(lines) == 2 * (2 * 9 + 6)
     for arch, kernel, shared, size in lines:
         assert int(shared) <= SHARED[int(arch)], kernel
         assert int(size) > 0, kernel

@@ -14,7 +14,8 @@ import pytest
 
 from tasks import finish
 from tasks.commit import done_record
-from tasks.errors import LeaseLost
+from tasks.decided import plan_decided
+from tasks.errors import LeaseLost, UnsupportedSource
 from tasks.finish import finish_title, publish_title, sole_publisher
 from tasks.plan import Plan, plan_title
 from tasks.pool.worker import ShardWorker, WorkerSettings
@@ -105,6 +106,33 @@ def test_who_lost_the_lease_while_it_encoded_publishes_nothing(title: Title, mon
 
     with pytest.raises(Stop):
         title.publish(wait=stop)
+
+
+def test_a_file_that_nobody_here_made_is_never_replaced(title: Title) -> None:
+    """Neither at the end, nor is anything made for it before."""
+    place = Path(title.output.uri(title.plan.title.master))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"another film")
+    with pytest.raises(UnsupportedSource, match=r"taken by a file that remaster did not make\. Move that file"):
+        title.publish()
+    with pytest.raises(UnsupportedSource, match="taken by a file"):
+        plan_decided(title.plan.title, PROFILE, title.store, title.output)
+    assert place.read_bytes() == b"another film"
+    assert title.leases() == []
+    place.unlink()
+    made = title.publish()
+    assert not Path(f"{place}.receipt.json").exists()  # as if it had been killed before that
+    place.write_bytes(b"torn")
+    assert title.publish().sha256 == made.sha256 == file_hash(place)
+
+
+def test_what_a_receipt_speaks_of_is_ours(title: Title) -> None:
+    """As of a library whose store and notes are gone."""
+    place = Path(title.output.uri(title.plan.title.master))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"an older master")
+    Path(f"{place}.receipt.json").write_bytes(b"{}")
+    assert title.publish().sha256 == file_hash(place)
 
 
 def test_drivers_with_other_settings_and_stores_want_the_same_place(title: Title, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -212,6 +213,14 @@ def test_places_that_a_scan_passes_over_are_not(place: str, library: Path, tmp_p
     require_outside(str(tmp_path / place), str(library), "output")
 
 
+def test_a_single_film_has_its_store_elsewhere_than_among_its_neighbours(library: Path) -> None:
+    film = str(make(library / "film.mkv", TINY))
+    require_outside(str(library), film, "output")
+    require_outside(str(library / ".remaster"), film, "store")
+    with pytest.raises(UsageError, match="is the folder of"):
+        require_outside(str(library), film, "store")
+
+
 def test_buckets_are_told_apart_from_prefixes() -> None:
     require_outside("s3://masters/catalogue", "s3://in/catalogue", "output")
     require_outside("s3://in/catalogue-masters", "s3://in/catalogue", "output")
@@ -236,6 +245,9 @@ def test_titles_are_chosen_by_glob(library: Path) -> None:
     found = list(titles(library).values())
     assert [title.name for title in matching(found, "season 1/*")] == ["season 1/a.mkv", "season 1/b.mkv"]
     assert matching(found, "") == found
+    brackets = [replace(found[0], name=name) for name in ("clip[1].mkv", "clip1.mkv")]
+    assert matching(brackets, "clip[1].mkv") == brackets[:1]  # which as a pattern is the other one
+    assert matching(brackets, "clip*") == brackets
     assert matching(found, "nothing*") == []
 
 
