@@ -222,12 +222,13 @@ def streams(had: Inventory, has: Inventory, heard: converted.Hearing, without: C
         name = f"stream {track.index} ({track.type} {track.codec})"
         twin = twins.get(track.index)
         if twin is None:
-            by_choice = track.type in without
-            note = LEFT_OUT if by_choice else "the master has no such stream"
-            yield Row(name, "changed" if by_choice else "lost", _packets(track), "-", note)
+            by_choice, empty = track.type in without, not track.packets
+            note = LEFT_OUT if by_choice else "it holds nothing" if empty else "the master has no such stream"
+            yield Row(name, "changed" if by_choice or empty else "lost", _packets(track), "-", note)
             continue
         # MP4 calls all MPEG audio one thing: the same packets are the same sound, whatever the codec is called.
-        if track.type == "audio" and track.codec != twin.codec and track.sha256 != twin.sha256:
+        other = track.codec != twin.codec and track.sha256 != twin.sha256
+        if track.type == "audio" and other and twin.packets:
             yield from converted.sound(name, (track.codec, twin.codec), later, *heard(track.index, twin.index))
             yield from _track_labels(name, track, twin)
             continue
@@ -362,12 +363,15 @@ def _within(
 
 
 def _twins(had: Sequence[Track], has: Sequence[Track]) -> dict[int, Track]:
-    """For each of the source's tracks the master's: of the same bytes, or else the next of the same type."""
+    """For each of the source's tracks the master's: of the same bytes, or else the next of the same type.
+
+    One that is empty has no other twin than an empty one.
+    """
     free = [track for track in has if not track.helper]
     twins: dict[int, Track] = {}
     for same in (True, False):
         for track in had:
-            if track.helper or track.index in twins:
+            if track.helper or track.index in twins or not (same or track.packets):
                 continue
             alike = (t for t in free if t.type == track.type and (not same or t.sha256 == track.sha256))
             twin = next(alike, None)

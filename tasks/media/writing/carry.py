@@ -20,8 +20,10 @@ import av.container
 import av.error
 import av.stream
 from av.packet import Packet
+from av.stream import Discard
 
 from tasks.media.reading.source import Source, name_of, open_input, source_errors
+from tasks.media.reading.units import nal_units
 from tasks.media.writing import words
 from tasks.media.writing.languages import code_in
 from tasks.media.writing.sound import Transcoder, add_sound
@@ -30,6 +32,7 @@ _IMAGES = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif":
 # Ticks by which the first packets of a reordered stream are decoded before they are shown, where no one says.
 _MOST_REORDERED = 32
 _TICK = Fraction(1, 1000)
+_START_CODES = (b"\0\0\1", b"\0\0\0\1")
 # Bumped when the same packets of data would be written otherwise.
 DATA_VERSION = 1
 LEFT_OUT = "left out, as asked (master.without)"
@@ -82,11 +85,25 @@ class Carried:
 
 
 def payload(packet: Packet[Any], codec: str) -> bytes:
-    """A packet's bytes as they are compared: AAC without the ADTS header, which only transport streams keep."""
+    """A packet's bytes as they are compared.
+
+    Transport streams alone keep AAC's ADTS header, which is left out, and part the units of H.264 and H.265 by start
+    codes, where other containers say the length of each, as is done here.
+    """
     data = bytes(packet)
+    if codec in {"h264", "hevc"} and (packet.stream.codec_context.extradata or b"").startswith(_START_CODES):
+        return _by_length(data)
     if codec.startswith("aac") and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
         return data[7 if data[1] & 1 else 9 :]
     return data
+
+
+def _by_length(data: bytes) -> bytes:
+    """A byte stream's NAL units, each after its length in four bytes."""
+    places = list(nal_units(data))
+    ends = [*(start for start, _ in places[1:]), len(data)]
+    units = [data[header:end] for (_, header), end in zip(places, ends, strict=True)]
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
 
 
 def is_gap(packet: Packet[Any], codec: str) -> bool:
@@ -100,7 +117,7 @@ def is_helper(stream: Any, original: av.container.InputContainer) -> str:
         return ""
     if "timecode" in stream.metadata:
         return "holds the timecode, which the master carries as timecode"
-    if original.chapters() and name_of(stream) == "bin_data" and not stream.disposition:
+    if original.chapters() and name_of(stream) == "bin_data" and stream.discard == Discard.all:
         return "holds the chapters, which the master carries as chapters"
     return ""
 
@@ -220,6 +237,8 @@ def kept_as(muxer: str, stream: Any) -> str:
 
 def refusal(muxer: str, stream: Any) -> str:
     """Why a muxer would not take a stream, found out by trying; empty if it would."""
+    if stream.type == "audio" and stream.codec_context is not None and not stream.codec_context.channels:
+        return "no sound was found in it where the file begins"
     if stream.type == "data" and muxer == "matroska":
         return "Matroska has no such track"  # the muxer would accept it and write nothing
     if stream.type == "video" and muxer == "mov" and is_still(stream):

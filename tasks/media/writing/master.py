@@ -35,6 +35,7 @@ from tasks.media.writing.carry import (
     copy_packets,
     in_its_words,
     is_helper,
+    is_still,
     kept_as,
     kept_tags,
     refusal,
@@ -47,19 +48,15 @@ from tasks.media.writing.held import not_held
 from tasks.media.writing.join import Range, encode_ranges
 from tasks.media.writing.languages import UNSPOKEN, code_in
 from tasks.media.writing.sound import BY_SAMPLES, cuts_off
+from tasks.media.writing.tags import COVERLESS, best_kept
 from tasks.media.writing.words import BY_WORDS
 
 # Bumped when the same streams would be muxed differently.
-MASTER_VERSION = 4
+MASTER_VERSION = 5
 # libx265 reorders by up to so many frames, and gives fewer than that decoding times from memory it never set.
 _REORDERED = 2
 # Written by the muxer itself, or true only of the source file.
 _CONTAINER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-# What QuickTime has words of its own for; any others take its general table of tags.
-_QUICKTIME_TAGS = {
-    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
-    "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "creation_time", "timecode",
-}  # fmt: skip
 ALONE = "image files hold the picture alone"
 _PICTURE_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "alpha_mode"}
 
@@ -326,8 +323,8 @@ def _muxer_options(
         return options | {"avoid_negative_ts": "disabled", "default_mode": "passthrough"}
     # Edit lists count in the movie's own ticks: too coarse ones would round the streams' start offsets.
     bases = [stream.time_base or Fraction(0) for stream in original.streams]
-    own = {key.lower() for key in kept_tags(original.metadata, _CONTAINER_TAGS)} - _QUICKTIME_TAGS
-    flags = "+faststart+use_metadata_tags" if own else "+faststart"
+    kept = best_kept(MUXER[container], kept_tags(original.metadata, _CONTAINER_TAGS))
+    flags = "+faststart+use_metadata_tags" if kept.in_table else "+faststart"
     return options | {"movflags": flags, "movie_timescale": str(movie_timescale(bases))}
 
 
@@ -351,6 +348,9 @@ def _cannot_hold(container: Container, settings: EncodeSettings, probe: Probe, s
     if container == "mkv" and (probe.time_base * 1000).denominator != 1:
         remarks.append(f"mkv rounds times of 1/{probe.time_base.denominator} s to milliseconds")
     with open_input(source) as original:
+        tags = best_kept(MUXER[container], kept_tags(original.metadata, _CONTAINER_TAGS))
+        if tags.altered:
+            remarks.append(f"tags of the file are not carried to the letter: {', '.join(tags.altered)}")
         for stream in original.streams:
             if stream.type in settings.without and not is_helper(stream, original):
                 remarks.append(f"stream {stream.index} ({stream.type}) is {LEFT_OUT}")
@@ -360,6 +360,7 @@ def _cannot_hold(container: Container, settings: EncodeSettings, probe: Probe, s
                 remarks.append(f"the language of stream {stream.index} ({spoken}) is not carried: {UNSPOKEN}")
             if stream.index != probe.stream and not is_helper(stream, original):
                 why = refusal(MUXER[container], stream)
+                why = why or (COVERLESS if tags.in_table and stream.type == "video" and is_still(stream) else "")
                 made = kept_as(MUXER[container], stream) if why else ""
                 if made:
                     how = BY_SAMPLES if stream.type == "audio" else BY_WORDS
