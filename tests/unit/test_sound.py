@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from tasks.check import check_master
 from tasks.media.contract.contract import compare
 from tasks.media.reading.source import Source
 from tasks.media.writing.sound import hear
-from tests import mastered
+from tests import broken, mastered
 from tests.clips import make
 from tests.remux import Change, remux
 from tests.torture import FILM, converted, late
@@ -121,3 +122,56 @@ def spans(place: Path) -> list[float]:
     ends = [start + f.samples / f.sample_rate for start, f in zip(starts, frames, strict=True)]
     gap = max(range(len(frames) - 1), key=lambda n: starts[n + 1] - ends[n])
     return [starts[0], ends[gap], starts[gap + 1], ends[-1]]
+
+
+def broadcast(path: Path, *parts: tuple[int, int]) -> Path:
+    """A capture whose sound, of a kind that no container takes, goes on with other numbers of channels and rates."""
+    film = make(path.with_name("film.mkv"), replace(SECONDS, codec="mpeg2video", b_frames=0, colour=None))
+    spoken = []
+    for number, (channels, rate) in enumerate(parts):
+        part = path.with_name(f"part {number}.ts")
+        coded = f"-t 0.7 -vn -c:a aac -ac {channels} -ar {rate} -mpegts_flags latm -output_ts_offset {number * 0.75}"
+        command = [broken.FFMPEG, "-y", "-v", "error", "-i", str(film), *coded.split(), str(part)]
+        subprocess.run(command, check=True)
+        spoken.append(part)
+    with av.open(str(film)) as picture, av.open(str(spoken[0])) as first, av.open(str(path), "w", "mpegts") as output:
+        video = output.add_stream_from_template(picture.streams.video[0])
+        sound = output.add_stream_from_template(first.streams.audio[0], opaque=True)
+        packets = [(p, video) for p in picture.demux(picture.streams.video[0])]
+        for part in spoken:
+            with av.open(str(part)) as heard:
+                packets += [(p, sound) for p in heard.demux(heard.streams.audio[0])]
+        for packet, stream in sorted((each for each in packets if each[0].size), key=_seconds):
+            packet.stream = stream
+            output.mux(packet)
+    for each in (film, *spoken):
+        each.unlink()
+    return path
+
+
+def _seconds(placed: tuple[av.Packet, av.stream.Stream]) -> Fraction:
+    packet, stream = placed
+    return packet.dts * packet.time_base - (Fraction(7, 5) if stream.type == "audio" else 0)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("second", [(6, 48_000), (1, 48_000), (2, 32_000)], ids=str)
+def test_sound_that_changes_its_layout_or_rate_goes_on_in_its_first(
+    second: tuple[int, int], container: str, tmp_path: Path
+) -> None:
+    (tmp_path / "films").mkdir()
+    path = broadcast(tmp_path / "films" / "film.ts", (2, 48_000), second)
+    with av.open(str(path)) as captured:
+        frames = list(captured.decode(captured.streams.audio[0]))
+    kinds = {(frame.layout.nb_channels, frame.sample_rate) for frame in frames}
+    assert kinds == {(2, 48_000), second}
+    settings = {"scale": 1, "master.codec": "h264", "master.container": container}
+    done = mastered.remaster(tmp_path / "films", str(tmp_path / "out"), str(tmp_path / "store"), **settings)
+    check = check_master(done.plan, done.profile, done.master, done.records, None)
+    assert check.passed, [line for line in check.lines if not line[1]]
+    with av.open(done.master.uri) as made:
+        held = list(made.decode(made.streams.audio[0]))
+    assert {(frame.layout.nb_channels, frame.sample_rate) for frame in held} == {(2, 48_000)}
+    seconds = sum(Fraction(frame.samples, frame.sample_rate) for frame in frames)
+    assert sum(frame.samples for frame in held) == pytest.approx(seconds * 48_000, abs=64)
+    assert max(np.abs(frame.to_ndarray()).max() for frame in held[-4:]) > 0

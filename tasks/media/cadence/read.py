@@ -96,7 +96,7 @@ def _from(
     source: Source, stream_index: int, layout: Layout, wanted: Window, seek: int | None, done: int
 ) -> Iterator[Planes]:
     """The wanted frames from number `done` on, as far as they are right when decoding starts at `seek`."""
-    with open_input(source) as container, source_errors(source, "decoding it"):
+    with open_input(source, only=stream_index) as container, source_errors(source, "decoding it"):
         stream = video_stream(container, stream_index, damaged=not wanted.plain)
         if seek is not None:
             try:

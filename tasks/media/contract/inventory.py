@@ -19,6 +19,7 @@ from tasks.media.picture.pixels import layout_of, to_planes
 from tasks.media.reading.decoding import Damaged, decoded
 from tasks.media.reading.dolby import said_dolby_vision
 from tasks.media.reading.pixel_aspect import pixel_aspect
+from tasks.media.reading.rate import rate_of
 from tasks.media.reading.side_data import HDR10_PLUS, SideData, attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
@@ -83,7 +84,7 @@ class Inventory:
         picture: the picture's track.
         tracks: every other one, in the file's order.
         timecode: of the first frame as the file says it, empty if it does not.
-        frame_rate: pictures a second on average as the file says it, 0 if it does not.
+        frame_rate: pictures a second as the file says it (`rate_of`), 0 if it does not.
         chapters: (start seconds, end seconds, tags) of each.
         tags: the file's own metadata.
     """
@@ -173,7 +174,7 @@ def take_inventory(source: Source, picture: int) -> Inventory:
             picture=main,
             tracks=tuple(tracks.values()),
             timecode=said_timecode(container),
-            frame_rate=shown.average_rate or Fraction(0),
+            frame_rate=rate_of(shown),
             chapters=tuple(_chapter(chapter) for chapter in container.chapters()),
             tags=dict(container.metadata),
         )

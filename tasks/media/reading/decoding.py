@@ -18,6 +18,8 @@ import av.error
 import av.packet
 import av.video.stream
 
+from tasks.media.reading.source import packets_of
+
 # What decoders say of a packet that they can make nothing of; the latter if a library that they lean on says it.
 UNDECODABLE = (av.error.InvalidDataError, av.error.ExternalError)
 
@@ -62,7 +64,7 @@ def decoded(
         FFmpegError: the container itself cannot be read on.
     """
     decode = decoder(stream)
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         try:
             frames = decode(packet)
         except UNDECODABLE as error:

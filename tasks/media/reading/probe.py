@@ -25,6 +25,7 @@ from tasks.media.reading.limits import Limits
 from tasks.media.reading.mastering import Mastering, read_mastering
 from tasks.media.reading.pixel_aspect import pixel_aspect
 from tasks.media.reading.projection import Projection, read_projection
+from tasks.media.reading.rate import rate_of
 from tasks.media.reading.side_data import attached, side_data_of
 from tasks.media.reading.siting import said_siting
 from tasks.media.reading.source import Source, name_of, open_input, source_errors, video_stream
@@ -63,7 +64,7 @@ class Probe:
         height, width: of a decoded frame, in samples, before any rotation.
         pix_fmt: as decoded.
         time_base: of the picture stream's timestamps, in seconds.
-        frame_rate: average, 0 when unknown.
+        frame_rate: average, 0 when unknown; nominal where a timecode counts by it (`rate_of`).
         frames: as the header says, 0 when it does not.
         duration: seconds, 0.0 when the header does not say.
         sample_aspect: pixel width over height (1 when unknown).
@@ -129,7 +130,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
         limits.require(source.label, streams=len(container.streams), seconds=seconds)
         stream = _picture_stream(container, source, choice)
         # Sound may go on for longer than the picture: where no count is given, planning finds the few too many.
-        frames = stream.frames or _SURELY * seconds * float(stream.average_rate or 0)
+        frames = stream.frames or _SURELY * seconds * float(rate_of(stream))
         limits.require(source.label, pixels=stream.width * stream.height, frames=frames)
         said = _tags(stream)
         first = _first_frame(container, stream, source, limits)
@@ -150,7 +151,7 @@ def probe(source: Source, choice: Choice = "auto", limits: Limits = _LIMITS) -> 
             width=first.width,
             pix_fmt=first.format.name,
             time_base=stream.time_base,
-            frame_rate=stream.average_rate or Fraction(0),
+            frame_rate=rate_of(stream),
             frames=stream.frames,
             duration=(container.duration or 0) / 1e6,
             sample_aspect=pixel_aspect(stream),

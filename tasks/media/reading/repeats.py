@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.media.reading.source import Source, open_input, source_errors, video_stream
+from tasks.media.reading.source import Source, open_input, packets_of, source_errors, video_stream
 
 _EXTENSION = b"\x00\x00\x01\xb5"
 _PICTURE_CODING = 8  # its identifier, in the first four bits
@@ -15,8 +15,9 @@ def count_repeat_flags(source: Source, stream_index: int) -> int:
     Raises:
         SourceError: it cannot be read.
     """
-    with open_input(source) as container, source_errors(source, "reading its repeat flags"):
-        return sum(repeats(bytes(packet)) for packet in container.demux(video_stream(container, stream_index)))
+    with open_input(source, only=stream_index) as container, source_errors(source, "reading its repeat flags"):
+        stream = video_stream(container, stream_index)
+        return sum(repeats(bytes(packet)) for packet in packets_of(container, stream))
 
 
 def repeats(packet: bytes) -> bool:

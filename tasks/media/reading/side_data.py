@@ -88,7 +88,7 @@ def first_side_data(source: Source, picture: int) -> SideData:
     Raises:
         SourceError: it cannot be read.
     """
-    with open_input(source) as container, source_errors(source, "reading its first frame"):
+    with open_input(source, only=picture) as container, source_errors(source, "reading its first frame"):
         stream = video_stream(container, picture)
         for frame in decoded(container, stream):
             said = side_data_of(frame)

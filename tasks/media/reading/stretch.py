@@ -11,6 +11,7 @@ from tasks.errors import UsageError
 from tasks.media.picture.colour import Colour
 from tasks.media.reading.changes import require_one_shape
 from tasks.media.reading.decoding import decoded
+from tasks.media.reading.rate import rate_of
 from tasks.media.reading.source import Source, open_input, source_errors, video_stream
 from tasks.media.reading.timeline import Collector, Timeline
 
@@ -49,9 +50,9 @@ def read_stretch(
         UsageError: the title ends before `start`.
         SourceError, UnsupportedSource: as for `read_timeline`.
     """
-    with open_input(source) as container, source_errors(source, "decoding a part of it"):
+    with open_input(source, only=stream_index) as container, source_errors(source, "decoding a part of it"):
         stream = video_stream(container, stream_index)
-        wanted = start - before / float(stream.average_rate or 1)
+        wanted = start - before / float(rate_of(stream) or 1)
     for back in (0.0, *_FURTHER_BACK, None):
         place = None if back is None or wanted <= back else wanted - back
         found = _from(source, stream_index, place, start, stop, hdr)
@@ -65,7 +66,7 @@ def _from(
     source: Source, stream_index: int, place: float | None, start: float, stop: float, hdr: Colour | None
 ) -> Stretch | None:
     """The frames up to `stop` that decode when one seeks to a place, or begins; None if none is after `start`."""
-    with open_input(source) as container, source_errors(source, "decoding a part of it"):
+    with open_input(source, only=stream_index) as container, source_errors(source, "decoding a part of it"):
         stream = video_stream(container, stream_index)
         base, zero = stream.time_base, stream.start_time or 0
         assert base is not None

@@ -77,7 +77,7 @@ def _found(
     source: Source, picture: int, numbers: Iterable[int | None], damaged: bool
 ) -> Iterator[av.VideoFrame | None]:
     """The frames of these numbers, or None where there is no number, or no such frame any more."""
-    with open_input(source) as container, source_errors(source, "reading its closed captions"):
+    with open_input(source, only=picture) as container, source_errors(source, "reading its closed captions"):
         shown = enumerate(decoded(container, video_stream(container, picture, damaged)))
         for number in numbers:
             yield next((one for at, one in shown if at == number), None) if number is not None else None

@@ -3,6 +3,7 @@
 Samples of up to 16 bits stay what they are. So do floats in Matroska, which may go beyond full scale. Elsewhere they
 are kept in 24 bits, as are 32 bits anywhere: QuickTime's floats know no pauses, and players of MP4 no floats.
 Nothing is resampled, and no sample is left out or made up; where a track pauses, so does the new one, to the packet.
+Only what changes its layout or rate in mid-stream, as broadcasts do, is brought into those that it begins with.
 """
 
 from __future__ import annotations
@@ -76,6 +77,29 @@ def _layout(stream: Any) -> str:
     return _LAYOUTS.get(count, name) if name.endswith(" channels") else name
 
 
+class Alike:
+    """Brings the frames of a track that changes its layout, rate or format in mid-stream into those of its first."""
+
+    def __init__(self) -> None:
+        self._first: tuple[str, str, int] | None = None
+        self._now: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler | None = None
+
+    def take(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
+        """The frames that are ready with the next one."""
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        self._first = self._first or shape
+        ready: list[av.AudioFrame] = []
+        if shape != self._now:
+            ready, self._now = self.end(), shape
+            self._resampler = av.AudioResampler(*self._first) if shape != self._first else None
+        return [*ready, *(self._resampler.resample(frame) if self._resampler else [frame])]
+
+    def end(self) -> list[av.AudioFrame]:
+        """What is left when there are no more of a kind."""
+        return self._resampler.resample(None) if self._resampler else []
+
+
 class Transcoder:
     """Takes the packets of a track of sound, gives those of its track in the master."""
 
@@ -83,6 +107,7 @@ class Transcoder:
         self._stream, self._target, self._rate = stream, target, stream.rate
         size = target.codec_context.frame_size
         self._resampler = av.AudioResampler(target.codec_context.format.name, target.layout.name, self._rate, size)
+        self._alike = Alike()
         self._taken = 0
         # From which sample on, counted without pauses, how many samples later each is heard.
         self._later: list[tuple[int, int]] = []
@@ -97,12 +122,17 @@ class Transcoder:
                 late = round(frame.pts * frame.time_base * self._rate) - self._taken
                 if not self._later or late - self._later[-1][1] > _PAUSE * self._rate:
                     self._later.append((self._taken, late))
+            yield from self._resampled(self._alike.take(frame))
+        if packet is None and self._taken:
+            yield from self._resampled(self._alike.end())
+            yield from self._encoded(self._resampler.resample(None))
+            yield from self._timed(self._target.encode(None))
+
+    def _resampled(self, frames: list[av.AudioFrame]) -> Iterator[Packet[Any]]:
+        for frame in frames:
             frame.pts, frame.time_base = self._taken, Fraction(1, self._rate)
             self._taken += frame.samples
             yield from self._encoded(self._resampler.resample(frame))
-        if packet is None and self._taken:
-            yield from self._encoded(self._resampler.resample(None))
-            yield from self._timed(self._target.encode(None))
 
     def _encoded(self, frames: list[av.AudioFrame]) -> Iterator[Packet[Any]]:
         for frame in frames:
@@ -148,9 +178,19 @@ def hear(source: Source, index: int, master: Source, other: int) -> tuple[Heard,
 
 
 def _heard(source: Source, index: int, depth: int) -> Heard:
-    digest = hashlib.sha256()
+    digest, alike = hashlib.sha256(), Alike()
     begins: Fraction | None = None
     beyond = 0
+
+    def take(frames: list[av.AudioFrame]) -> None:
+        nonlocal beyond
+        for frame in frames:
+            frame.pts = None
+            if frame.format.name in _FLOAT:
+                beyond += int((np.abs(frame.to_ndarray()) > 1.0).sum())
+            for ready in resampler.resample(frame):
+                digest.update(_codes(ready.to_ndarray(), depth).tobytes())  # of all channels, interleaved
+
     with open_input(source) as container, source_errors(source, "decoding its sound"):
         stream: Any = container.streams[index]
         resampler = av.AudioResampler(("s16", "s32", "flt")[depth], _layout(stream), stream.rate)
@@ -161,11 +201,8 @@ def _heard(source: Source, index: int, depth: int) -> Heard:
             for frame in frames:
                 if begins is None and frame.pts is not None:
                     begins = frame.pts * frame.time_base
-                frame.pts = None
-                if frame.format.name in _FLOAT:
-                    beyond += int((np.abs(frame.to_ndarray()) > 1.0).sum())
-                for ready in resampler.resample(frame):
-                    digest.update(_codes(ready.to_ndarray(), depth).tobytes())  # of all channels, interleaved
+                take(alike.take(frame))
+        take(alike.end())
     return Heard(begins or Fraction(0), digest.hexdigest(), beyond)
 
 
