@@ -78,11 +78,11 @@ def _started() -> Iterator[str]:
 def _one_at_a_time() -> Iterator[None]:
     """Runs that begin together wait for each other's server: the first one makes the tables of all, of Prefect's home.
 
-    Where a file cannot be locked, as on some network drives, nobody waits.
+    Where no file can be made or locked, as on some network drives, nobody waits.
     """
-    home = _home()
-    with (home / "remaster-server.lock").open("w") as file:
+    with ExitStack() as held:
         with suppress(OSError):
+            file = held.enter_context((_home() / "remaster-server.lock").open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

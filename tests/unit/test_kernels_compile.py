@@ -40,7 +40,7 @@ for arch in map(int, sys.argv[1:]):
              | {"turn": "*fp32", "eps": "fp32"}, rows | {"D": 128}, {}),
             (fused_triton._look_at,
              pointers(half, "query", "key", "value", "out") | {"count": "*fp32", "scale": "fp32"},
-             {"C": 1536, "D": 128, "N": 128, "M": 128, "COUNTED": True}, {}),
+             {"C": 1536, "D": 128, "N": 128, "M": 128, "COUNTED": True}, {"num_warps": 8}),
             (fused_triton._shares, pointers(half, "query", "key") | {"near": "*i1", "share": "*fp32", "root": "fp32"},
              {"D": 128, "B": 512, "PART": 32}, {}),
             (fused_triton._norm_silu, pointers(half, "x", "gamma", "out") | {"root": "fp32", "least": "fp32"},

@@ -64,7 +64,7 @@ class Fused:
         _look_at[(triton.cdiv(tokens, _QUERIES), heads)](
             query_NC, key_MC, value_MC, value_MC if count_M is None else count_M, out_NC, tokens, keys,
             LOG2_E / math.sqrt(width // heads), C=width, D=width // heads, N=_QUERIES,
-            M=max(16, triton.next_power_of_2(keys)), COUNTED=count_M is not None, num_warps=4,
+            M=max(16, triton.next_power_of_2(keys)), COUNTED=count_M is not None, num_warps=8,
         )  # fmt: skip
         return out_NC
 
