@@ -21,8 +21,8 @@ SETTINGS = (
 )
 # Everything a run may leave, but for previews, estimates and leases, which no run of this kind does.
 FOLDERS = {
-    *("fields", "fingerprints", "grades", "held", "holds", "likeness", "masters", "pictures", "records", "repeats"),
-    *("results", "runs", "segments", "standing", "timelines"),
+    *("fields", "fingerprints", "grades", "held", "holds", "likeness", "masters", "pictures", "places", "records"),
+    *("repeats", "results", "runs", "segments", "standing", "timelines"),
 }
 PLACES = 4  # of each file: its first byte, its last, and some between
 
