@@ -11,20 +11,21 @@ from flows.run import Run, RunFiles, Verdict
 from flows.stopping import draining_on_interrupt
 from tasks.errors import RemasterError
 from tasks.store import Store
+from vsr_model.errors import ModelError
 
 
 def execute(run: Run) -> tuple[Verdict, str]:
     """Run a library to its end; returns the verdict and the report's URI.
 
     Raises:
-        RemasterError: the library could not be scanned, or the store or output cannot be used.
+        RemasterError, ModelError: the library could not be scanned, or the store or output cannot be used.
     """
     store = Store(run.store)
     store.check_writable()
     with draining_on_interrupt(), showing(live=sys.stderr.isatty()):
         state: Any = remaster_library(run, return_state=True)
     error = state.result(raise_on_failure=False)
-    if isinstance(error, RemasterError):
+    if isinstance(error, RemasterError | ModelError):
         raise error
     verdict = RunFiles(store, run.id).read_verdict()
     if verdict is None:
