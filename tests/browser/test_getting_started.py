@@ -23,6 +23,7 @@ from tests.conftest import PREFECT_PATIENCE, REPOSITORY, free_port
 from tests.faults.theatre import await_true
 
 SERVES, NIGHTLY = "remaster serve", "films-nightly"
+STILL = 61.0  # a served library's `--settle`, and a second
 # Commands that keep their terminal, and what they say once they are there.
 LASTING = {"prefect server start": "Check out the dashboard", SERVES: NIGHTLY}
 
@@ -88,6 +89,11 @@ def click_through(page: Any, url: str) -> None:
     form.wait_for(state="hidden")
 
 
+def seconds_still(folder: Path) -> float:
+    """Since the latest change of a file in a folder."""
+    return time.time() - max(file.stat().st_ctime for file in folder.iterdir())
+
+
 def runs_on(port: int) -> list[dict[str, Any]]:
     found = (
         httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json={}, timeout=PREFECT_PATIENCE)
@@ -106,6 +112,7 @@ def test_a_new_user_ends_with_a_scheduled_run(shell: tuple[Path, dict[str, str],
     text = (REPOSITORY / "docs/getting-started.md").read_text().replace("4200", str(port))
     install, *blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     assert "pip install" in install
+    films = folder / "try" / "films"
     with ExitStack() as terminals:
         told = of_the_shell(install)
         for block in blocks:
@@ -113,6 +120,8 @@ def test_a_new_user_ends_with_a_scheduled_run(shell: tuple[Path, dict[str, str],
             if says:
                 terminals.enter_context(terminal(block, says, folder, env))
                 if SERVES in block:
+                    # A person takes longer to come here; what has just been copied would be left for a later run.
+                    await_true(lambda: seconds_still(films) > STILL, "the films lie still")
                     page = chromium.new_page(timezone_id="Europe/Berlin")
                     click_through(page, f"http://127.0.0.1:{port}")
                     page.close()
