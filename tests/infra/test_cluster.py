@@ -192,5 +192,7 @@ def test_a_library_ends_right_though_one_worker_is_cut_off_and_the_other_killed(
     ended = Counter(row["outcome"] for row in ledger)
     assert ended["done"] + ended["cached"] == TITLES * 60 // FRAMES
     assert ended["cached"] <= 2, "the one shard in hand of each may have been done, and no word of it come through"
-    assert {row["error"] for row in ledger if row["outcome"] == "failed"} == {"WorkerLost"}
+    failed = {row["error"] for row in ledger if row["outcome"] == "failed"}
+    # Who is cut off while it writes may come back in time to say that the store did not answer.
+    assert failed and failed <= {"WorkerLost", "StoreError"}
     print(Counter(row["error"] or row["outcome"] for row in ledger), len({row["worker"] for row in ledger}), "workers")
