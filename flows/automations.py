@@ -24,7 +24,7 @@ RETRY = "remaster: runs that crashed once"
 NOTIFY = "remaster: tell {} of runs that failed"
 LIBRARY_FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": "remaster library"}
 # An event that met a busy database is evaluated again, up to four times in all, and an automation without a window of
-# time acts each time: a run that went on was sent back to its start, somebody was told four times of one night. With a
+# time acts each time: a run that goes on is sent back to its start, somebody is told four times of one night. With a
 # window it acts once for each key, and the key is one state that a run was in. Prefect forgets it two windows later.
 _STATE_OF_A_RUN = {"prefect.resource.id", "prefect.state-timestamp"}
 _ONCE = timedelta(minutes=10)
