@@ -24,7 +24,8 @@ def execute(run: Run) -> tuple[Verdict, str]:
     store.check_writable()
     with draining_on_interrupt(), showing(live=sys.stderr.isatty()):
         state: Any = remaster_library(run, return_state=True)
-    error = state.result(raise_on_failure=False)
+    # A good one that has come back from Prefect's server, as after a lost answer, has no result to ask for.
+    error = state.result(raise_on_failure=False) if state.is_failed() or state.is_crashed() else None
     if isinstance(error, RemasterError | ModelError):
         raise error
     verdict = RunFiles(store, run.id).read_verdict()

@@ -241,14 +241,9 @@ def _half(  # type: ignore[no-untyped-def]
         shares_ML = _held(share_ML, query_LD.dtype, of_shares)
     last = (wanted - 1) % stages
     mbarrier.wait(value_here.index(last), (wanted - 1) // stages & 1)
-    sum_MD = warpgroup_mma_wait(
-        0,
-        deps=[
-            warpgroup_mma(
-                _taken(shares_ML, query_LD.dtype, of_shares), _by_token(value_TLD.index(last)), sum_MD, is_async=True
-            )
-        ],
-    )
+    taken_ML = _taken(shares_ML, query_LD.dtype, of_shares)
+    asked_MD = warpgroup_mma(taken_ML, _by_token(value_TLD.index(last)), sum_MD, is_async=True)
+    sum_MD = warpgroup_mma_wait(0, deps=[asked_MD])
     weight_M = gl.sum(weight_M4, 1)
     result_MD = sum_MD / gl.convert_layout(weight_M, gl.SliceLayout(1, of_sums))[:, None]
     row_M = HALF * M + gl.arange(0, M, gl.SliceLayout(1, of_sums))
