@@ -35,8 +35,8 @@ def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:
 
 
 def longest_shard(settings: ShardSettings, info: ModelInfo) -> int:
-    """Frames; left to the network, so many that what it is given besides its own is a twelfth of them."""
-    return settings.frames or max(_LONGEST, 12 * (info.warm_up + info.look_ahead))
+    """Frames; left to the network, so many that what it is given besides its own is an eighteenth of them."""
+    return settings.frames or max(_LONGEST, 18 * (info.warm_up + info.look_ahead))
 
 
 def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info: ModelInfo) -> Iterator[Span]:

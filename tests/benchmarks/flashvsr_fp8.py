@@ -2,16 +2,14 @@
 
 An experiment; the product has none of it. The linear layers of all blocks, or those of the feed-forward alone,
 multiply e4m3 by e4m3: each token and each output channel with a scale of its own, sums in float32, results in the
-network's own type. So does the attention, without scales, of a second pool of keys and values that is kept beside the
-network's own. Prints and writes (`fp8.json` in OUT) the time of a chunk and of the transformer in it, that of one
-layer's attention, and how like all are to the network as it is, on a picture that moves. Weights are random, and of
-what the transformer makes of those hardly anything shows: a likeness that counts needs trained ones.
+network's own type. Prints and writes (`fp8.json` in OUT) the time of a chunk and of the transformer in it, and how like
+all are to the network as it is, on a picture that moves. Weights are random, and of what the transformer makes of those
+hardly anything shows: a likeness that counts needs trained ones.
 
-The kernels are held against torch first. With `--device cpu` there are none, and products are those of float32 of the
+The kernel is held against torch first. With `--device cpu` there are none, and products are those of float32 of the
 same rounded numbers: that proves this script, and its times mean nothing.
 
-Shape suffixes: N tokens, C width in, O width out, T frames, 3 channels, H rows, W columns (of pictures), E heads, W
-windows (of attention), S slabs, n windows of a slab, L tokens of a window, D head width.
+Shape suffixes: N tokens, C width in, O width out, T frames, 3 channels, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -22,10 +20,8 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -33,18 +29,15 @@ import triton
 import triton.language as tl
 from torch import nn
 
-from tests.benchmarks.flashvsr_gpu import layer, milliseconds
 from vsr_model.contract import Placement, Upscaler
-from vsr_model.flashvsr import dit, fused, fused_triton
-from vsr_model.flashvsr.attention import exact_attention, sparse_attention
+from vsr_model.flashvsr import fused, fused_triton
 from vsr_model.flashvsr.dit import Attention, Block
 from vsr_model.flashvsr.models import load_random
-from vsr_model.flashvsr.seen import Seen
 from vsr_model.measure import CHUNK, measure
 from vsr_model.trial import agree
 
 SCALE, LARGEST = 4, 448.0  # the largest number of e4m3
-KINDS = ("as it is", "as it is, again", "feed-forward", "all products", "attention", "all products and attention")
+KINDS = ("as it is", "as it is, again", "feed-forward", "all products")
 
 
 @triton.jit
@@ -115,81 +108,6 @@ def without_gelu() -> Iterator[None]:
             kind.linear_gelu = own
 
 
-class Fp8Attention:
-    """The sparse attention in e4m3, of a pool of its own: of that which it is shown it copies what is new there."""
-
-    def __init__(self) -> None:
-        self.pool: list[torch.Tensor] = []
-
-    def __call__(self, query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
-        """See `attention.sparse_attention`; the last of what is seen is new, as much as there are queries."""
-        narrow = self.copied(seen, query_EWLD.shape[1] // seen.keys_SEnLD.shape[2])
-        if query_EWLD.is_cuda:
-            return attention_hopper(as_e4m3(query_EWLD), narrow, chosen_EWW)
-        dtype = query_EWLD.dtype
-        there = Seen(narrow.keys_SEnLD.to(dtype), narrow.values_SEnLD.to(dtype), narrow.slabs_s)
-        return exact_attention(as_e4m3(query_EWLD).to(dtype), there, chosen_EWW)
-
-    def copied(self, seen: Seen, new: int) -> Seen:
-        """The same of this pool, once so many of the last slabs have been copied there."""
-        shown = (seen.keys_SEnLD, seen.values_SEnLD)
-        if not self.pool:
-            self.pool = [torch.zeros_like(each, dtype=torch.uint8) for each in shown]
-        new_s = seen.slabs_s[-new:].long()
-        for held, each in zip(self.pool, shown, strict=True):
-            part = each.index_select(0, new_s)
-            part = in_threads(part) if part.is_cuda and each is seen.values_SEnLD else part
-            held.index_copy_(0, new_s, as_e4m3(part).view(torch.uint8))
-        keys, values = (held.view(torch.float8_e4m3fn) for held in self.pool)
-        return Seen(keys, values, seen.slabs_s)
-
-
-def as_e4m3(x: torch.Tensor) -> torch.Tensor:
-    """Rounded; what is too large is the largest."""
-    return x.clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn)
-
-
-def attention_hopper(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
-    """Imported where there is a GPU for it."""
-    from vsr_model.flashvsr.attention_hopper import sparse_attention as kernel
-
-    return kernel(query_EWLD, seen, chosen_EWW)
-
-
-def in_threads(value_SEnLD: torch.Tensor) -> torch.Tensor:
-    """Imported where there is a GPU for it."""
-    from vsr_model.flashvsr.attention_hopper import in_threads as arranged
-
-    return arranged(value_SEnLD)
-
-
-@torch.inference_mode()
-def time_attention(height: int, width: int, device: torch.device) -> list[dict[str, Any]]:
-    """One layer's attention as it is and in e4m3: milliseconds, TFLOP/s, and decibels of the result's noise.
-
-    By how large queries are: the larger, the fewer tokens one looks at, and the more do errors of scores count.
-    """
-    of = layer(height, width, device)
-    chosen_EWW = of.choose(fused.Plain())
-    operations = 4.0 * float(chosen_EWW.sum()) * of.query_EWLD.shape[2] ** 2 * of.query_EWLD.shape[3]
-    found = []
-    for size in (1, 3, 9):
-        query_EWLD = of.query_EWLD * size
-        wanted_NC = sparse_attention(query_EWLD, of.seen, chosen_EWW)
-        attend = Fp8Attention()
-        narrow = attend.copied(of.seen, len(of.seen.slabs_s))
-        made_NC = attend(query_EWLD, of.seen, chosen_EWW)
-        noise = (made_NC.float() - wanted_NC.float()).square().mean() / wanted_NC.float().square().mean()
-        ms = [milliseconds(partial(sparse_attention, query_EWLD, of.seen, chosen_EWW), device, 20)]
-        if device.type == "cuda":  # of what is e4m3 already
-            run = partial(attention_hopper, as_e4m3(query_EWLD), narrow, chosen_EWW)
-            ms.append(milliseconds(run, device, 20))
-        rates = [operations / each / 1e9 for each in ms]
-        found.append({"size": size, "ms": ms, "tflops": rates, "decibels": -10 * math.log10(float(noise))})
-        print(f"attention, queries of {size}: {found[-1]}", flush=True)
-    return found
-
-
 def convert(blocks: list[Block], kind: str) -> None:
     """Put fp8 in the place of the linear layers of a kind."""
     for block in blocks:
@@ -218,15 +136,6 @@ def check(device: torch.device) -> None:
             apart_NC = (ours.float() - theirs.float()).abs() / theirs.float().abs().clamp(min=2**-6)
             if apart_NC.max() > 0.126 or (apart_NC > 0).float().mean() > 0.01:
                 raise ArithmeticError("the kernel rounds otherwise than torch")
-    size = (2, 3, 128, 128)
-    query, pool = torch.randn(size, device=device), [torch.randn((4, *size), device=device) for _ in range(2)]
-    query, pool = as_e4m3(query).bfloat16(), [as_e4m3(each).bfloat16() for each in pool]
-    seen = Seen(*pool, torch.tensor([2, 0, 3], dtype=torch.int32, device=device))
-    chosen = torch.rand((2, 3, 9), device=device) < 0.5
-    attend = Fp8Attention()
-    attend.copied(seen, 3)
-    exact = exact_attention(query.float(), Seen(*(each.float() for each in pool), seen.slabs_s), chosen)
-    agree("attention in e4m3", attend(query, seen, chosen), exact, torch.bfloat16)
 
 
 def moving(height: int, width: int, frames: int, device: torch.device) -> torch.Tensor:
@@ -263,15 +172,12 @@ def main(words: list[str] | None = None) -> None:
     source_T3HW = moving(height, width, 4 * CHUNK, device)
     if device.type == "cuda":
         check(device)
-    attentions = time_attention(height, width, device)
     found: list[dict[str, Any]] = []
     wanted_T3HW: torch.Tensor | None = None
     for kind in KINDS:
         upscaler = load_random(arguments.model, Placement(arguments.device))
         with ExitStack() as stack:
-            if kind.endswith("attention"):
-                stack.enter_context(patch.object(dit, "sparse_attention", Fp8Attention()))
-            if kind not in KINDS[:2] and kind != "attention":
+            if kind not in KINDS[:2]:
                 convert([each for each in upscaler.parts()["dit"].modules() if isinstance(each, Block)], kind)
                 stack.enter_context(without_gelu())
             made_T3HW = made_of(upscaler, source_T3HW)
@@ -283,7 +189,7 @@ def main(words: list[str] | None = None) -> None:
         found.append({"kind": kind, "likeness": likeness} | asdict(whole))
         del upscaler
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "fp8.json").write_text(json.dumps({"attention": attentions, "models": found}, indent=1))
+    (arguments.out / "fp8.json").write_text(json.dumps({"models": found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,6 @@ from vsr_model.trial import agree
 
 SCALE, HEADS, HEAD_WIDTH, FFN = 4, 12, 128, 8960
 TOKEN_PIXELS = 16  # of the result a token is wide
-FEW_KEYS = 72  # about as many tokens as the published prompt has words and signs, and one that stands for its padding
 CHECKED = 2  # heads: the exact attention is slow
 DTYPES = {"cuda": torch.bfloat16, "cpu": torch.float32}
 
@@ -123,8 +122,6 @@ def time_steps(size: str, of: Layer, kinds: dict[str, Steps], repeats: int) -> l
     turn_NP2 = torch.rand((tokens, HEAD_WIDTH // 2, 2), device=device)
     to = Turned(weight_C[0], weight_C[0], turn_NP2, of.seen.keys_SEnLD[0], of.seen.values_SEnLD[0])
     wide = nn.Linear(width, FFN, device=device, dtype=x_NC.dtype)
-    texts = {keys: (drawn(keys, width, device=device), drawn(keys, width, device=device)) for keys in (512, FEW_KEYS)}
-    often_M = torch.ones(FEW_KEYS, device=device)
     rows = []
     for kind, steps in kinds.items():
         runs: dict[str, Callable[[], object]] = {
@@ -132,8 +129,6 @@ def time_steps(size: str, of: Layer, kinds: dict[str, Steps], repeats: int) -> l
             "norm, turn, windows": partial(steps.windows, y_NC, key_NC, value_NC, to),
             "linear and GELU": partial(steps.linear_gelu, wide, y_NC),
             "choice of windows": partial(of.choose, steps),
-            "look at a text": partial(steps.look_at, y_NC, *texts[512], None, HEADS),
-            "look at a padded text": partial(steps.look_at, y_NC, *texts[FEW_KEYS], often_M, HEADS),
         }
         rows += [Row(size, f"{what}, {kind}", milliseconds(run, device, repeats)) for what, run in runs.items()]
     return rows
@@ -187,7 +182,6 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--sizes", nargs="+", default=["192x352"], help="rows and columns of a source frame")
     parser.add_argument("--models", nargs="*", default=["flashvsr-v1.1"])
     parser.add_argument("--chunks", type=int, default=8)
-    parser.add_argument("--said", type=int, default=None, help="tokens of the prompt that are no padding (all)")
     parser.add_argument("--device", choices=list(DTYPES), default="cuda")
     arguments = parser.parse_args(words)
     device = torch.device(arguments.device)
@@ -199,7 +193,7 @@ def main(words: list[str] | None = None) -> None:
         print("\n".join(map(line, rows)), flush=True)
         found["pieces"] += [asdict(row) for row in rows]
         for model in arguments.models:
-            upscaler = load_random(model, Placement(str(device)), arguments.said)
+            upscaler = load_random(model, Placement(str(device)))
             height, width = map(int, size.split("x"))
             whole = measure(upscaler, height, width, SCALE, arguments.chunks)
             print(f"{size:>9}  {model:<28} {whole.milliseconds['all']:10.3f} ms {whole.fps:8.2f} FPS", flush=True)

@@ -10,7 +10,6 @@ if torch.cuda.is_available():
     pytest.skip("compiled here: tests/gpu has these", allow_module_level=True)
 
 from vsr_model.flashvsr import attention_triton, channel_norm, fused, fused_triton, lq_projection
-from vsr_model.flashvsr.dit import counted
 from vsr_model.flashvsr.fused import Plain, Turned, check, steps_on
 from vsr_model.flashvsr.fused_triton import Fused
 from vsr_model.flashvsr.seen import Seen
@@ -38,21 +37,6 @@ def test_every_value_is_written_and_nothing_beside_them(monkeypatch: pytest.Monk
         assert ring[:, ::2].isnan().all()
 
 
-@pytest.mark.parametrize("steps", [Plain(), Fused()])
-@pytest.mark.parametrize(("tokens", "padding"), [(1, 0), (3, 1), (20, 44), (128, 384), (200, 312)])
-def test_a_text_s_padding_is_looked_at_once_for_all(steps: Plain | Fused, tokens: int, padding: int) -> None:
-    """As torch looks at each of them."""
-    prompt_MT = torch.cat([torch.randn((tokens, 32)), torch.zeros((padding, 32))])
-    query_NC, (key_MC, value_MC) = torch.randn((150, 32)), (prompt_MT @ torch.randn((32, 32)) / 6 for _ in range(2))
-    wanted_NC = Plain().look_at(query_NC, key_MC, value_MC, None, 2)
-    row_MT, count_M = counted(prompt_MT)
-    assert len(row_MT) == tokens + (padding > 0)
-    assert (count_M is None) == (padding < 2)
-    part = len(row_MT)  # padding comes last
-    found_NC = steps.look_at(query_NC, key_MC[:part], value_MC[:part], count_M, 2)
-    assert float((found_NC - wanted_NC).abs().max()) < 1e-5
-
-
 @pytest.mark.parametrize("scores", [1, 5, 64, 200])
 def test_the_threshold_of_more_scores_than_a_program_holds(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_triton, "_WHOLE", 64)
@@ -71,7 +55,8 @@ def test_lists_name_what_is_chosen_with_the_longest_first(heads: int, queries: i
     slabs, n = torch.tensor([4, 0, 3], dtype=torch.int32), keys
     pool = torch.arange(5 * heads * n).reshape(5, heads, n, 1, 1)
     chosen = torch.rand((heads, queries, 3 * n)) < 0.5
-    list_EWW, count_P, order_P = attention_triton.listed(chosen, Seen(pool, pool, slabs))
+    list_EWW, count_P = attention_triton.listed(chosen, Seen(pool, pool, slabs))
+    order_P = attention_triton._longest_first(count_P)
     numbers_EW = Seen(pool, pool, slabs).gathered()[0].flatten(1)
     assert torch.equal(count_P, chosen.sum(-1).flatten().int())
     for head in range(heads):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ if torch.cuda.is_available():
     pytest.skip("compiled here: tests/gpu has these", allow_module_level=True)
 
 from vsr_model.flashvsr import attention_triton as kernel
-from vsr_model.flashvsr.attention_hopper import in_threads
+from vsr_model.flashvsr.attention_hopper import _join
 
 
 def drawn(heads: int, queries: int, keys: int, tokens: int, width: int) -> tuple[torch.Tensor, ...]:
@@ -106,19 +107,65 @@ def test_a_kernel_that_does_not_work_on_a_device_is_not_used() -> None:
         assert attention._kernel(torch.device("cpu"), torch.float32, 16, 16) is None
 
 
+@pytest.mark.parametrize(("whole", "shares"), [(0, 7), (2, 3), (5, 40), (8, 4)])
+def test_what_several_shares_know_of_a_query_window_is_added_up(whole: int, shares: int) -> None:
+    """Lists of any length, empty ones too, cut anywhere; some shares have nothing to do.
+
+    Here each share's work is done by torch; on a GPU, by the program whose results the kernel joins.
+    """
+    torch.manual_seed(0)  # by chance no list is cut
+    heads, queries, keys, tokens, width = 2, 4, 6, 16, 16
+    query, key, value = drawn(heads, queries, keys, tokens, width)
+    chosen = torch.rand((heads, queries, keys)) < 0.5
+    chosen[0, 3] = chosen[1, 1] = False
+    until = chosen.flatten(0, 1).sum(1).cumsum(0).int()
+    sums = torch.full((2 * shares, tokens, width), torch.nan)
+    tops, weights = (torch.full((2 * shares, tokens), torch.nan) for _ in range(2))
+    out = torch.full((queries * tokens, heads * width), torch.nan)
+    wanted = exact_attention(query, Seen.alone(key, value), chosen)
+    windows_of = [chosen[place // queries, place % queries].nonzero().flatten() for place in range(heads * queries)]
+    before = int(until[whole - 1]) if whole else 0
+    pairs = int(until[-1]) - before
+    cut = set()
+    for share in range(shares):
+        first, last = (before + number * pairs // shares for number in (share, share + 1))
+        for place in range(whole, heads * queries):
+            start, stop = int(until[place]) - len(windows_of[place]), int(until[place])
+            begin, end = max(start, first), min(stop, last)
+            if begin < end and end - begin < stop - start:
+                head, window = place // queries, place % queries
+                seen = windows_of[place][begin - start : end - start]
+                score = query[head, window] @ key[head, seen].flatten(0, 1).T / math.sqrt(width) * kernel.LOG2_E
+                row = 2 * share + (begin == start)
+                tops[row] = score.amax(1)
+                powers = torch.exp2(score - tops[row, :, None])
+                weights[row], sums[row] = powers.sum(1), powers @ value[head, seen].flatten(0, 1)
+                cut.add(place)
+    _join[(heads * queries, 2)](sums, tops, weights, until, out, whole, shares, heads, queries, L=tokens, D=width, C=8)
+    assert cut or whole == heads * queries
+    for place, windows in enumerate(windows_of):
+        of = (slice(place % queries * tokens, (place % queries + 1) * tokens),
+              slice(place // queries * width, (place // queries + 1) * width))  # fmt: skip
+        if place in cut or not len(windows):
+            assert float((out[of] - wanted[of]).abs().max()) < 2e-6
+        else:
+            assert out[of].isnan().all()  # the program of its own list has written it
+
+
 COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon._runtime import GluonASTSource
-from vsr_model.flashvsr.attention_hopper import attend
+from vsr_model.flashvsr.attention_hopper import _STAGES, attend
 
 names = attend.arg_names
-for dtype, out, bits, stages in (("bf16", "bf16", 16, 2), ("fp16", "fp16", 16, 2), ("fp8e4nv", "bf16", 8, 4)):
-    tile = f"tensordesc<{dtype}[128, 128],{gl.NVMMASharedLayout(128, bits, 2)!r}>"
-    kinds = dict.fromkeys(("query", "key", "value"), tile) | dict.fromkeys(("count", "windows", "order"), "*i32")
-    kinds |= {"out": f"*{out}", "scale": "fp32"} | dict.fromkeys(("heads", "queries", "keys"), "i32")
-    sizes = {"L": 128, "D": 128, "STAGES": stages, "HALF_REGISTERS": 240, "FETCH_REGISTERS": 24}
+for dtype in ("bf16", "fp16"):
+    tile = f"tensordesc<{dtype}[128, 128],{gl.NVMMASharedLayout(128, 16, 2)!r}>"
+    kinds = dict.fromkeys(("query", "key", "value"), tile) | dict.fromkeys(("until", "windows"), "*i32")
+    kinds |= {"out": f"*{dtype}", "parts": ("*fp32",) * 3, "scale": "fp32"}
+    kinds |= dict.fromkeys(("whole", "heads", "queries", "keys"), "i32")
+    sizes = {"L": 128, "D": 128, "B": 1024, "STAGES": _STAGES, "HALF_REGISTERS": 240, "FETCH_REGISTERS": 24}
     signature = {name: kinds.get(name, "constexpr") for name in names}
     source = GluonASTSource(attend, signature, {(names.index(name),): size for name, size in sizes.items()})
     made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_warps": 4})
@@ -132,19 +179,6 @@ def test_the_kernel_for_hopper_compiles_and_fits() -> None:
     ran = subprocess.run([sys.executable, "-c", COMPILE], env=env, capture_output=True, text=True, timeout=250)
     assert ran.returncode == 0, ran.stderr
     lines = [tuple(map(int, line.split())) for line in ran.stdout.splitlines()]
-    # Of both halves: the first scores, scores and sums in the loop, the last sum; of e4m3 each goes twice as deep.
-    assert [products for _, products in lines] == [64, 64, 32]
+    # Of both halves: the first scores, scores and sums in the loop, the last sum.
+    assert [products for _, products in lines] == [64, 64]
     assert all(shared <= 227 * 1024 for shared, _ in lines)  # what a program may have there
-
-
-def test_values_in_e4m3_lie_as_the_threads_have_their_shares() -> None:
-    """Of 8 columns of scores a thread of four has 2, of 16 tokens of a product's shares 4 (PTX ISA, wgmma, m64k32)."""
-    number_L = torch.arange(128.0)
-    values = number_L[:, None].expand(1, 1, 1, 128, 128).contiguous()
-    arranged = in_threads(values)
-    assert arranged.is_contiguous()
-    assert torch.equal(arranged[0, 0, 0, 5], arranged[0, 0, 0, 77])  # every channel alike
-    token_L = arranged[0, 0, 0, 5].long()
-    assert sorted(token_L.tolist()) == list(range(128))
-    assert torch.equal(token_L % 8 // 2, torch.arange(128) % 16 // 4)
-    assert torch.equal(token_L // 16, torch.arange(128) // 16)  # of the same product

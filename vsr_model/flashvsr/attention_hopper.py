@@ -1,15 +1,20 @@
 """Sparse attention on Hopper (H100, H200), where products run beside everything else if the program lets them.
 
-A program is a query window, as in `attention_triton`, whose lists it reads. It consists of three parts, each of which
-has warps of its own: one fetches keys and values ahead, with the unit that copies whole tiles, and each of two others
-computes for half of the queries. A half asks for the next scores and the current sum at once and works on the softmax
-of the former while the latter is computed (FlashAttention-3, arXiv 2407.08608, section 3.2).
+A program is a query window and the list of key windows that `attention_triton` makes for it, in the order of heads:
+what runs at the same time reads the same keys, which the second-level cache holds. Lists differ in length, so the last
+ones, as many as there are multiprocessors, are not programs: all their pairs of a query and a key window are dealt out
+in equal shares, several for each multiprocessor, and the GPU is busy to the end. Where a share begins or ends within a
+list, what is known of that query window is put down, and `_join` adds up the parts.
 
-Exact in the way `attention_triton` is. Half precision, 128 tokens of width 128; or e4m3, whose products take half the
-time, where shares are rounded to it as well and values lie as `in_threads` has them. Knows nothing of who chose.
+A program consists of three parts, each of which has warps of its own: one fetches ahead, with the unit that copies
+whole tiles, and each of two others computes for half of the queries, which it holds in registers. A half asks for the
+next scores and the current sum at once and works on the softmax of the former while the latter is computed
+(FlashAttention-3, arXiv 2407.08608, section 3.2).
+
+Exact in the way `attention_triton` is. Half precision, 128 tokens of width 128. Knows nothing of who chose.
 
 Shape suffixes: S slabs of the pool, E heads, W windows, n of a slab, P = E * W places, L tokens of a window, M = L / 2
-of a half, D head width.
+of a half, D head width, B the places padded to a block, R two parts for each share, which wait to be joined, C columns.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from __future__ import annotations
 import math
 
 import torch
+import triton
+import triton.language as tl
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
@@ -31,123 +38,146 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 from vsr_model.flashvsr.attention_triton import LOG2_E, listed
 from vsr_model.flashvsr.seen import Seen
 
-_STAGES = {2: 2, 1: 4}  # windows of keys and of values that are held at once, by the bytes of a number
+_SHARES = 3  # for each multiprocessor
+_STAGES = 3  # windows of keys and of values that are held at once
+_COLUMNS = 32  # of a part, for a program that joins
 _REGISTERS = (240, 24)  # for a thread of a half and of the part that fetches
-_TO_E4M3 = gl.constexpr(
-    "{ .reg .b16 low, high; cvt.rn.satfinite.e4m3x2.f32 low, $2, $1; cvt.rn.satfinite.e4m3x2.f32 high, $4, $3;"
-    " mov.b32 $0, {low, high}; }"
-)
 
 # Newer Triton has another name for it.
 _fetch = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 
 
 def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Tensor) -> torch.Tensor:
-    """See `attention.sparse_attention`; half precision, L and D 128, the device one of compute capability 9.
-
-    Or e4m3, with values as `in_threads` makes them; the result is bfloat16 then.
-    """
+    """See `attention.sparse_attention`; half precision, L and D 128, the device one of compute capability 9."""
     heads, queries, tokens, width = query_EWLD.shape
     query_EWLD = query_EWLD.contiguous()
-    size = query_EWLD.itemsize
-    dtype = query_EWLD.dtype if size == 2 else torch.bfloat16
-    out_NC = torch.empty((queries * tokens, heads * width), dtype=dtype, device=query_EWLD.device)
-    list_EWW, count_P, order_P = listed(chosen_EWW, seen)
-    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=8 * size, rank=2)
+    device, places = query_EWLD.device, heads * queries
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+    whole, shares = max(0, places - processors), _SHARES * processors
+    out_NC = torch.empty((queries * tokens, heads * width), dtype=query_EWLD.dtype, device=device)
+    list_EWW, count_P = listed(chosen_EWW, seen)
+    until_P = count_P.cumsum(0, dtype=torch.int32)
+    sum_RLD = torch.empty((2 * shares, tokens, width), device=device)
+    top_RL, weight_RL = torch.empty((2, 2 * shares, tokens), device=device)
+    layout = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
     query, keys, values = (
         TensorDescriptor(x, [x.numel() // width, width], [width, 1], [tokens, width], layout)
         for x in (query_EWLD, seen.keys_SEnLD, seen.values_SEnLD)
     )
-    attend[(heads * queries,)](
-        query, keys, values, out_NC, count_P, list_EWW, order_P, heads, queries, chosen_EWW.shape[2],
-        LOG2_E / math.sqrt(width), L=tokens, D=width, STAGES=_STAGES[size], HALF_REGISTERS=_REGISTERS[0],
-        FETCH_REGISTERS=_REGISTERS[1], num_warps=4,
+    attend[(whole + shares,)](
+        query, keys, values, out_NC, (sum_RLD, top_RL, weight_RL), until_P, list_EWW, whole, heads, queries,
+        chosen_EWW.shape[2], LOG2_E / math.sqrt(width), L=tokens, D=width, B=max(128, triton.next_power_of_2(places)),
+        STAGES=_STAGES, HALF_REGISTERS=_REGISTERS[0], FETCH_REGISTERS=_REGISTERS[1], num_warps=4,
+    )  # fmt: skip
+    _join[(places, width // _COLUMNS)](
+        sum_RLD, top_RL, weight_RL, until_P, out_NC, whole, shares, heads, queries, L=tokens, D=width, C=_COLUMNS,
+        num_warps=4,
     )  # fmt: skip
     return out_NC
 
 
-def in_threads(value_SEnLD: torch.Tensor) -> torch.Tensor:
-    """Values as the products in e4m3 want them, [S, E, n, D, L]: a channel's tokens side by side, in another order.
-
-    Of a row of scores a thread has pairs of tokens that are 8 apart; as shares it gives on 4 side by side.
-    """
-    *rest, tokens, width = value_SEnLD.shape
-    parts = value_SEnLD.reshape(*rest, tokens // 16, 2, 4, 2, width).transpose(-4, -3)
-    return parts.reshape(*rest, tokens, width).transpose(-2, -1).contiguous()
-
-
 @gluon.jit  # type: ignore[untyped-decorator]
 def attend(  # type: ignore[no-untyped-def]
-    query, key, value, out, count, windows, order, heads, queries, keys, scale, L: gl.constexpr, D: gl.constexpr,
-    STAGES: gl.constexpr, HALF_REGISTERS: gl.constexpr, FETCH_REGISTERS: gl.constexpr,
+    query, key, value, out, parts, until, windows, whole, heads, queries, keys, scale, L: gl.constexpr,
+    D: gl.constexpr, B: gl.constexpr, STAGES: gl.constexpr, HALF_REGISTERS: gl.constexpr, FETCH_REGISTERS: gl.constexpr,
 ):  # pragma: no cover - compiled  # fmt: skip
-    """The program of one query window; `query`, `key` and `value` are descriptors of [rows, D] in tiles of [L, D]."""
-    place = gl.load(order + gl.program_id(0))
-    wanted = gl.load(count + place)
+    """The program of one list or share; `query`, `key` and `value` are descriptors of [rows, D] in tiles of [L, D].
+
+    `until`: how many pairs there are up to and with each place; `whole`: places that are programs of their own.
+    """
+    number = gl.program_id(0) - whole
+    if number < 0:
+        begin = gl.program_id(0)
+        end = begin + 1
+        first = gl.load(until + begin - 1, begin > 0, 0)
+        last = gl.load(until + begin)
+    else:
+        places, shares = heads * queries, gl.num_programs(0) - whole
+        before = gl.load(until + whole - 1, whole > 0, 0)
+        pairs = (gl.load(until + places - 1) - before).to(gl.int64)
+        first = before + (number * pairs // shares).to(gl.int32)
+        last = before + ((number + 1) * pairs // shares).to(gl.int32)
+        at_B = gl.arange(0, B, gl.BlockedLayout([1], [32], [4], [0]))
+        until_B = gl.load(until + at_B, at_B < places, 0x7FFFFFFF)
+        begin = gl.sum((until_B <= first).to(gl.int32), 0)
+        end = gl.sum((until_B < last).to(gl.int32), 0) + 1
+    share = (until, first, last, begin, end)
+
     barrier: gl.constexpr = mbarrier.MBarrierLayout()
     query_LD = gl.allocate_shared_memory(query.dtype, [L, D], query.layout)
     key_TLD = gl.allocate_shared_memory(key.dtype, [STAGES, L, D], key.layout)
     value_TLD = gl.allocate_shared_memory(value.dtype, [STAGES, L, D], value.layout)
     query_here = gl.allocate_shared_memory(gl.int64, [1], barrier)
+    query_used = gl.allocate_shared_memory(gl.int64, [1], barrier)
     key_here = gl.allocate_shared_memory(gl.int64, [STAGES, 1], barrier)
     value_here = gl.allocate_shared_memory(gl.int64, [STAGES, 1], barrier)
     key_used = gl.allocate_shared_memory(gl.int64, [STAGES, 1], barrier)
     value_used = gl.allocate_shared_memory(gl.int64, [STAGES, 1], barrier)
     mbarrier.init(query_here, count=1)
+    mbarrier.init(query_used, count=2)  # by both halves
     for stage in gl.static_range(STAGES):
         mbarrier.init(key_here.index(stage), count=1)
         mbarrier.init(value_here.index(stage), count=1)
-        mbarrier.init(key_used.index(stage), count=2)  # by both halves
+        mbarrier.init(key_used.index(stage), count=2)
         mbarrier.init(value_used.index(stage), count=2)
     fence_async_shared()
-    stride = heads * D  # of a token in what comes out
-    out += (place % queries).to(gl.int64) * L * stride + place // queries * D
-    windows += place.to(gl.int64) * keys
-    if wanted > 0:
-        mbarrier.expect(query_here, query.block_type.nbytes)
-        _fetch(query, [place * L, 0], query_here, query_LD)
-        tiles = (key_TLD, value_TLD, key_here, value_here, key_used, value_used)
-        gl.warp_specialize(
-            [
-                (_first_half, (query_LD, query_here, tiles, out, stride, wanted, scale)),
-                (_second_half, (query_LD, query_here, tiles, out, stride, wanted, scale)),
-                (_fetch_all, (key, value, tiles, windows, wanted)),
-            ],
-            [4, 1],
-            [HALF_REGISTERS, FETCH_REGISTERS],
-        )
-    else:
-        rows: gl.constexpr = gl.BlockedLayout([1, 8], [2, 16], [4, 1], [1, 0])
-        row_L = gl.arange(0, L, gl.SliceLayout(1, rows))
-        at_D = gl.arange(0, D, gl.SliceLayout(0, rows))
-        gl.store(out + row_L[:, None] * stride + at_D[None, :], gl.zeros((L, D), out.dtype.element_ty, rows))
+    tiles = (query_LD, query_here, query_used, key_TLD, value_TLD, key_here, value_here, key_used, value_used)
+    gl.warp_specialize(
+        [
+            (_first_half, (tiles, share, out, parts, whole, heads, queries, scale)),
+            (_second_half, (tiles, share, out, parts, whole, heads, queries, scale)),
+            (_fetch_all, (query, key, value, tiles, share, windows, keys)),
+        ],
+        [4, 1],
+        [HALF_REGISTERS, FETCH_REGISTERS],
+    )
 
 
 @gluon.jit
-def _fetch_all(key, value, tiles, windows, wanted):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """Keys and values of each window of the list, as soon as a stage is free of what lay there."""
-    key_TLD, value_TLD, key_here, value_here, key_used, value_used = tiles
+def _of_share(place, share):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    """Of a place's list: its first pair, the one after its last, and the same of what belongs to the share."""
+    until, first, last, _, _ = share
+    start = gl.load(until + place - 1, place > 0, 0)
+    stop = gl.load(until + place)
+    return start, stop, gl.maximum(start, first), gl.minimum(stop, last)
+
+
+@gluon.jit
+def _fetch_all(query, key, value, tiles, share, windows, keys):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Queries, keys and values, as soon as a stage is free of what lay there."""
+    query_LD, query_here, query_used, key_TLD, value_TLD, key_here, value_here, key_used, value_used = tiles
     stages: gl.constexpr = key_TLD.shape[0]
     tokens: gl.constexpr = key_TLD.shape[1]
-    for n in range(wanted):
-        stage, lap = n % stages, n // stages & 1
-        row = gl.load(windows + n) * tokens
-        mbarrier.wait(key_used.index(stage), lap ^ 1)  # passes at once in the first
-        mbarrier.expect(key_here.index(stage), key.block_type.nbytes)
-        _fetch(key, [row, 0], key_here.index(stage), key_TLD.index(stage))
-        mbarrier.wait(value_used.index(stage), lap ^ 1)
-        mbarrier.expect(value_here.index(stage), value.block_type.nbytes)
-        _fetch(value, [row, 0], value_here.index(stage), value_TLD.index(stage))
+    before, lists = 0, 0  # windows and lists that have been fetched
+    for place in range(share[3], share[4]):
+        start, _, begin, end = _of_share(place, share)
+        if begin < end:
+            list_of_place = windows + place.to(gl.int64) * keys  # type: ignore[attr-defined] # is no number here
+            mbarrier.wait(query_used, lists & 1 ^ 1)  # passes at once in the first
+            mbarrier.expect(query_here, query.block_type.nbytes)
+            _fetch(query, [place * tokens, 0], query_here, query_LD)
+            for pair in range(begin, end):
+                n = before + pair - begin
+                stage, lap = n % stages, n // stages & 1
+                row = gl.load(list_of_place + (pair - start)) * tokens
+                mbarrier.wait(key_used.index(stage), lap ^ 1)
+                mbarrier.expect(key_here.index(stage), key.block_type.nbytes)
+                _fetch(key, [row, 0], key_here.index(stage), key_TLD.index(stage))
+                mbarrier.wait(value_used.index(stage), lap ^ 1)
+                mbarrier.expect(value_here.index(stage), value.block_type.nbytes)
+                _fetch(value, [row, 0], value_here.index(stage), value_TLD.index(stage))
+            before += end - begin
+            lists += 1
 
 
 @gluon.jit
-def _first_half(query_LD, query_here, tiles, out, stride, wanted, scale):  # type: ignore[no-untyped-def] # pragma: no cover
-    _half(query_LD, query_here, tiles, out, stride, wanted, scale, 0)
+def _first_half(tiles, share, out, parts, whole, heads, queries, scale):  # type: ignore[no-untyped-def] # pragma: no cover
+    _half(tiles, share, out, parts, whole, heads, queries, scale, 0)
 
 
 @gluon.jit
-def _second_half(query_LD, query_here, tiles, out, stride, wanted, scale):  # type: ignore[no-untyped-def] # pragma: no cover
-    _half(query_LD, query_here, tiles, out, stride, wanted, scale, 1)
+def _second_half(tiles, share, out, parts, whole, heads, queries, scale):  # type: ignore[no-untyped-def] # pragma: no cover
+    _half(tiles, share, out, parts, whole, heads, queries, scale, 1)
 
 
 @gluon.jit
@@ -158,94 +188,131 @@ def _by_lane(share_ML):  # type: ignore[no-untyped-def] # pragma: no cover - com
 
 
 @gluon.jit  # type: ignore[untyped-decorator]
-def _held(  # type: ignore[no-untyped-def]
-    share_ML, dtype: gl.constexpr, layout: gl.constexpr
-):  # pragma: no cover - compiled
-    """Shares until the next product takes them: of e4m3 as they are, since bytes would be held in a register each."""
-    if dtype.primitive_bitwidth == 8:
-        return share_ML
-    else:  # noqa: RET505 - the compiler takes no second return of another kind
-        return gl.convert_layout(share_ML.to(dtype), layout)
-
-
-@gluon.jit  # type: ignore[untyped-decorator]
-def _taken(  # type: ignore[no-untyped-def]
-    share_ML, dtype: gl.constexpr, layout: gl.constexpr
-):  # pragma: no cover - compiled
-    """Shares as a product takes them; of e4m3 in another order of tokens, in which each thread has what it needs."""
-    if dtype.primitive_bitwidth == 8:
-        parts = gl.reshape(share_ML, (share_ML.shape[0], share_ML.shape[1] // 16, 2, 4, 2))
-        parts = gl.reshape(gl.permute(parts, (0, 1, 3, 2, 4)), share_ML.shape)
-        parts = gl.convert_layout(parts, layout, assert_trivial=True)
-        return gl.inline_asm_elementwise(_TO_E4M3, "=r,f,f,f,f", [parts], gl.float8e4nv, True, 4)
-    else:  # noqa: RET505
-        return share_ML
-
-
-@gluon.jit
-def _by_token(value_LD):  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    """A window of values as [L, D]; those in e4m3 lie as [D, L], as its products want them."""
-    if value_LD.dtype.primitive_bitwidth == 8:
-        return value_LD.permute((1, 0))
-    else:  # noqa: RET505
-        return value_LD
-
-
-@gluon.jit  # type: ignore[untyped-decorator]
 def _half(  # type: ignore[no-untyped-def]
-    query_LD, query_here, tiles, out, stride, wanted, scale, HALF: gl.constexpr
+    tiles, share, out, parts, whole, heads, queries, scale, HALF: gl.constexpr
 ):  # pragma: no cover - compiled
-    """Attention of half of the queries, in powers of two; one window of keys is at least wanted."""
-    key_TLD, value_TLD, key_here, value_here, key_used, value_used = tiles
+    """Attention of half of the queries of each list of a share, and what becomes of it."""
+    D: gl.constexpr = tiles[0].shape[1]
+    L: gl.constexpr = tiles[0].shape[0]
+    M: gl.constexpr = L // 2
+    of_sums: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
+    row_M = HALF * M + gl.arange(0, M, gl.SliceLayout(1, of_sums))
+    at_D = gl.arange(0, D, gl.SliceLayout(0, of_sums))
+    sums, tops, weights = parts
+    before, lists = 0, 0  # windows and lists that have been seen
+    for place in range(share[3], share[4]):
+        start, stop, begin, end = _of_share(place, share)
+        if begin < end:
+            sum_MD, top_M, weight_M = _seen(tiles, before, lists, end - begin, scale, HALF)
+            weight_M = gl.convert_layout(weight_M, gl.SliceLayout(1, of_sums))
+            if end - begin == stop - start:
+                stride = heads * D  # of a token in what comes out
+                there = out + (place % queries).to(gl.int64) * L * stride + place // queries * D
+                result_MD = (sum_MD / weight_M[:, None]).to(out.dtype.element_ty)
+                gl.store(there + row_M[:, None] * stride + at_D[None, :], result_MD)
+            else:
+                row = (2 * (gl.program_id(0) - whole) + (begin == start)) * L + row_M
+                gl.store(sums + row[:, None] * D + at_D[None, :], sum_MD)
+                gl.store(tops + row, gl.convert_layout(top_M, gl.SliceLayout(1, of_sums)))
+                gl.store(weights + row, weight_M)
+            before += end - begin
+            lists += 1
+
+
+@gluon.jit  # type: ignore[untyped-decorator]
+def _seen(  # type: ignore[no-untyped-def]
+    tiles, before, lists, wanted, scale, HALF: gl.constexpr
+):  # pragma: no cover - compiled
+    """Of some windows, one at least: the sum of values, the highest score, in powers of two, and the sum of shares."""
+    query_LD, query_here, query_used, key_TLD, value_TLD, key_here, value_here, key_used, value_used = tiles
     stages: gl.constexpr = key_TLD.shape[0]
     L: gl.constexpr = query_LD.shape[0]
     D: gl.constexpr = query_LD.shape[1]
     M: gl.constexpr = L // 2
-    deep: gl.constexpr = 256 // query_LD.dtype.primitive_bitwidth  # of a step of a product
-    of_scores: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, L, deep])
-    of_sums: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, deep])
-    of_shares: gl.constexpr = gl.DotOperandLayout(0, of_sums, deep // 8)
-    rise: gl.constexpr = 8.0 if deep == 32 else 0.0  # shares up to 2 ** 8, as e4m3 has nothing between 0 and 2 ** -9
-    mbarrier.wait(query_here, 0)
-    query_MD = query_LD.slice(HALF * M, M)
+    of_scores: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, L, 16])
+    of_sums: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
+    of_queries: gl.constexpr = gl.DotOperandLayout(0, of_scores, 2)
+    of_shares: gl.constexpr = gl.DotOperandLayout(0, of_sums, 2)
+    mbarrier.wait(query_here, lists & 1)
+    query_MD = query_LD.slice(HALF * M, M).load(of_queries)
+    mbarrier.arrive(query_used, count=1)
     none_ML = gl.zeros((M, L), gl.float32, of_scores)
     sum_MD = gl.zeros((M, D), gl.float32, of_sums)
-    mbarrier.wait(key_here.index(0), 0)
-    asked_ML = warpgroup_mma(query_MD, key_TLD.index(0).permute((1, 0)), none_ML, use_acc=False, is_async=True)
+    stage = before % stages
+    mbarrier.wait(key_here.index(stage), before // stages & 1)
+    asked_ML = warpgroup_mma(query_MD, key_TLD.index(stage).permute((1, 0)), none_ML, use_acc=False, is_async=True)
     score_ML = warpgroup_mma_wait(0, deps=[asked_ML])
-    mbarrier.arrive(key_used.index(0), count=1)
-    top_M = gl.max(score_ML, 1) * scale - rise
+    mbarrier.arrive(key_used.index(stage), count=1)
+    top_M = gl.max(score_ML, 1) * scale
     share_ML = gl.exp2(score_ML * scale - top_M[:, None])
     weight_M4 = _by_lane(share_ML)
-    mbarrier.wait(key_here.index(1 % stages), 1 // stages & 1, pred=wanted > 1)
-    shares_ML = _held(share_ML, query_LD.dtype, of_shares)
-    for n in range(1, wanted):
+    mbarrier.wait(key_here.index((before + 1) % stages), (before + 1) // stages & 1, pred=wanted > 1)
+    taken_ML = gl.convert_layout(share_ML.to(query_LD.dtype), of_shares)
+    for n in range(before + 1, before + wanted):
         stage, last, after = n % stages, (n - 1) % stages, (n + 1) % stages
         asked_ML = warpgroup_mma(query_MD, key_TLD.index(stage).permute((1, 0)), none_ML, use_acc=False, is_async=True)
-        taken_ML = _taken(shares_ML, query_LD.dtype, of_shares)
         mbarrier.wait(value_here.index(last), (n - 1) // stages & 1)
-        asked_MD = warpgroup_mma(taken_ML, _by_token(value_TLD.index(last)), sum_MD, is_async=True)
+        asked_MD = warpgroup_mma(taken_ML, value_TLD.index(last), sum_MD, is_async=True)
         score_ML = warpgroup_mma_wait(1, deps=[asked_ML])
         mbarrier.arrive(key_used.index(stage), count=1)
-        higher_M = gl.maximum(top_M, gl.max(score_ML, 1) * scale - rise)
+        higher_M = gl.maximum(top_M, gl.max(score_ML, 1) * scale)
         share_ML = gl.exp2(score_ML * scale - higher_M[:, None])
         fade_M = gl.exp2(top_M - higher_M)
         of_lanes: gl.constexpr = gl.SliceLayout(1, weight_M4.type.layout)
         weight_M4 = weight_M4 * gl.convert_layout(fade_M, of_lanes)[:, None] + _by_lane(share_ML)
         top_M = higher_M
         # Before the wait for the sum, to be a border for the assembler, which else puts the powers after that wait.
-        mbarrier.wait(key_here.index(after), (n + 1) // stages & 1, pred=n + 1 < wanted)
+        mbarrier.wait(key_here.index(after), (n + 1) // stages & 1, pred=n + 1 < before + wanted)
         sum_MD = warpgroup_mma_wait(0, deps=[asked_MD])
         mbarrier.arrive(value_used.index(last), count=1)
         sum_MD = sum_MD * gl.convert_layout(fade_M, gl.SliceLayout(1, of_sums))[:, None]
-        shares_ML = _held(share_ML, query_LD.dtype, of_shares)
-    last = (wanted - 1) % stages
-    mbarrier.wait(value_here.index(last), (wanted - 1) // stages & 1)
-    taken_ML = _taken(shares_ML, query_LD.dtype, of_shares)
-    asked_MD = warpgroup_mma(taken_ML, _by_token(value_TLD.index(last)), sum_MD, is_async=True)
+        taken_ML = gl.convert_layout(share_ML.to(query_LD.dtype), of_shares)
+    last = (before + wanted - 1) % stages
+    mbarrier.wait(value_here.index(last), (before + wanted - 1) // stages & 1)
+    asked_MD = warpgroup_mma(taken_ML, value_TLD.index(last), sum_MD, is_async=True)
     sum_MD = warpgroup_mma_wait(0, deps=[asked_MD])
-    weight_M = gl.sum(weight_M4, 1)
-    result_MD = sum_MD / gl.convert_layout(weight_M, gl.SliceLayout(1, of_sums))[:, None]
-    row_M = HALF * M + gl.arange(0, M, gl.SliceLayout(1, of_sums))
-    at_D = gl.arange(0, D, gl.SliceLayout(0, of_sums))
-    gl.store(out + row_M[:, None] * stride + at_D[None, :], result_MD.to(out.dtype.element_ty))
+    mbarrier.arrive(value_used.index(last), count=1)
+    return sum_MD, top_M, gl.sum(weight_M4, 1)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _join(  # type: ignore[no-untyped-def]
+    sums,
+    tops,
+    weights,
+    until,
+    out,
+    whole,
+    shares,
+    heads,
+    queries,
+    L: tl.constexpr,
+    D: tl.constexpr,
+    C: tl.constexpr,
+):  # pragma: no cover - compiled
+    """Some columns of a query window of which several shares know something; zeros where nothing was chosen."""
+    place = tl.program_id(0)
+    before = tl.load(until + whole - 1, whole > 0, 0)
+    start = tl.load(until + place - 1, place > 0, 0)
+    stop = tl.load(until + place)
+    pairs = tl.maximum(tl.load(until + heads * queries - 1) - before, 1).to(tl.int64)
+    first = ((start - before + 1).to(tl.int64) * shares - 1) // pairs
+    last = ((stop - before).to(tl.int64) * shares - 1) // pairs
+    if (start == stop) | ((place >= whole) & (first < last)):
+        row_L, at_C = tl.arange(0, L), tl.program_id(1) * C + tl.arange(0, C)
+        sum_LC = tl.zeros((L, C), tl.float32)
+        weight_L = tl.zeros((L,), tl.float32)
+        top_L = tl.full((L,), -float("inf"), tl.float32)
+        for share in range(first, tl.where(start < stop, last + 1, first)):
+            if share * pairs // shares < (share + 1) * pairs // shares:  # else it had nothing to do
+                row_of_L = (2 * share + (share == first)) * L + row_L
+                here_L = tl.load(tops + row_of_L)
+                higher_L = tl.maximum(top_L, here_L)
+                fade_L, rise_L = tl.exp2(top_L - higher_L), tl.exp2(here_L - higher_L)
+                weight_L = weight_L * fade_L + tl.load(weights + row_of_L) * rise_L
+                here_LC = tl.load(sums + row_of_L[:, None] * D + at_C[None, :])
+                sum_LC = sum_LC * fade_L[:, None] + here_LC * rise_L[:, None]
+                top_L = higher_L
+        result_LC = sum_LC / tl.where(start < stop, weight_L, 1.0)[:, None]
+        out += ((place % queries).to(tl.int64) * L * heads + place // queries) * D
+        tl.store(out + row_L[:, None] * (heads * D) + at_C[None, :], result_LC.to(out.dtype.element_ty))

@@ -29,7 +29,8 @@ def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Ten
     heads, queries, tokens, width = query_EWLD.shape
     query_EWLD = query_EWLD.contiguous()
     out_NC = torch.empty((queries * tokens, heads * width), dtype=query_EWLD.dtype, device=query_EWLD.device)
-    list_EWW, count_P, order_P = listed(chosen_EWW, seen)
+    list_EWW, count_P = listed(chosen_EWW, seen)
+    order_P = _longest_first(count_P)
     # Two stages of keys and values in single precision are more than shared memory holds.
     stages = 1 if query_EWLD.dtype == torch.float32 else 2
     _attend[(heads * queries,)](
@@ -40,23 +41,28 @@ def sparse_attention(query_EWLD: torch.Tensor, seen: Seen, chosen_EWW: torch.Ten
     return out_NC
 
 
-def listed(chosen_EWW: torch.Tensor, seen: Seen) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def listed(chosen_EWW: torch.Tensor, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
     """The choice as lists, made on the device.
 
     Returns:
-        For each query window the chosen key windows in front of [E, Wq, Wk], by their numbers in the whole pool; how
-        many they are [P]; and the places head * Wq + window with the longest lists first [P]; int32.
+        For each query window the chosen key windows in front of [E, Wq, Wk], by their numbers in the whole pool; and
+        how many they are [P], by place, which is head * Wq + window; int32.
     """
     heads, queries, keys = chosen_EWW.shape
-    places = heads * queries
     list_EWW = torch.empty(chosen_EWW.shape, dtype=torch.int32, device=chosen_EWW.device)
-    count_P, order_P = (torch.empty(places, dtype=torch.int32, device=chosen_EWW.device) for _ in range(2))
-    _list[(places,)](
+    count_P = torch.empty(heads * queries, dtype=torch.int32, device=chosen_EWW.device)
+    _list[(heads * queries,)](
         chosen_EWW.contiguous(), seen.slabs_s, list_EWW, count_P, queries, keys, heads, seen.keys_SEnLD.shape[2],
         B=triton.next_power_of_2(keys),
     )  # fmt: skip
-    _rank[(places,)](count_P, order_P, places, B=triton.next_power_of_2(places))
-    return list_EWW, count_P, order_P
+    return list_EWW, count_P
+
+
+def _longest_first(count_P: torch.Tensor) -> torch.Tensor:
+    """The places in the order in which they are best begun, int32 [P]."""
+    order_P = torch.empty_like(count_P)
+    _rank[(len(count_P),)](count_P, order_P, len(count_P), B=triton.next_power_of_2(len(count_P)))
+    return order_P
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -83,7 +83,6 @@ class Constants:
         layers: modulation of each.
         head_scale_1C, head_shift_1C: of the head's norm.
         text_keys, text_values: of each layer's attention to the prompt, [M, C].
-        text_count_M: how often each of them is there, float32; None: once.
     """
 
     time_1C: torch.Tensor
@@ -93,7 +92,6 @@ class Constants:
     head_shift_1C: torch.Tensor
     text_keys: tuple[torch.Tensor, ...]
     text_values: tuple[torch.Tensor, ...]
-    text_count_M: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -225,12 +223,13 @@ class Block(nn.Module):
         out_NC: torch.Tensor = attention.o(sparse_attention(query_EWLD, seen, chosen_EWW))
         return out_NC
 
-    def look_at_text(self, x_NC: torch.Tensor, constants: Constants, layer: int, steps: Steps) -> torch.Tensor:
+    def look_at_text(self, x_NC: torch.Tensor, key_MC: torch.Tensor, value_MC: torch.Tensor) -> torch.Tensor:
         """Dense attention to the prompt."""
         attention = self.cross_attn
         query_NC = attention.norm_q(attention.q(x_NC))
-        text = constants.text_keys[layer], constants.text_values[layer], constants.text_count_M
-        out_NC: torch.Tensor = attention.o(steps.look_at(query_NC, *text, self.heads))
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(0, 1)[None] for x in (query_NC, key_MC, value_MC))
+        seen_NC = F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1)
+        out_NC: torch.Tensor = attention.o(seen_NC)
         return out_NC
 
     def feed_forward(self, y_NC: torch.Tensor, steps: Steps) -> torch.Tensor:
@@ -271,8 +270,8 @@ class Dit(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.head = Head(shape)
 
-    def constants(self, prompt_MT: torch.Tensor, count_M: torch.Tensor | None = None) -> Constants:
-        """Everything that depends on weights and the prompt's embedding [M, text width] alone; see `counted`."""
+    def constants(self, prompt_MT: torch.Tensor) -> Constants:
+        """Everything that depends on weights and the prompt's embedding [M, text width] alone."""
         weight = self.patch_embedding.weight
         time_1C = self.time_embedding(sinusoid(self.shape.frequencies, weight.device).to(weight.dtype))
         text_MC = self.text_embedding(prompt_MT.to(weight))
@@ -286,7 +285,6 @@ class Dit(nn.Module):
         return Constants(
             time_1C, modulation_1SC, tuple(layers), 1 + head_scale_1C, head_shift_1C,
             tuple(key for key, _ in texts), tuple(value for _, value in texts),
-            count_M,
         )  # fmt: skip
 
     def _blocks(self) -> list[Block]:
@@ -323,7 +321,7 @@ class Dit(nn.Module):
         for n, (block, layer) in enumerate(zip(self._blocks(), constants.layers, strict=True)):
             y_NC = block.look_around(y_NC, at, n, cache, steps, sparsity.keep_ratio)
             y_NC = steps.add_norm(x_NC, y_NC, layer.gate_1C, block.norm3.weight, block.norm3.bias)
-            y_NC = block.look_at_text(y_NC, constants, n, steps)
+            y_NC = block.look_at_text(y_NC, constants.text_keys[n], constants.text_values[n])
             y_NC = steps.add_norm(x_NC, y_NC, None, layer.ffn_scale_1C, layer.ffn_shift_1C)
             y_NC = block.feed_forward(y_NC, steps)
             y_NC = steps.add_norm(x_NC, y_NC, layer.ffn_gate_1C, *norms[n + 1])
@@ -352,15 +350,6 @@ class Dit(nn.Module):
         times, height, width = grid
         x = x_NV.reshape(times, height, width, PATCH[1], PATCH[2], self.shape.latent_channels)
         return x.permute(5, 0, 1, 3, 2, 4).reshape(self.shape.latent_channels, times, height * 2, width * 2)
-
-
-def counted(prompt_MT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """A prompt's rows without repetition, and how often each is there, float32; None: none is there twice.
-
-    Text encoders pad with equal rows, whose keys and values are equal too: one that counts as often does for all.
-    """
-    row_MT, count_M = torch.unique_consecutive(prompt_MT, return_counts=True, dim=0)
-    return row_MT, count_M.float() if len(row_MT) < len(prompt_MT) else None
 
 
 def sinusoid(size: int, device: torch.device | str = "cpu") -> torch.Tensor:

@@ -6,7 +6,7 @@ computes the same but rounds once at the end, after it has shown so on that devi
 Tokens are in the order of windows (see `attention.to_windows`).
 
 Shape suffixes: N tokens, C width, E heads, D head width, P = D / 2 complex pairs, W windows, n of a slab, L tokens of a
-window, M scores of a slab, or keys of a text.
+window, M scores of a slab.
 """
 
 from __future__ import annotations
@@ -55,12 +55,6 @@ class Steps(Protocol):
     def windows(self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned) -> torch.Tensor:
         """Norm queries and keys, turn them by their places, and lay all three out by heads; returns the queries."""
 
-    def look_at(
-        self, query_NC: torch.Tensor, key_MC: torch.Tensor, value_MC: torch.Tensor, count_M: torch.Tensor | None,
-        heads: int,
-    ) -> torch.Tensor:  # fmt: skip
-        """Dense attention to keys of which each is there `count_M` times, float32; None: once. [N, C]."""
-
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """A linear layer and the tanh form of GELU after it."""
 
@@ -91,15 +85,6 @@ class Plain:
         to.key_EWLD.copy_(of_heads(rotate(key_NED, to.turn_NP2)))
         to.value_EWLD.copy_(of_heads(value_NED))
         return of_heads(rotate(query_NED, to.turn_NP2))
-
-    def look_at(
-        self, query_NC: torch.Tensor, key_MC: torch.Tensor, value_MC: torch.Tensor, count_M: torch.Tensor | None,
-        heads: int,
-    ) -> torch.Tensor:  # fmt: skip
-        """See `Steps`."""
-        q, k, v = (x.view(len(x), heads, -1).transpose(0, 1)[None] for x in (query_NC, key_MC, value_MC))
-        more_1M = None if count_M is None else count_M.log().to(q.dtype)[None]
-        return F.scaled_dot_product_attention(q, k, v, more_1M)[0].transpose(0, 1).flatten(1)
 
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """See `Steps`."""
@@ -163,10 +148,6 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
     agree("a query", fused.windows(*inputs, ours_to), wanted, dtype)
     agree("a key", ours_to.key_EWLD, theirs_to.key_EWLD, dtype)
     agree("a value", ours_to.value_EWLD, theirs_to.value_EWLD, dtype)
-    for keys, count in ((5, None), (70, torch.arange(1.0, 71.0, device=device)), (300, None)):
-        text = drawn(keys, width), drawn(keys, width)
-        wanted = plain.look_at(x.float(), text[0].float(), text[1].float(), count, heads)
-        agree("a look at a text", fused.look_at(x, *text, count, heads), wanted, dtype)
     linear = nn.Linear(width, width, device=device, dtype=dtype)
     linear_32 = nn.Linear(width, width, device=device)
     linear_32.load_state_dict(linear.state_dict())

@@ -14,14 +14,11 @@ import triton
 import triton.language as tl
 from torch import nn
 
-from vsr_model.flashvsr.attention_triton import LOG2_E
 from vsr_model.flashvsr.channel_norm import LEAST_LENGTH
 from vsr_model.flashvsr.fused import EPS, Plain, Turned
 
 _WHOLE = 1 << 15  # scores that a program holds at once
 _PART = 1 << 14  # values of keys that a program holds at once
-_FEW = 128  # keys that a program holds at once
-_QUERIES = 128  # of a program
 _LOW = tl.constexpr((1 << 21) - 1)  # of a count
 
 
@@ -51,22 +48,6 @@ class Fused:
             C=width, B=triton.next_power_of_2(width), D=to.key_EWLD.shape[-1], num_warps=4,
         )  # fmt: skip
         return query_EWLD
-
-    def look_at(
-        self, query_NC: torch.Tensor, key_MC: torch.Tensor, value_MC: torch.Tensor, count_M: torch.Tensor | None,
-        heads: int,
-    ) -> torch.Tensor:  # fmt: skip
-        """See `fused.Steps`: few keys are all held at once; of more, torch's own kernels are the faster."""
-        (tokens, width), keys = query_NC.shape, len(key_MC)
-        if keys > _FEW:
-            return Plain().look_at(query_NC, key_MC, value_MC, count_M, heads)
-        out_NC = torch.empty_like(query_NC)
-        _look_at[(triton.cdiv(tokens, _QUERIES), heads)](
-            query_NC, key_MC, value_MC, value_MC if count_M is None else count_M, out_NC, tokens, keys,
-            LOG2_E / math.sqrt(width // heads), C=width, D=width // heads, N=_QUERIES,
-            M=max(16, triton.next_power_of_2(keys)), COUNTED=count_M is not None, num_warps=8,
-        )  # fmt: skip
-        return out_NC
 
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """See `fused.Steps`: cuBLAS applies bias and GELU before it writes."""
@@ -151,28 +132,6 @@ def _windows(  # type: ignore[no-untyped-def]
     tl.store(key_out + head_B * key_stride + place_B, key_B.to(key_out.dtype.element_ty), inside_B)
     value_B = tl.load(value + row * C + at_B, inside_B, 0.0)
     tl.store(value_out + head_B * value_stride + place_B, value_B, inside_B)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _look_at(  # type: ignore[no-untyped-def]
-    query, key, value, count, out, tokens, keys, scale, C: tl.constexpr, D: tl.constexpr, N: tl.constexpr,
-    M: tl.constexpr, COUNTED: tl.constexpr,
-):  # pragma: no cover - compiled  # fmt: skip
-    at_N = tl.program_id(0).to(tl.int64) * N + tl.arange(0, N)
-    at_M = tl.arange(0, M)
-    at_D = tl.program_id(1) * D + tl.arange(0, D)
-    there_N1, there_M1 = (at_N < tokens)[:, None], (at_M < keys)[:, None]
-    query_ND = tl.load(query + at_N[:, None] * C + at_D[None, :], there_N1, 0.0)
-    key_MD = tl.load(key + at_M[:, None] * C + at_D[None, :], there_M1, 0.0)
-    value_MD = tl.load(value + at_M[:, None] * C + at_D[None, :], there_M1, 0.0)
-    score_NM = tl.dot(query_ND, tl.trans(key_MD), input_precision="ieee") * scale
-    if COUNTED:
-        score_NM += tl.log2(tl.load(count + at_M, at_M < keys, 1.0))[None, :]
-    score_NM = tl.where((at_M < keys)[None, :], score_NM, -float("inf"))
-    share_NM = tl.exp2(score_NM - tl.max(score_NM, 1)[:, None])
-    sum_ND = tl.dot(share_NM.to(value_MD.dtype), value_MD, input_precision="ieee")
-    seen_ND = sum_ND / tl.sum(share_NM, 1)[:, None]
-    tl.store(out + at_N[:, None] * C + at_D[None, :], seen_ND.to(out.dtype.element_ty), there_N1)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -15,7 +15,7 @@ from torch import nn
 
 from vsr_model.contract import ModelEntry, ModelInfo, ModelRef, Placement
 from vsr_model.errors import ModelError
-from vsr_model.flashvsr.dit import Dit, DitShape, counted
+from vsr_model.flashvsr.dit import Dit, DitShape
 from vsr_model.flashvsr.lq_projection import LqProjection, Rule
 from vsr_model.flashvsr.pipeline import FRAMES, MULTIPLE, SHORTEST, Networks, Settings
 from vsr_model.flashvsr.tcdecoder import WIDTHS, TcDecoder
@@ -36,7 +36,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _TEST_SEED = 20
 # Frames of warm-up: what the cache holds, and the 24 latents that Wan's decoder looks back at (docs/models.md).
 WARM_UP, FULL_WARM_UP = 24, 96
-_VERSION = 6
+_VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,12 @@ def load(
     assert isinstance(decoder, TcDecoder | WanVae)
     _lay_out(projection, decoder)
     with torch.inference_mode():
-        networks = Networks(projection, dit, decoder, dit.constants(*counted(load_prompt(manifest).to(device))))
+        networks = Networks(projection, dit, decoder, dit.constants(load_prompt(manifest).to(device)))
     return FlashVsrUpscaler(networks, _settings(placement), info, device)
 
 
-def load_random(mode: str, placement: Placement, said: int | None = None) -> FlashVsrUpscaler:
+def load_random(mode: str, placement: Placement) -> FlashVsrUpscaler:
     """A mode of its real size with random weights, which cost as much time and memory as any; only to measure with.
-
-    Args:
-        mode: name of the model.
-        placement: where it runs.
-        said: tokens of the prompt that are no padding; None: all.
 
     Raises:
         ModelError: there is no such mode, or the dtype is not one of its own.
@@ -142,7 +137,7 @@ def load_random(mode: str, placement: Placement, said: int | None = None) -> Fla
     device, version = torch.device(placement.device), mode.removesuffix("-full")
     info = entry(mode).info
     networks = random_networks(
-        SIZES, 0, device, _dtype(info, placement), RULES[version], mode.endswith("-full"), device, said
+        SIZES, 0, device, _dtype(info, placement), RULES[version], mode.endswith("-full"), device
     )
     return FlashVsrUpscaler(networks, _settings(placement), info, device)
 
@@ -206,22 +201,17 @@ def _lay_out(projection: LqProjection, decoder: TcDecoder | WanVae) -> None:
 
 def random_networks(
     sizes: Sizes, seed: int, device: torch.device, dtype: torch.dtype, rule: Rule = "causal", full: bool = False,
-    made_on: torch.device | str = "cpu", said: int | None = None,
+    made_on: torch.device | str = "cpu",
 ) -> Networks:  # fmt: skip
-    """Networks of any size with seeded random weights, the same for the same `made_on`; `full` has Wan's decoder.
-
-    Of the prompt `said` tokens are no padding; None: all.
-    """
+    """Networks of any size with seeded random weights, the same for the same `made_on`; `full` has Wan's decoder."""
     on_gpu = [made_on] if torch.device(made_on).type == "cuda" else []
     with torch.random.fork_rng(on_gpu), torch.device(made_on):
         torch.manual_seed(seed)
         projection, dit = LqProjection(sizes.dit.width, sizes.projection, rule), Dit(sizes.dit)
         decoder = WanVae(sizes.vae) if full else TcDecoder(sizes.tcdecoder)
         prompt_MT = torch.randn(sizes.prompt_tokens, sizes.dit.text_width)
-    if said is not None:
-        prompt_MT[said:] = 0
     for network in (projection, dit, decoder):
         network.to(device, dtype).eval().requires_grad_(False)
     _lay_out(projection, decoder)
     with torch.inference_mode():
-        return Networks(projection, dit, decoder, dit.constants(*counted(prompt_MT.to(device))))
+        return Networks(projection, dit, decoder, dit.constants(prompt_MT.to(device)))
