@@ -16,6 +16,7 @@ from tasks.profile import ShardSettings
 from vsr_model.contract import ModelInfo
 
 _LONGEST = 240  # frames of a shard, unless the network wants more
+_MOST = 1440  # that it may want: what one failure costs
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ def shot_cuts(timeline: Timeline, score: float) -> tuple[int, ...]:
 
 
 def longest_shard(settings: ShardSettings, info: ModelInfo) -> int:
-    """Frames; left to the network, so many that what it is given besides its own is an eighteenth of them."""
-    return settings.frames or max(_LONGEST, 18 * (info.warm_up + info.look_ahead))
+    """Frames; left to the network, so many that what it is given besides its own is an eighteenth of them, or most."""
+    return settings.frames or min(_MOST, max(_LONGEST, 18 * (info.warm_up + info.look_ahead)))
 
 
 def cut_spans(frames: int, cuts: tuple[int, ...], settings: ShardSettings, info: ModelInfo) -> Iterator[Span]:

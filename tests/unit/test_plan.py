@@ -291,8 +291,9 @@ def test_shards_left_to_the_network_are_long_where_it_is_given_many_frames_besid
     assert longest(ModelInfo("quick", (2,), warm_up=12)) <= 240
     spans = list(cut_spans(5000, (), ShardSettings(), ModelInfo("slow", (2,), warm_up=24, look_ahead=24)))
     besides = sum(span.warm_up + span.look_ahead for span in spans)
-    assert besides <= 5000 / 10
-    assert longest(ModelInfo("slow", (2,), warm_up=24, look_ahead=24)) <= 576
+    assert besides <= 5000 / 15
+    assert longest(ModelInfo("slow", (2,), warm_up=24, look_ahead=24)) <= 864
+    assert longest(ModelInfo("slower", (2,), warm_up=96, look_ahead=24)) <= 1440
 
 
 @pytest.mark.parametrize(
