@@ -176,8 +176,10 @@ class TcDecoder(nn.Module):
             [3, T, H, W] about -1..1, T as in `source_3THW`.
         """
         is_first = not memory.last
-        x_TCHW = torch.cat((fold(source_3THW), latents_CtHW.transpose(0, 1)), dim=1)
-        x_TCHW = x_TCHW.contiguous(memory_format=order_of(x_TCHW.device))
+        times, *size = latents_CtHW.shape[1:]
+        x_TCHW = _empty_like(latents_CtHW, (times, CONDITION_CHANNELS + LATENT_CHANNELS, *size))
+        fold(source_3THW, x_TCHW[:, :CONDITION_CHANNELS])
+        x_TCHW[:, CONDITION_CHANNELS:] = latents_CtHW.transpose(0, 1)
         memory.last, last = [], memory.last
         last_grow = max(n for n, layer in enumerate(self.decoder) if isinstance(layer, TimeGrow))
         x_TCHW = self._through(self.decoder[:last_grow], x_TCHW, last, memory.last)
@@ -185,12 +187,14 @@ class TcDecoder(nn.Module):
         grow, rest = self.decoder[last_grow], self.decoder[last_grow + 1 :]
         assert isinstance(grow, TimeGrow)
         rest = rest[1:] if grow.merged else rest
-        x_TCHW = torch.cat([
-            self._through(rest, x_1CHW, [], [])
-            for before_1CHW in torch.split(x_TCHW, 1) for x_1CHW in torch.split(grow(before_1CHW), 1)
-        ])  # fmt: skip
-        frames_T3HW = x_TCHW[FRAMES - 1 :] if is_first else x_TCHW
-        return frames_T3HW.transpose(0, 1) * 2 - 1
+        missing = FRAMES - 1 if is_first else 0
+        frames_3THW, minus_1 = x_TCHW.new_empty(source_3THW.shape), x_TCHW.new_full((), -1.0)
+        parts = (part for before_1CHW in torch.split(x_TCHW, 1) for part in torch.split(grow(before_1CHW), 1))
+        for number, x_1CHW in enumerate(parts, -missing):
+            x_13HW = self._through(rest, x_1CHW, [], [])
+            if number >= 0:
+                torch.add(minus_1, x_13HW[0], alpha=2, out=frames_3THW[:, number])
+        return frames_3THW
 
 
 def _words(x_TCHW: torch.Tensor) -> torch.Tensor:
@@ -203,10 +207,12 @@ def _empty_like(x_TCHW: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.empty(shape, dtype=x_TCHW.dtype, device=x_TCHW.device, memory_format=order)
 
 
-def fold(source_3THW: torch.Tensor) -> torch.Tensor:
-    """Source frames on the latents' grid, [t, 768, h, w]; the first is repeated in front to fill a latent."""
+def fold(source_3THW: torch.Tensor, to_tCHW: torch.Tensor) -> None:
+    """Put source frames on the latents' grid, [t, 768, h, w]; the first is repeated in front to fill a latent."""
     missing = -source_3THW.shape[1] % FRAMES
-    filled_3THW = torch.cat((source_3THW[:, :1].repeat(1, missing, 1, 1), source_3THW), dim=1)
-    _, frames, height, width = filled_3THW.shape
-    x = filled_3THW.reshape(3, frames // FRAMES, FRAMES, height // PATCH, PATCH, width // PATCH, PATCH)
-    return x.permute(1, 0, 2, 4, 6, 3, 5).reshape(frames // FRAMES, CONDITION_CHANNELS, height // PATCH, width // PATCH)
+    if missing:
+        source_3THW = torch.cat((source_3THW[:, :1].repeat(1, missing, 1, 1), source_3THW), dim=1)
+    _, frames, height, width = source_3THW.shape
+    x = source_3THW.reshape(3, frames // FRAMES, FRAMES, height // PATCH, PATCH, width // PATCH, PATCH)
+    x = x.permute(1, 0, 2, 4, 6, 3, 5)
+    to_tCHW.view(x.shape).copy_(x)
