@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from vsr_model import classical_triton, color_triton, convolution_triton
-from vsr_model.flashvsr import attention_triton, fused_triton
+from vsr_model.flashvsr import attention_hopper, attention_triton, fused_triton
 
 def compiled(kernel, kinds, sizes, target, options):
     names = kernel.arg_names
@@ -38,9 +38,9 @@ for arch in map(int, sys.argv[1:]):
             (fused_triton._windows,
              pointers(half, "query", "key", "value", "query_weight", "key_weight", "query_out", "key_out", "value_out")
              | {"turn": "*fp32", "eps": "fp32"}, rows | {"D": 128}, {}),
-            (fused_triton._look_at,
-             pointers(half, "query", "key", "value", "out") | {"count": "*fp32", "scale": "fp32"},
-             {"C": 1536, "D": 128, "N": 128, "M": 128, "COUNTED": True}, {"num_warps": 8}),
+            (attention_hopper._join,
+             pointers("fp32", "sums", "tops", "weights") | {"until": "*i32", "out": f"*{half}"},
+             {"L": 128, "D": 128, "C": attention_hopper._COLUMNS}, {}),
             (fused_triton._shares, pointers(half, "query", "key") | {"near": "*i1", "share": "*fp32", "root": "fp32"},
              {"D": 128, "B": 512, "PART": 32}, {}),
             (fused_triton._norm_silu, pointers(half, "x", "gamma", "out") | {"root": "fp32", "least": "fp32"},
