@@ -277,18 +277,7 @@ def _seen(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _join(  # type: ignore[no-untyped-def]
-    sums,
-    tops,
-    weights,
-    until,
-    out,
-    whole,
-    shares,
-    heads,
-    queries,
-    L: tl.constexpr,
-    D: tl.constexpr,
-    C: tl.constexpr,
+    sums, tops, weights, until, out, whole, shares, heads, queries, L: tl.constexpr, D: tl.constexpr, C: tl.constexpr
 ):  # pragma: no cover - compiled
     """Some columns of a query window of which several shares know something; zeros where nothing was chosen."""
     place = tl.program_id(0)
