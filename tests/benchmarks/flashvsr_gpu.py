@@ -58,14 +58,17 @@ class Layer:
 
     query_EWLD: torch.Tensor
     seen: Seen
+    query_EWD: torch.Tensor
+    means_SEnD: torch.Tensor
     near_nn: torch.Tensor
     keep_ratio: float
 
     def choose(self, steps: Steps) -> torch.Tensor:
         """Key windows for each query window."""
-        keys_EWLD, _ = self.seen.gathered()
-        means = self.query_EWLD.mean(2), keys_EWLD.mean(2)
-        return choose_windows(*means, self.near_nn, self.keep_ratio, steps.shares, steps.above_kth)
+        return choose_windows(
+            self.query_EWD, self.means_SEnD, self.seen.slabs_s, self.near_nn, self.keep_ratio, steps.shares,
+            steps.above_kth,
+        )  # fmt: skip
 
 
 def drawn(*shape: int, device: torch.device) -> torch.Tensor:
@@ -80,9 +83,10 @@ def layer(height: int, width: int, device: torch.device) -> Layer:
     slabs = sparsity.kv_slabs + LATENTS // WINDOW[0]
     size = (HEADS, rows * columns, WINDOW_TOKENS, HEAD_WIDTH)
     keys_SEnLD, values_SEnLD = (drawn(slabs, *size, device=device) for _ in range(2))
+    query_EWLD = drawn(*size, device=device)
     return Layer(
-        drawn(*size, device=device),
-        Seen(keys_SEnLD, values_SEnLD, torch.arange(slabs, dtype=torch.int32, device=device)),
+        query_EWLD, Seen(keys_SEnLD, values_SEnLD, torch.arange(slabs, dtype=torch.int32, device=device)),
+        query_EWLD.mean(2), keys_SEnLD.mean(3),
         local_mask(rows, columns, sparsity.local_range, device), sparsity.keep_ratio,
     )  # fmt: skip
 
@@ -120,7 +124,7 @@ def time_steps(size: str, of: Layer, kinds: dict[str, Steps], repeats: int) -> l
     x_NC, y_NC, key_NC, value_NC = (drawn(tokens, width, device=device) for _ in range(4))
     gate_1C, weight_C, bias_C = (drawn(1, width, device=device) for _ in range(3))
     turn_NP2 = torch.rand((tokens, HEAD_WIDTH // 2, 2), device=device)
-    to = Turned(weight_C[0], weight_C[0], turn_NP2, of.seen.keys_SEnLD[0], of.seen.values_SEnLD[0])
+    to = Turned(weight_C[0], weight_C[0], turn_NP2, of.seen.keys_SEnLD[0], of.seen.values_SEnLD[0], of.means_SEnD[0])
     wide = nn.Linear(width, FFN, device=device, dtype=x_NC.dtype)
     rows = []
     for kind, steps in kinds.items():

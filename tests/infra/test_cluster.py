@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,21 +169,19 @@ def test_a_library_ends_right_though_one_worker_is_cut_off_and_the_other_killed(
     run = cluster.run("run", "s3://library", "s3://out", "--workers", "2")
     deadline = time.monotonic() + 900
 
-    def wait(until: Callable[[], bool], log: str) -> None:
-        while not until():
-            assert run.poll() is None and time.monotonic() < deadline, cluster.text(log)[-3000:]
-            time.sleep(0.5)
+    def wait_for(shards: int) -> None:
+        while sum("/records/" in path for path in cluster.listing("out-work")) < shards:
+            assert run.poll() is None and time.monotonic() < deadline, cluster.text("run")[-3000:]
 
-    def done() -> int:
-        return sum("/records/" in path for path in cluster.listing("out-work"))
-
-    wait(lambda: done() >= 8, "run")
+    wait_for(8)
     cluster.machines.cut("one")
-    time.sleep(60)
-    assert run.poll() is None, "the run was too short to be disturbed"
-    cluster.machines.mend("one")
-    wait(lambda: cluster.text("node-one").count("Ray runtime started") == 2, "node-one")  # given up, it joins anew
+    cut = time.monotonic()
+    wait_for(16)  # by the other alone
+    # With nobody left the run cannot end, however fast the machine, before the first one is given up and comes back.
     cluster.machines.stop(two, signal.SIGKILL)
+    time.sleep(max(0.0, 60 - (time.monotonic() - cut)))
+    assert run.poll() is None, cluster.text("run")[-3000:]
+    cluster.machines.mend("one")
     run.wait(deadline - time.monotonic())
     assert run.returncode == 0, cluster.text("run")[-4000:]
     assert {f"out/film{n:02}.mkv" for n in range(TITLES)} == {p for p in cluster.listing("out") if p.endswith(".mkv")}
@@ -195,4 +193,6 @@ def test_a_library_ends_right_though_one_worker_is_cut_off_and_the_other_killed(
     failed = {row["error"] for row in ledger if row["outcome"] == "failed"}
     # Who is cut off while it writes may come back in time to say that the store did not answer.
     assert failed and failed <= {"WorkerLost", "StoreError"}
-    print(Counter(row["error"] or row["outcome"] for row in ledger), len({row["worker"] for row in ledger}), "workers")
+    workers = {row["worker"] for row in ledger if row["outcome"] == "done"}
+    assert len(workers) >= 3, "two that were lost, and one at least that came back"
+    print(Counter(row["error"] or row["outcome"] for row in ledger), len(workers), "workers")

@@ -28,10 +28,12 @@ def test_every_value_is_written_and_nothing_beside_them(monkeypatch: pytest.Monk
     monkeypatch.setattr(fused_triton.torch, "empty", lambda *shape, **kind: torch.full(*shape, torch.nan, **kind))
     rings = [torch.full((2, 3, 128, 16), torch.nan) for _ in range(2)]
     turn = torch.rand((128, 8, 2))
+    rings.append(torch.full((2, 3, 16), torch.nan))
     to = Turned(torch.ones(32), torch.ones(32), turn, *(ring[:, 1:2] for ring in rings))
     inputs = [torch.randn((128, 32)) for _ in range(3)]
-    query_EWLD = Fused().windows(*inputs, to)
+    query_EWLD, mean_EWD = Fused().windows(*inputs, to)
     assert torch.isfinite(query_EWLD).all()
+    assert torch.isfinite(mean_EWD).all()
     for ring in rings:
         assert torch.isfinite(ring[:, 1]).all()
         assert ring[:, ::2].isnan().all()
@@ -70,20 +72,21 @@ def test_lists_name_what_is_chosen_with_the_longest_first(heads: int, queries: i
 @pytest.mark.parametrize("part", [8, 32])
 def test_shares_of_more_keys_than_a_program_holds_at_once(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_triton, "_PART", 16 * part)
-    query, key = torch.randn((2, 10, 48)), torch.randn((2, 15, 48))
+    query, key = torch.randn((2, 10, 48)), torch.randn((5, 2, 5, 48))
+    slabs = torch.tensor([1, 4, 0], dtype=torch.int32)
     near = torch.eye(5, dtype=torch.bool) | (torch.rand((5, 5)) < 0.5)
-    found, wanted = (steps.shares(query, key, near) for steps in (Fused(), Plain()))
+    found, wanted = (steps.shares(query, key, slabs, near) for steps in (Fused(), Plain()))
     assert float((found - wanted).abs().max()) < 1e-6
     assert torch.equal(found > 0, wanted > 0)
 
 
 def test_what_is_no_number_has_a_share_that_is_none() -> None:
     """So that it is looked at, and noticed; unless it is not near."""
-    query, key = torch.randn((1, 2, 16)), torch.randn((1, 2, 16))
-    key[0, 1] = torch.nan
+    query, key, slabs = torch.randn((1, 2, 16)), torch.randn((1, 1, 2, 16)), torch.zeros(1, dtype=torch.int32)
+    key[0, 0, 1] = torch.nan
     for near, noticed in ((torch.ones((2, 2), dtype=torch.bool), True), (torch.eye(2, dtype=torch.bool), False)):
         for steps in (Fused(), Plain()):
-            assert steps.shares(query, key, near)[0, 0].isnan().all() == noticed
+            assert steps.shares(query, key, slabs, near)[0, 0].isnan().all() == noticed
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

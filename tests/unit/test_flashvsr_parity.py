@@ -108,7 +108,9 @@ def test_local_masks(name: str) -> None:
 def test_chosen_windows_at_full_size(stage: str, ratio: float) -> None:
     g = golden("misc")
     query, key = (g[f"draft.{stage}.{k}_pooled"].unflatten(-1, (2, 128)).transpose(0, 1) for k in "qk")
-    chosen = choose_windows(query, key, local_mask(6, 11, 11, CPU), ratio * 768 * 1280 / (768 * 1408))
+    key_SEnD = key.unflatten(1, (-1, 6 * 11)).transpose(0, 1)
+    slabs, near = torch.arange(len(key_SEnD), dtype=torch.int32), local_mask(6, 11, 11, CPU)
+    chosen = choose_windows(query, key_SEnD, slabs, near, ratio * 768 * 1280 / (768 * 1408))
     assert torch.equal(chosen, g[f"draft.{stage}.sr{ratio}.mask"].bool())
 
 

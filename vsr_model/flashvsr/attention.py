@@ -25,7 +25,7 @@ from vsr_model.trial import agree, proven
 WINDOW = (2, 8, 8)  # latent frames, token rows, token columns
 WINDOW_TOKENS = math.prod(WINDOW)
 
-Shares = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Shares = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 AboveKth = Callable[[torch.Tensor, int], torch.Tensor]
 
 
@@ -73,8 +73,11 @@ def above_kth(x_RM: torch.Tensor, k: int) -> torch.Tensor:
     return (x_RM <= x_RM.topk(k, dim=-1).values[..., -1:]).logical_not_()
 
 
-def shares(query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
+def shares(
+    query_EWD: torch.Tensor, key_SEnD: torch.Tensor, slabs_s: torch.Tensor, near_nn: torch.Tensor
+) -> torch.Tensor:
     """How much of a query window's attention each key window near it promises, by their means: float32 [E, Wq, Wk]."""
+    key_EWD = key_SEnD[slabs_s.long()].transpose(0, 1).flatten(1, 2)
     queries, keys, n = query_EWD.shape[1], key_EWD.shape[1], len(near_nn)
     score_EWW = (query_EWD @ key_EWD.transpose(1, 2)) / math.sqrt(query_EWD.shape[2])
     allowed_WW = near_nn.repeat(queries // n, keys // n)
@@ -83,7 +86,8 @@ def shares(query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor
 
 def choose_windows(
     query_EWD: torch.Tensor,
-    key_EWD: torch.Tensor,
+    key_SEnD: torch.Tensor,
+    slabs_s: torch.Tensor,
     near_nn: torch.Tensor,
     keep_ratio: float,
     shares: Shares = shares,
@@ -92,7 +96,8 @@ def choose_windows(
     """Which key windows each query window looks at, for each head: bool [E, Wq, Wk].
 
     Args:
-        query_EWD, key_EWD: means over the tokens of each window.
+        query_EWD, key_SEnD: means over the tokens of each window, those of keys in a pool of slabs.
+        slabs_s: numbers of the slabs that are seen, int32 (see `Seen`).
         near_nn: see `local_mask`.
         keep_ratio: pairs kept of a query slab, in units of n * n.
         shares, above_kth: what weighs the pairs, and what finds those above a threshold, of rows in 0..1.
@@ -101,8 +106,9 @@ def choose_windows(
     int(n * n * keep_ratio) - 1 pairs of a slab are kept, and never all of them. What has no score because it is no
     number is looked at: left out, it would go unnoticed.
     """
-    (heads, queries, _), keys, n = query_EWD.shape, key_EWD.shape[1], len(near_nn)
-    share_RM = shares(query_EWD, key_EWD, near_nn).reshape(heads * (queries // n), n * keys)
+    (heads, queries, _), n = query_EWD.shape, len(near_nn)
+    keys = len(slabs_s) * n
+    share_RM = shares(query_EWD, key_SEnD, slabs_s, near_nn).reshape(heads * (queries // n), n * keys)
     kept = max(0, min(int(n * n * keep_ratio), n * keys) - 1)
     return above_kth(share_RM, kept + 1).reshape(heads, queries, keys)
 

@@ -205,20 +205,20 @@ class Block(nn.Module):
         keys_SEnLD, values_SEnLD, means_SEnD = cache.pool
         query_NC, key_NC, value_NC = attention.q(y_NC), attention.k(y_NC), attention.v(y_NC)
         tokens = len(y_NC) // len(at.written[layer])
-        queries = []
+        queries, means = [], []
         for n, slab in enumerate(at.written[layer]):
             part = slice(n * tokens, (n + 1) * tokens)
             to = Turned(
                 attention.norm_q.weight, attention.norm_k.weight, at.turn_NP2[part], keys_SEnLD[slab],
-                values_SEnLD[slab],
+                values_SEnLD[slab], means_SEnD[slab],
             )  # fmt: skip
-            queries.append(steps.windows(query_NC[part], key_NC[part], value_NC[part], to))
-            torch.mean(keys_SEnLD[slab], 2, out=means_SEnD[slab])
-        query_EWLD = queries[0] if len(queries) == 1 else torch.cat(queries, dim=1)
+            query_EWLD, mean_EWD = steps.windows(query_NC[part], key_NC[part], value_NC[part], to)
+            queries.append(query_EWLD)
+            means.append(mean_EWD)
+        query_EWLD, mean_EWD = (x[0] if len(x) == 1 else torch.cat(x, dim=1) for x in (queries, means))
         seen = Seen(keys_SEnLD, values_SEnLD, at.seen_Ks[layer])
-        means_EWD = means_SEnD.index_select(0, seen.slabs_s).transpose(0, 1).flatten(1, 2)
         chosen_EWW = choose_windows(
-            query_EWLD.mean(2), means_EWD, at.near_nn, keep_ratio, steps.shares, steps.above_kth
+            mean_EWD, means_SEnD, seen.slabs_s, at.near_nn, keep_ratio, steps.shares, steps.above_kth
         )
         out_NC: torch.Tensor = attention.o(sparse_attention(query_EWLD, seen, chosen_EWW))
         return out_NC

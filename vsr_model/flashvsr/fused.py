@@ -5,8 +5,8 @@ computes the same but rounds once at the end, after it has shown so on that devi
 
 Tokens are in the order of windows (see `attention.to_windows`).
 
-Shape suffixes: N tokens, C width, E heads, D head width, P = D / 2 complex pairs, W windows, n of a slab, L tokens of a
-window, M scores of a slab.
+Shape suffixes: N tokens, C width, E heads, D head width, P = D / 2 complex pairs, W windows, n of a slab, s slabs that
+are seen, S of a pool, L tokens of a window, M scores of a slab.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ EPS = 1e-6  # of every norm
 
 @dataclass(frozen=True)
 class Turned:
-    """Where to put keys and values, and what queries and keys are made with.
+    """Where to put keys, their means and values, and what queries and keys are made with.
 
     Attributes:
         query_weight_C, key_weight_C: of their root mean square norms.
         turn_NP2: cosine and sine of each pair's rotation, float32.
-        key_EWLD, value_EWLD: written to; any stride between heads, dense within one.
+        key_EWLD, value_EWLD, mean_EWD: written to; any stride between heads, dense within one.
     """
 
     query_weight_C: torch.Tensor
@@ -41,6 +41,7 @@ class Turned:
     turn_NP2: torch.Tensor
     key_EWLD: torch.Tensor
     value_EWLD: torch.Tensor
+    mean_EWD: torch.Tensor
 
 
 class Steps(Protocol):
@@ -52,13 +53,21 @@ class Steps(Protocol):
     ) -> torch.Tensor:  # fmt: skip
         """Add `y_NC`, times a gate, to `x_NC` in place; returns the layer norm of that, weighed and shifted."""
 
-    def windows(self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned) -> torch.Tensor:
-        """Norm queries and keys, turn them by their places, and lay all three out by heads; returns the queries."""
+    def windows(
+        self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Norm queries and keys, turn them by their places, and lay all three out by heads; with the means of windows.
+
+        Returns:
+            The queries [E, W, L, D] and their means [E, W, D].
+        """
 
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """A linear layer and the tanh form of GELU after it."""
 
-    def shares(self, query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
+    def shares(
+        self, query_EWD: torch.Tensor, key_SEnD: torch.Tensor, slabs_s: torch.Tensor, near_nn: torch.Tensor
+    ) -> torch.Tensor:
         """See `attention.shares`."""
 
     def above_kth(self, x_RM: torch.Tensor, k: int) -> torch.Tensor:
@@ -76,7 +85,9 @@ class Plain:
         x_NC += y_NC if gate_1C is None else gate_1C * y_NC
         return F.layer_norm(x_NC, x_NC.shape[-1:], eps=EPS) * weight_C + bias_C
 
-    def windows(self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned) -> torch.Tensor:
+    def windows(
+        self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Steps`."""
         heads = to.key_EWLD.shape[0]
         query_NC = F.rms_norm(query_NC, query_NC.shape[-1:], to.query_weight_C, EPS)
@@ -84,15 +95,19 @@ class Plain:
         query_NED, key_NED, value_NED = (x.reshape(len(x), heads, -1) for x in (query_NC, key_NC, value_NC))
         to.key_EWLD.copy_(of_heads(rotate(key_NED, to.turn_NP2)))
         to.value_EWLD.copy_(of_heads(value_NED))
-        return of_heads(rotate(query_NED, to.turn_NP2))
+        to.mean_EWD.copy_(to.key_EWLD.mean(2))
+        query_EWLD = of_heads(rotate(query_NED, to.turn_NP2))
+        return query_EWLD, query_EWLD.mean(2)
 
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """See `Steps`."""
         return F.gelu(linear(x_NC), approximate="tanh")
 
-    def shares(self, query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
+    def shares(
+        self, query_EWD: torch.Tensor, key_SEnD: torch.Tensor, slabs_s: torch.Tensor, near_nn: torch.Tensor
+    ) -> torch.Tensor:
         """See `Steps`."""
-        return shares(query_EWD, key_EWD, near_nn)
+        return shares(query_EWD, key_SEnD, slabs_s, near_nn)
 
     def above_kth(self, x_RM: torch.Tensor, k: int) -> torch.Tensor:
         """See `Steps`."""
@@ -141,11 +156,15 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
 
     def room(kind: torch.dtype) -> Turned:
         key, value = (drawn(heads, 2 * windows, WINDOW_TOKENS, head_width, kind=kind)[:, :windows] for _ in range(2))
-        return Turned(weights[0].to(kind), weights[1].to(kind), turn, key, value)
+        mean = drawn(heads, 2 * windows, head_width, kind=kind)[:, :windows]
+        return Turned(weights[0].to(kind), weights[1].to(kind), turn, key, value, mean)
 
     ours_to, theirs_to = room(dtype), room(torch.float32)
-    wanted = plain.windows(inputs[0].float(), inputs[1].float(), inputs[2].float(), theirs_to)
-    agree("a query", fused.windows(*inputs, ours_to), wanted, dtype)
+    wanted_query, wanted_mean = plain.windows(inputs[0].float(), inputs[1].float(), inputs[2].float(), theirs_to)
+    query, mean = fused.windows(*inputs, ours_to)
+    agree("a query", query, wanted_query, dtype)
+    agree("a mean of queries", mean, wanted_mean, dtype)
+    agree("a mean of keys", ours_to.mean_EWD, theirs_to.mean_EWD, dtype)
     agree("a key", ours_to.key_EWLD, theirs_to.key_EWLD, dtype)
     agree("a value", ours_to.value_EWLD, theirs_to.value_EWLD, dtype)
     linear = nn.Linear(width, width, device=device, dtype=dtype)
@@ -154,9 +173,12 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
     agree("gelu", fused.linear_gelu(linear, x), plain.linear_gelu(linear_32, x.float()), dtype)
     near = torch.rand((5, 5), device=device) < 0.5
     near.fill_diagonal_(True)  # a window sees itself
-    means = drawn(heads, 10, head_width), drawn(heads, 15, head_width)
-    wanted = plain.shares(means[0].float(), means[1].float(), near)
-    agree("a share", fused.shares(*means, near), wanted, dtype)
+    means, slabs = (
+        (drawn(heads, 10, head_width), drawn(4, heads, 5, head_width)),
+        torch.tensor([3, 0, 2], device=device),
+    )
+    wanted = plain.shares(means[0].float(), means[1].float(), slabs.int(), near)
+    agree("a share", fused.shares(*means, slabs.int(), near), wanted, dtype)
     scores = torch.rand((heads, 700), device=device).square()
     scores[:, ::3] = scores[:, :1]  # ties
     for k in (1, 300, 700):

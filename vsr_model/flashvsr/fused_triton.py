@@ -2,7 +2,7 @@
 
 Sums, roots and rotations in float32 whatever the type; results are rounded once.
 
-Shape suffixes: see `fused`; B a block, which a row is padded to.
+Shape suffixes: see `fused`; B a block, which a row is padded to, P a part of a head's width.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Fused:
         )  # fmt: skip
         return out_NC
 
-    def windows(self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned) -> torch.Tensor:
+    def windows(
+        self, query_NC: torch.Tensor, key_NC: torch.Tensor, value_NC: torch.Tensor, to: Turned
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `fused.Steps`; all inputs are dense, and heads of an even width that is a power of two."""
         tokens, width = query_NC.shape
         query_EWLD = torch.empty(to.key_EWLD.shape, dtype=query_NC.dtype, device=query_NC.device)
@@ -47,7 +49,13 @@ class Fused:
             query_EWLD, to.key_EWLD, to.value_EWLD, *strides, EPS,
             C=width, B=triton.next_power_of_2(width), D=to.key_EWLD.shape[-1], num_warps=4,
         )  # fmt: skip
-        return query_EWLD
+        heads, windows, length, head_width = query_EWLD.shape
+        mean_EWD = torch.empty((heads, windows, head_width), dtype=query_NC.dtype, device=query_NC.device)
+        _means[(heads * windows, 2)](
+            query_EWLD, to.key_EWLD, mean_EWD, to.mean_EWD, windows, strides[1], to.mean_EWD.stride(0),
+            L=length, D=head_width, num_warps=8,
+        )  # fmt: skip
+        return query_EWLD, mean_EWD
 
     def linear_gelu(self, linear: nn.Linear, x_NC: torch.Tensor) -> torch.Tensor:
         """See `fused.Steps`: cuBLAS applies bias and GELU before it writes."""
@@ -56,16 +64,18 @@ class Fused:
         out_NC: torch.Tensor = torch._addmm_activation(linear.bias, x_NC, linear.weight.T, use_gelu=True)
         return out_NC
 
-    def shares(self, query_EWD: torch.Tensor, key_EWD: torch.Tensor, near_nn: torch.Tensor) -> torch.Tensor:
-        """See `fused.Steps`; scores are rounded where the plain step rounds them."""
+    def shares(
+        self, query_EWD: torch.Tensor, key_SEnD: torch.Tensor, slabs_s: torch.Tensor, near_nn: torch.Tensor
+    ) -> torch.Tensor:
+        """See `fused.Steps`; scores are rounded where the plain step rounds them, and means are dense."""
         heads, queries, width = query_EWD.shape
-        keys = key_EWD.shape[1]
+        keys = len(slabs_s) * len(near_nn)
         share_EWW = torch.empty((heads, queries, keys), device=query_EWD.device)
         block = triton.next_power_of_2(keys)
         part = min(max(8, _PART // block), triton.next_power_of_2(width))
         _shares[(heads * queries,)](
-            query_EWD.contiguous(), key_EWD.contiguous(), near_nn, share_EWW, queries, keys, len(near_nn),
-            math.sqrt(width), D=width, B=block, PART=part, num_warps=4,
+            query_EWD, key_SEnD, slabs_s, near_nn, share_EWW, heads, queries, keys, len(near_nn), math.sqrt(width),
+            D=width, B=block, PART=part, num_warps=4,
         )  # fmt: skip
         return share_EWW
 
@@ -135,6 +145,23 @@ def _windows(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _means(  # type: ignore[no-untyped-def]
+    query, key, query_mean, key_mean, windows, key_stride, mean_stride, L: tl.constexpr, D: tl.constexpr
+):  # pragma: no cover - compiled
+    place = tl.program_id(0).to(tl.int64)
+    head, window = place // windows, place % windows
+    at_D = tl.arange(0, D)
+    tile_LD = tl.arange(0, L)[:, None] * D + at_D[None, :]
+    if tl.program_id(1) == 0:
+        x_LD = tl.load(query + place * (L * D) + tile_LD).to(tl.float32)
+        tl.store(query_mean + place * D + at_D, (tl.sum(x_LD, 0) / L).to(query_mean.dtype.element_ty))
+    else:
+        x_LD = tl.load(key + head * key_stride + window * (L * D) + tile_LD).to(tl.float32)
+        mean_D = (tl.sum(x_LD, 0) / L).to(key_mean.dtype.element_ty)
+        tl.store(key_mean + head * mean_stride + window * D + at_D, mean_D)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _above_kth(x, above, k, scores, B: tl.constexpr, WHOLE: tl.constexpr):  # type: ignore[no-untyped-def] # pragma: no cover
     row = tl.program_id(0).to(tl.int64) * scores
     x += row
@@ -178,19 +205,21 @@ def _as_large(bits_B, one, two, three):  # type: ignore[no-untyped-def] # pragma
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _shares(  # type: ignore[no-untyped-def]
-    query, key, near, share, queries, keys, n, root, D: tl.constexpr, B: tl.constexpr, PART: tl.constexpr
-):  # pragma: no cover - compiled
+    query, key, slabs, near, share, heads, queries, keys, n, root, D: tl.constexpr, B: tl.constexpr,
+    PART: tl.constexpr,
+):  # pragma: no cover - compiled  # fmt: skip
     place = tl.program_id(0)
     at_B = tl.arange(0, B)
     inside_B = at_B < keys
     query += place.to(tl.int64) * D
-    key += (place // queries).to(tl.int64) * keys * D
+    slab_B = tl.load(slabs + at_B // n, inside_B, 0)
+    key_B = key + ((slab_B * heads + place // queries) * n + at_B % n).to(tl.int64) * D
     sum_B = tl.zeros((B,), tl.float32)
     for first in range(0, D, PART):
         at_P = first + tl.arange(0, PART)
         query_P = tl.load(query + at_P, at_P < D, 0.0).to(tl.float32)
         inside_BP = inside_B[:, None] & (at_P < D)[None, :]
-        key_BP = tl.load(key + at_B[:, None] * D + at_P[None, :], inside_BP, 0.0).to(tl.float32)
+        key_BP = tl.load(key_B[:, None] + at_P[None, :], inside_BP, 0.0).to(tl.float32)
         sum_B += tl.sum(key_BP * query_P[None, :], 1)
     kind: tl.constexpr = query.dtype.element_ty
     score_B = (sum_B.to(kind).to(tl.float32) / root).to(kind).to(tl.float32)
