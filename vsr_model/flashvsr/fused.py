@@ -173,12 +173,10 @@ def check(fused: Steps, plain: Steps, device: torch.device, dtype: torch.dtype, 
     agree("gelu", fused.linear_gelu(linear, x), plain.linear_gelu(linear_32, x.float()), dtype)
     near = torch.rand((5, 5), device=device) < 0.5
     near.fill_diagonal_(True)  # a window sees itself
-    means, slabs = (
-        (drawn(heads, 10, head_width), drawn(4, heads, 5, head_width)),
-        torch.tensor([3, 0, 2], device=device),
-    )
-    wanted = plain.shares(means[0].float(), means[1].float(), slabs.int(), near)
-    agree("a share", fused.shares(*means, slabs.int(), near), wanted, dtype)
+    queries, keys = drawn(heads, 10, head_width), drawn(4, heads, 5, head_width)
+    slabs = torch.tensor([3, 0, 2], dtype=torch.int32, device=device)
+    wanted = plain.shares(queries.float(), keys.float(), slabs, near)
+    agree("a share", fused.shares(queries, keys, slabs, near), wanted, dtype)
     scores = torch.rand((heads, 700), device=device).square()
     scores[:, ::3] = scores[:, :1]  # ties
     for k in (1, 300, 700):
