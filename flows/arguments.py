@@ -85,9 +85,10 @@ def requested(model: type[_Asked], given: argparse.Namespace, **read: Any) -> _A
         raise UsageError(in_a_sentence(error)) from error
 
 
-def add_store(command: argparse.ArgumentParser, text: str) -> None:
-    """Add `--store`."""
-    command.add_argument("--store", metavar="URI", default=os.environ.get("REMASTER_STORE", ""), help=text)
+def add_store(command: argparse.ArgumentParser, text: str, otherwise: str) -> None:
+    """Add `--store`, and say where it is if nobody names one."""
+    words = f"{text} (default: what REMASTER_STORE names, or {otherwise})"
+    command.add_argument("--store", metavar="URI", default=os.environ.get("REMASTER_STORE", ""), help=words)
 
 
 def file_uri(name: str) -> str:

@@ -23,20 +23,31 @@ from tasks.records import Record, Shard
 from tasks.tables import LedgerRow
 from tasks.upscale import Watch
 
+_ASK_SECONDS = 1.0  # after which somebody who waits asks again how many turns there are
+
 
 class Turns:
-    """So many shards at a time want a worker; those that wait for another driver do not count. Thread-safe."""
+    """So many shards at a time want a worker; those that wait for another driver do not count. Thread-safe.
 
-    def __init__(self, number: int) -> None:
-        self._free = threading.Semaphore(number)
+    How many is asked anew while somebody waits: how large a pool is shows once it has started.
+    """
+
+    def __init__(self, number: Callable[[], int]) -> None:
+        self._number, self._taken = number, 0
+        self._left = threading.Condition()
 
     def take(self) -> None:
         """Wait for a turn."""
-        self._free.acquire()
+        with self._left:
+            while self._taken >= self._number():
+                self._left.wait(_ASK_SECONDS)
+            self._taken += 1
 
     def leave(self) -> None:
         """Give a turn back."""
-        self._free.release()
+        with self._left:
+            self._taken -= 1
+            self._left.notify()
 
     @contextmanager
     def left(self) -> Iterator[None]:

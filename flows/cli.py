@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
     rerun = add_command(commands, "rerun", _rerun, "do a run again: only what is missing or failed is worked on")
     add_field(rerun, Rerun, "run", metavar="RUN", nargs="?")
-    add_store(rerun, f"{words(Rerun, 'store')} (default: where this user's run of that id was)")
+    add_store(rerun, words(Rerun, "store"), "where this user's run of that id was")
     add_field(rerun, Rerun, "workers", "--workers", metavar="N")
     add_field(rerun, Rerun, "ray_address", "--ray-address", metavar="ADDRESS")
     add_field(rerun, Rerun, "title", "--title", metavar="GLOB")

@@ -40,7 +40,7 @@ def add_commands(commands: Any, settings: Settings) -> None:
     )
     for command, note in ((approve, "--note"), (reject, "--reason")):
         command.add_argument("what", metavar="TITLE|RUN", help="name of a title, a glob, or all that a run held back")
-        add_store(command, "the run's store (default: where this user's run of that id, or the latest, was)")
+        add_store(command, "the run's store", "where this user's run of that id, or the latest, was")
         command.add_argument("--by", metavar="NAME", default="", help=f"{words(Answer, 'by')} (default: USER@HOST)")
         add_field(command, Answer, "note", note, metavar="TEXT")
     add_field(reject, Answer, "shots", "--shots", metavar="N,N,...", action="store", default="")

@@ -34,7 +34,7 @@ class Job:
         self.run, self.title, self.pool, self.ledger, self.progress = run, title, pool, ledger, progress
         self.store, self.output = Store(run.store), Store(run.output)
         self.files = RunFiles(self.store, run.id)
-        self.turns = Turns(_turns(run))
+        self.turns = Turns(lambda: max(pool.size, run.workers or gpus_here() or 1) + _WAITING_SHARDS)
         self.spending = spending_of(run)
         self.plan: Plan | None = None
         self.asked = ""  # hash of the plan, but for revisions
@@ -114,7 +114,3 @@ def retrying(run: Run) -> dict[str, Any]:
     retry = run.profile.retry
     delays = [min(retry.delay * 2**i, _LONGEST_DELAY) for i in range(min(retry.attempts - 1, 50))]
     return {"retries": retry.attempts - 1, "retry_delay_seconds": delays or 0, "retry_jitter_factor": 0.5}
-
-
-def _turns(run: Run) -> int:
-    return (run.workers or (32 if run.ray_address else gpus_here() or 1)) + _WAITING_SHARDS

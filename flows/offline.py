@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
     """Add them to the command line."""
     status = add_command(commands, "status", _status, "how a run stands, read from its store alone")
     status.add_argument("run", metavar="RUN", nargs="?", default="", help="id of the run (default: the latest)")
-    add_store(status, "the run's store (default: where this user's run of that id was)")
+    add_store(status, "the run's store", "where this user's run of that id was")
     status.add_argument("--watch", action="store_true", help="go on showing it until the run has ended")
 
     add_command(commands, "models", _models, "list the networks")

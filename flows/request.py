@@ -25,7 +25,7 @@ class Request(BaseModel):
     store: str = Field(
         default_factory=lambda: os.environ.get("REMASTER_STORE", ""),
         validate_default=True,
-        description=f"Where segments and records are kept (default: {STORE}).",
+        description=f"Where segments and records are kept (default: what REMASTER_STORE names, or {STORE}).",
     )
     workers: int = Field(0, ge=0, description="Actors; 0: one a GPU, or one.")
     ray_address: str = Field(
@@ -66,7 +66,7 @@ class Planning(BaseModel):
     output: str = Field("", description="As for run; what is there already costs nothing.")
     store: str = Field(
         default_factory=lambda: os.environ.get("REMASTER_STORE", ""),
-        description=f"As for run (default: {STORE}, or a folder for the time of the command).",
+        description=f"As for run (default: what REMASTER_STORE names, {STORE}, or a folder for as long as it takes).",
     )
     workers: int = Field(0, ge=0, description="That would work; 0: as for run.")
 

@@ -255,7 +255,7 @@ class WorkerPool:
         _LOG.warning("%s; death %d of this shard", what, deaths)
         if deaths >= _DEATHS_PER_SHARD:
             return Quarantined(
-                f"{what}, the {deaths}rd worker it took down; it is set aside. Try a smaller `tile`, or look in Ray's"
+                f"{what}; it took down {deaths} workers and is set aside. Try a smaller `tile`, or look in Ray's"
                 " logs for what killed the workers, then `remaster rerun`."
             )
         return WorkerLost(f"{what}; it is tried again elsewhere.")
@@ -351,6 +351,12 @@ class SharedPool:
         self._pool: WorkerPool | None = None
         self._broken: Exception | None = None
         self.users = 0
+
+    @property
+    def size(self) -> int:
+        """How many workers it has; 0 before it has started."""
+        pool = self._pool  # without the lock, which a start holds for minutes
+        return pool.size if pool is not None else 0
 
     def run(
         self,

@@ -41,7 +41,7 @@ from vsr_model.measure import measure
 
 MODEL = "flashvsr-v1.1"
 CODECS = ("ffv1", "h264")
-FOUR_SHARDS = 1920  # frames
+SHARDS, LENGTH = 4, 480  # of a film that several GPUs share: so many shards of so many frames
 
 
 def with_some_weights() -> ModelEntry:
@@ -149,9 +149,9 @@ def shared(gpus: int, plan: Plan, warm: Plan, settings: WorkerSettings) -> float
 
 def on_several(gpus: int, height: int, width: int, scale: int) -> dict[int, float]:
     """Frames a second by number of GPUs."""
-    profile = read_profile(None, {"model": MODEL, "scale": scale})
+    profile = read_profile(None, {"model": MODEL, "scale": scale, "shards.frames": LENGTH})
     settings = WorkerSettings(MODEL, profile.precision)
-    clip = Clip(FOUR_SHARDS, width, height, rate=Fraction(24), audio="", options=(("preset", "ultrafast"),))
+    clip = Clip(SHARDS * LENGTH, width, height, rate=Fraction(24), audio="", options=(("preset", "ultrafast"),))
     with tempfile.TemporaryDirectory() as folder:
         film = make(Path(folder) / "film" / "film.mkv", clip)
         short = make(Path(folder) / "warm" / "warm.mkv", replace(clip, frames=64))

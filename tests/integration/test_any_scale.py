@@ -10,6 +10,8 @@ from tests.clips import Clip, make
 from tests.conftest import Remaster
 from tests.contract import assert_keeps, frames_rgb
 
+pytestmark = pytest.mark.slow
+
 FAST = ("--set", "master.preset=ultrafast", "--set", "shards.frames=10", "--set", "retry.delay=0.1")
 # Each with the width and height of its master at one and a half times.
 LIBRARY = {

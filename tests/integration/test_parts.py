@@ -75,6 +75,7 @@ def test_both_parts_become_masters_once(tmp_path: Path, remaster: Remaster, caps
     assert planned["total"]["frames"] == 24
 
 
+@pytest.mark.slow
 def test_no_part_takes_the_place_of_another_title(tmp_path: Path, remaster: Remaster) -> None:
     library, output = tmp_path / "films", tmp_path / "out"
     library.mkdir()

@@ -96,6 +96,7 @@ def test_a_key_that_does_not_sign_shows_before_any_work(library: Path, remaster:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_masters_and_store_in_a_bucket(
     library: Path, remaster: Remaster, s3: S3Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

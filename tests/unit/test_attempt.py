@@ -29,7 +29,7 @@ class Title:
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(str(folder))
-        self.ledger, self.turns = Ledger(self.store, "run"), Turns(1)
+        self.ledger, self.turns = Ledger(self.store, "run"), Turns(lambda: 1)
 
     def attempt(self, number: int = 1) -> Attempt:
         return Attempt(SHARD, number, self.ledger, Progress(), self.turns, lambda: None, Spending(Profile().cost))
@@ -118,6 +118,22 @@ def test_one_that_no_worker_ever_had(title: Title) -> None:
     failed, hit = title.rows()
     assert (failed.worker, failed.began, failed.seconds) == ("", 0.0, 0.0)
     assert (hit.outcome, hit.worker, hit.began, hit.frames, hit.bytes) == ("cached", "", 0.0, 10, 1234)
+
+
+def test_who_waits_for_a_turn_hears_that_the_pool_is_larger() -> None:
+    """A pool that joins a cluster shows how many workers it has once it has started."""
+    workers = [1]
+    turns = Turns(lambda: workers[0])
+    turns.take()
+    threads = [threading.Thread(target=turns.take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    threads[0].join(0.1)
+    assert all(thread.is_alive() for thread in threads)
+    workers[0] = 3
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_a_shard_that_waits_for_another_driver_gives_its_turn_away(title: Title) -> None:
