@@ -345,7 +345,7 @@ def entry(kernel: KernelName) -> ModelEntry:
 def _info(kernel: KernelName, summary: str) -> ModelInfo:
     return ModelInfo(
         name=kernel,
-        scales=(1, 2, 3, 4),
+        scales=(1, 2, 3, 4, 5, 6, 7, 8),
         enlarged_by=kernel,
         # Per output pixel in float32: three channels of result, at most as much again in between, one term per channel.
         bytes_per_pixel=32.0,
