@@ -24,6 +24,7 @@ from tasks.store.lease import Lease
 
 # Shards that wait for a worker beyond those that have one; more of them would only look busy in the UI.
 _WAITING_SHARDS = 2
+_CLUSTER = 32  # workers that a cluster is taken to have until it says how many
 _LONGEST_DELAY = 300.0
 
 
@@ -34,7 +35,9 @@ class Job:
         self.run, self.title, self.pool, self.ledger, self.progress = run, title, pool, ledger, progress
         self.store, self.output = Store(run.store), Store(run.output)
         self.files = RunFiles(self.store, run.id)
-        self.turns = Turns(lambda: max(pool.size, run.workers or gpus_here() or 1) + _WAITING_SHARDS)
+        # Before the pool has started, which it does not for shards that are all done, its size is not known.
+        usual = run.workers or (_CLUSTER if run.ray_address else gpus_here() or 1)
+        self.turns = Turns(lambda: (pool.size or usual) + _WAITING_SHARDS)
         self.spending = spending_of(run)
         self.plan: Plan | None = None
         self.asked = ""  # hash of the plan, but for revisions
